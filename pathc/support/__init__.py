@@ -1,0 +1,1 @@
+"""Foundation used by every room: source text, diagnostics, files."""
