@@ -1,0 +1,1 @@
+"""Targets: what a path graph is compiled to."""

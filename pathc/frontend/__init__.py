@@ -1,0 +1,1 @@
+"""From .path text to the path-graph IR."""

@@ -1,0 +1,1 @@
+"""The path-graph IR: graph, facts, generators, passes, text and meaning."""

@@ -1,0 +1,1 @@
+"""Ways to draw paths; each maps (visit, path index) to a unit."""
