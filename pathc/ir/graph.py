@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 Role = Literal["input", "layer", "output"]
 LineKind = Literal["paths", "dense", "skip"]
+SOBOL, HADAMARD = Call("sobol"), Call("hadamard")
 
 
 @dataclass(frozen=True)
 class Station:
     """A layer of units: a bar that lines run through.
 
-    `shape` is (units,) or (channels, height, width); `declared` is the number of units the user wrote, smaller
+    `shape` is (units,) or (channels, height, width); `declared` is the number of units the user wrote, less
     than `shape[0]` when `pad = pow2` added silent units behind them. `pipeline` holds what happens when the
     station is read, in order: bias, activation, convolution, pooling, recurrence.
     """
@@ -66,8 +67,8 @@ class Visit:
 class Line:
     """Paths, a dense junction chain or a skip, drawn through stations in the order they are visited.
 
-    A line of k visits has k - 1 junctions, counted from 1: junction j leads from visit j - 1 to visit j.
-    `count` is the number of paths (0 for dense and skip). `generator` names the rule that maps (visit, path
+    A line of k visits has k - 1 junctions, counted from 1: junction j leads from visit j - 1 to visit j. `count`
+    is the number of paths (0 for dense and skip). `generator` names the rule that maps (visit, path
     index) to a unit, with its options. `sign` is the rule of the initial signs. A line with `mirror` walks the
     paths of that other line backwards; `tied` then shares its weights. `options` holds what only later passes
     or targets read.
@@ -77,8 +78,8 @@ class Line:
     kind: LineKind
     visits: tuple[Visit, ...]
     count: int = 0
-    generator: Call = Call("sobol")
-    sign: Call = Call("hadamard")
+    generator: Call = SOBOL
+    sign: Call = HADAMARD
     mirror: str = ""
     tied: bool = False
     scale: float = 1.0

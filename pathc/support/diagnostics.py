@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -57,7 +57,7 @@ class Diagnostic:
             "file": loc.file if loc else None,
             "line": loc.line if loc else None,
             "column": loc.column if loc else None,
-            "end_column": loc.column + _caret_width(self.place) if loc and isinstance(self.place, Span) else None,
+            "end_column": loc.column + _caret_width(self.place) if loc else None,
             "label": self.label,
             "notes": list(self.notes),
             "help": self.help,
@@ -138,7 +138,9 @@ def render_all(diagnostics: Sequence[Diagnostic], colour: bool = False) -> str:
     return "\n".join(render(d, colour) for d in diagnostics)
 
 
-def _excerpt(span: Span, loc: Loc, gutter: int, label: str, paint: Any, severity: Severity) -> list[str]:
+def _excerpt(
+    span: Span, loc: Loc, gutter: int, label: str, paint: Callable[[str, str], str], severity: Severity
+) -> list[str]:
     text = span.source.line(loc.line)
     before, width = loc.column - 1, _caret_width(span)
     cut = max(0, before - _LONGEST_LINE // 2)
@@ -156,7 +158,12 @@ def _excerpt(span: Span, loc: Loc, gutter: int, label: str, paint: Any, severity
 
 
 def _detab(text: str) -> str:
-    return "".join(" " * _TAB_WIDTH if c == "\t" else c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    def shown(character: str) -> str:
+        if character == "\t":
+            return " " * _TAB_WIDTH
+        return character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+
+    return "".join(map(shown, text))
 
 
 def _caret_width(place: Place) -> int:

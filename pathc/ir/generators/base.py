@@ -13,7 +13,7 @@ UnitArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Affine:
-    """An affine map over GF(2) from path index to unit: unit(i) = shift ^ XOR of columns[k] over set bits k of i."""
+    """An affine map over GF(2): unit(i) = shift ^ XOR of columns[k] over the set bits k of path index i."""
 
     columns: tuple[int, ...]
     shift: int = 0
