@@ -4,4 +4,55 @@ from __future__ import annotations
 
 from pathc.support.codes.base import Code
 
-CODES: tuple[Code, ...] = ()
+GENERATOR_CODES: tuple[Code, ...] = (
+    Code(
+        "E0340",
+        "unknown path generator",
+        "Paths are drawn by `sobol`, `random`, `interleaver`, `shuffle`, `expander` or `explicit`.",
+        "paths main : x -> y { count = 8, sequence = sobul }",
+    ),
+    Code(
+        "E0341",
+        "more paths or units than the generator can count",
+        "A layer has 1 to 2^32 units and a line 1 to 2^62 paths. Generators that keep a permutation of all paths in "
+        "memory (interleaver, expander, explicit) stop at 2^26; sobol, random and shuffle do not keep any.",
+    ),
+    Code(
+        "E0342",
+        "window outside the paths",
+        "Paths are handed out in windows [start, stop) inside 0 .. count of at most 2^30 paths each.",
+    ),
+    Code(
+        "E0343",
+        "path count does not fit the layer sizes",
+        "Interleavers and expanders give every unit of a layer the same number of paths, so the count is a multiple "
+        "of every layer size; a perfect shuffle needs a power of two.",
+    ),
+    Code("E0344", "wrong option of a path generator", "The option has another type or none of the known values."),
+    Code(
+        "E0345",
+        "Sobol' dimension outside the table",
+        "Direction numbers ship for a fixed number of dimensions (Joe and Kuo, D(6)); `@d` chooses among them.",
+    ),
+    Code(
+        "E0346",
+        "interleaver and memory banks do not fit",
+        "The p left units of a junction lie in z memories of equal depth, so z divides p, and each memory has at least "
+        "two rows (Dey, Beerel, Chugg).",
+    ),
+    Code(
+        "E0347",
+        "file of explicit paths cannot be used",
+        "An .npz file holds the units as an integer array `units` of shape [visits, paths], or as `visit0`, `visit1`, "
+        "... of shape [paths], every value inside its layer.",
+    ),
+    Code(
+        "E0348",
+        "mirrored line does not fit the line it mirrors",
+        "A mirrored line walks the paths of another line backwards: it has as many visits and the same layer sizes in "
+        "reverse.",
+    ),
+)
+"""Raised by pathc.ir.generators."""
+
+CODES: tuple[Code, ...] = (*GENERATOR_CODES,)
