@@ -113,9 +113,9 @@ class Function:
         return self.assign(f"call {kind} @{name}({inner})")
 
     def fma(self, lanes: int, a: str, b: str, c: str) -> str:
-        """a * b + c, fused."""
+        """a * b + c, fused wherever the machine can (`llvm.fma` would call a library where it cannot)."""
         kind = vector(lanes)
-        return self.call(kind, f"llvm.fma.{suffix(lanes)}", [(kind, a), (kind, b), (kind, c)])
+        return self.call(kind, f"llvm.fmuladd.{suffix(lanes)}", [(kind, a), (kind, b), (kind, c)])
 
     def broadcast(self, lanes: int, scalar: str, element: str = F32) -> str:
         """A scalar in every lane."""

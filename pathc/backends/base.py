@@ -1,0 +1,65 @@
+"""What every target offers: availability, what it refuses, and an executable or a set of artefacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.ir.graph import Graph
+from pathc.ir.types import Value
+from pathc.support.diagnostics import Diagnostic
+
+Weights = Mapping[str, NDArray[Any]]
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compile: a structured graph, its weights, the target's options and the batch it is meant for.
+
+    `batch` 0 leaves the batch open. `forms` forces a kernel form for a junction (`main.1`) or for all (`*`).
+    """
+
+    graph: Graph
+    weights: Weights
+    options: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    batch: int = 0
+    forms: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Executable(Protocol):
+    """A compiled net."""
+
+    notes: tuple[Diagnostic, ...]
+
+    def __call__(self, x: NDArray[Any], /) -> NDArray[Any]:
+        """Outputs [batch, units] (or [units]) of inputs [batch, units] (or [units])."""
+        ...
+
+    def emit(self, kind: str) -> str | bytes:
+        """A stage of the compilation as text or bytes (`plan`, `ll`, `asm`, ...); PathcError if there is none."""
+        ...
+
+
+class Backend(Protocol):
+    """A target."""
+
+    name: str
+    summary: str
+    emits: tuple[str, ...]
+
+    def unavailable(self) -> str:
+        """Why it cannot be used on this machine, with the cure; empty when it can."""
+        ...
+
+    def refusals(self, graph: Graph) -> list[Diagnostic]:
+        """What of this graph the target cannot do (yet)."""
+        ...
+
+    def compile(self, request: Request) -> Executable:
+        """Compile; PathcError for what is refused, UnavailableError where the target is not available."""
+        ...

@@ -1,0 +1,63 @@
+"""From the structured graph to junctions as kernels see them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import networkx as nx
+
+from pathc.backends.llvm.plan import Edges, Junction
+from pathc.ir.facts import Blocks
+from pathc.ir.generators import resolve
+from pathc.ir.graph import Graph, Line
+
+
+def junctions_of(graph: Graph) -> tuple[Junction, ...]:
+    """Every junction of the graph, in the order of lines."""
+    return tuple(_junction(graph, line, number) for line in graph.lines for number in line.junctions)
+
+
+def station_order(graph: Graph) -> tuple[str, ...]:
+    """Stations so that every junction leads forward; among equals in the order of the text."""
+    rank = {station.name: i for i, station in enumerate(graph.stations)}
+    order: nx.DiGraph[str] = nx.DiGraph()
+    order.add_nodes_from(rank)
+    for line in graph.lines:
+        order.add_edges_from((a.station, b.station) for a, b in zip(line.visits, line.visits[1:], strict=False))
+    return tuple(nx.lexicographical_topological_sort(order, key=rank.__getitem__))
+
+
+def tensor_of(graph: Graph, line: Line, number: int) -> str:
+    """Name of the tensor that holds a junction's weights; a tied mirror uses the mirrored line's."""
+    if not line.tied or not line.mirror:
+        return f"{line.name}.{number}"
+    mirrored = graph.line(line.mirror)
+    return tensor_of(graph, mirrored, len(mirrored.visits) - number)
+
+
+def _junction(graph: Graph, line: Line, number: int) -> Junction:
+    src, dst = (graph.station(line.visits[v].station) for v in (number - 1, number))
+    blocks = tuple(b for b in graph.facts_of(Blocks) if b.line == line.name and b.junction == number)
+    if sum(b.length for b in blocks) != line.count:
+        blocks = ()
+
+    @cache
+    def edges() -> Edges:
+        generator = resolve(line, graph)
+        return generator.units(number - 1, 0, line.count), generator.units(number, 0, line.count)
+
+    count = line.count if line.kind == "paths" else src.units * dst.units if line.kind == "dense" else src.units
+    return Junction(
+        line=line.name,
+        number=number,
+        kind=line.kind,
+        src=src.name,
+        dst=dst.name,
+        n_src=src.units,
+        n_dst=dst.units,
+        count=count,
+        blocks=blocks,
+        tensor=tensor_of(graph, line, number),
+        scale=line.scale,
+        edges=edges,
+    )
