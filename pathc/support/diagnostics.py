@@ -96,6 +96,15 @@ class UnavailableError(PathcError):
         return 3
 
 
+class InternalError(PathcError):
+    """The compiler made a mistake, not its user (exit code 70)."""
+
+    @property
+    def exit_code(self) -> int:
+        """70: a fault of the compiler itself."""
+        return 70
+
+
 def error(code: str, message: str, place: Place = None, *, label: str = "", help: str = "") -> PathcError:
     """A `PathcError` with a single diagnostic, ready to raise."""
     return PathcError(Diagnostic(code, message, place, label=label, help=help))

@@ -4,4 +4,79 @@ from __future__ import annotations
 
 from pathc.support.codes.base import Code
 
-CODES: tuple[Code, ...] = ()
+CODES: tuple[Code, ...] = (
+    Code(
+        "E0601",
+        "unknown processor",
+        "The option `cpu` of an LLVM target names a processor LLVM does not know, or one without 64-bit vectors. Use a "
+        "preset (native, avx512, avx2, sse, generic, aarch64) or the name LLVM gives the processor, such as "
+        "`znver4`, `sapphirerapids` or `neoverse-n1`.",
+    ),
+    Code(
+        "E0602",
+        "unknown processor feature",
+        "The option `features` of an LLVM target lists features, each with `+` or `-`, in LLVM's spelling. A "
+        "feature was named that the architecture does not have.",
+    ),
+    Code(
+        "E0603",
+        "unknown option of the LLVM target",
+        "The LLVM target takes `cpu`, `features`, `width` (4, 8 or 16 float32 lanes) and `threads` (0 means as "
+        "many as there are cores).",
+    ),
+    Code(
+        "E0604",
+        "code for another machine",
+        "The kernel was compiled for a processor with capabilities this one lacks, so it can be written to a file "
+        "but not called here.",
+    ),
+    Code(
+        "E0605",
+        "no linker",
+        "A shared library is linked by the system's C compiler, and none was found. Objects (`.o`), assembly and "
+        "LLVM IR are written without it.",
+    ),
+    Code(
+        "E0606",
+        "the linker failed",
+        "The system's C compiler was found but could not link the shared library; its own words are in the note.",
+    ),
+    Code(
+        "E0607",
+        "the file cannot be written",
+        "An output file could not be created. Nothing half-written is left behind.",
+    ),
+    Code(
+        "E0699",
+        "internal error: LLVM refused the kernel",
+        "The compiler wrote LLVM IR that LLVM does not accept. This is a mistake of pathc, whatever the model says.",
+    ),
+    Code(
+        "E0701",
+        "wrong type of array",
+        "A compiled kernel reads and writes NumPy arrays of one type in the byte order of the machine. Nothing is "
+        "converted where a kernel is bound to its arrays.",
+    ),
+    Code(
+        "E0702",
+        "wrong shape of array",
+        "Inputs and outputs are [units], or [batch, units] with one row per sample; input and output must have the "
+        "same number of samples.",
+    ),
+    Code(
+        "E0703",
+        "rows that are not contiguous",
+        "A kernel walks through a sample's units one after the other, so the last axis must be contiguous, rows must "
+        "not overlap, and data must be aligned to its type.",
+    ),
+    Code(
+        "E0704",
+        "output that cannot be written",
+        "The array given as output is read-only.",
+    ),
+    Code(
+        "E0705",
+        "input and output overlap",
+        "A kernel reads inputs while it writes outputs, so the two arrays must not share memory.",
+    ),
+)
