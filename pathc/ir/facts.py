@@ -60,3 +60,58 @@ class Blocks(Fact):
     def repeat(self) -> int:
         """Paths that share each edge."""
         return self.length >> self.rank
+
+
+@dataclass(frozen=True)
+class Distinct(Fact):
+    """The paths of a junction run along `edges` distinct edges; repeated ones may be stored once."""
+
+    line: str
+    junction: int
+    edges: int
+
+
+@dataclass(frozen=True)
+class Bicliques(Fact):
+    """A junction without `Blocks` consists of `blocks` dense blocks holding `edges` edges, and `remainder` others.
+
+    A dense block joins all destinations with the same set of sources; only blocks of at least `rows`
+    destinations count. `ir.bicliques.find_bicliques` gives the units.
+    """
+
+    line: str
+    junction: int
+    blocks: int
+    edges: int
+    remainder: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Mixing(Fact):
+    """How far the paths of a line carry: units of the first visit that a unit sees, and connected pieces.
+
+    `least[j-1]` and `most[j-1]` bound the receptive field of the visited units after junction j; `pieces` is
+    the number of connected components the paths of the line form. Bounds and pieces are estimates from a
+    sample unless `exact`.
+    """
+
+    line: str
+    least: tuple[int, ...]
+    most: tuple[int, ...]
+    pieces: int
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class Valence(Fact):
+    """Paths through the units of a visit (from 0): how many units are touched, fewest and most paths of a unit.
+
+    `least` is 0 if a unit is left out.
+    """
+
+    line: str
+    visit: int
+    touched: int
+    least: int
+    most: int

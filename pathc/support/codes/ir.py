@@ -55,4 +55,16 @@ GENERATOR_CODES: tuple[Code, ...] = (
 )
 """Raised by pathc.ir.generators."""
 
-CODES: tuple[Code, ...] = (*GENERATOR_CODES,)
+PASS_CODES: tuple[Code, ...] = (
+    Code("E0320", "unknown pass", "A pipeline names passes; `pathc explain passes` lists them with their options."),
+    Code("E0321", "unknown option of a pass", "Options of a pass are the fields that `pathc explain passes` shows."),
+    Code("E0322", "wrong value of a pass option", "The value has the type of the option's default."),
+    Code(
+        "E0323",
+        "pipeline cannot be read",
+        "A pipeline is a list of passes `name` or `name{k=v,...}`, separated by commas.",
+    ),
+)
+"""Raised by pathc.ir.passes."""
+
+CODES: tuple[Code, ...] = (*GENERATOR_CODES, *PASS_CODES)
