@@ -6,29 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import net, sobol
 
 from pathc.ir import gf2
 from pathc.ir.blocks import Places, destination_units, find_blocks, path_slots, source_units, window
 from pathc.ir.facts import Blocks
 from pathc.ir.generators import Affine, make, resolve
-from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.passes.structure import Structure
-from pathc.ir.types import Call, Word
-
-PLAIN = Call("sobol")
-
-
-def net(sizes, dims, count, generator=PLAIN):
-    stations = tuple(
-        Station(f"s{i}", "input" if i == 0 else "output" if i == len(sizes) - 1 else "layer", (n,))
-        for i, n in enumerate(sizes)
-    )
-    visits = tuple(Visit(f"s{i}", d) for i, d in enumerate(dims))
-    return Graph("net", stations, (Line("main", "paths", visits, count, generator),))
-
-
-def sobol(scramble, seed=0, skip=0):
-    return Call("sobol", (("scramble", Word(scramble)), ("seed", seed), ("skip", skip)))
+from pathc.ir.types import Call
 
 
 def blocks_of(graph, junction=1):

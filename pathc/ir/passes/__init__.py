@@ -12,6 +12,9 @@ from pathc.support.diagnostics import Diagnostic, UsageError, did_you_mean
 
 _PASSES = {
     "structure": ("structure", "Structure"),
+    "coalesce": ("coalesce", "Coalesce"),
+    "coverage": ("coverage", "Coverage"),
+    "mixing": ("mixing", "Mixing"),
 }
 NAMES = tuple(_PASSES)
 """Names of all passes, in the order a pipeline would run them."""
