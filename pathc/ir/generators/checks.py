@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import lcm
 
-from pathc.ir.types import Call, Word, show_value
-from pathc.support.diagnostics import Place, did_you_mean, error
+from pathc.ir.catalogue import Option, find, options_of
+from pathc.ir.types import Call, Value, Word, show_value
+from pathc.support.diagnostics import PathcError, Place, did_you_mean, error
 
 MAX_UNITS = 1 << 32
-"""Largest layer: a unit is the upper half of a 32-bit fraction times the size, in 64 bits."""
+"""Largest layer: a unit is a 32-bit fraction times the size, computed in 64 bits."""
 MAX_COUNT = 1 << 62
 """Largest path index, `skip` included, of a generator that computes paths one by one."""
 MAX_WINDOW = 1 << 30
@@ -43,9 +44,8 @@ def check_window(start: int, stop: int, count: int) -> None:
     if not 0 <= start <= stop <= count:
         raise error("E0342", f"the window {start} .. {stop} is not inside the paths 0 .. {count}")
     if stop - start > MAX_WINDOW:
-        raise error(
-            "E0342", f"a window of {stop - start} paths is more than 2^30", help="ask for the paths piece by piece"
-        )
+        message = f"a window of {stop - start} paths is more than 2^30"
+        raise error("E0342", message, help="ask for the paths piece by piece")
 
 
 def check_regular(sizes: Sequence[int], count: int, name: str, place: Place = None) -> None:
@@ -53,57 +53,71 @@ def check_regular(sizes: Sequence[int], count: int, name: str, place: Place = No
     for visit, size in enumerate(sizes):
         if count % size:
             step = lcm(*sizes)
-            below, above = count // step * step, (count // step + 1) * step
-            hint = f"multiples of {step} fit all layers: count = {below} or {above}" if below else f"count = {above}"
+            nearest = [multiple for multiple in (count // step * step, (count // step + 1) * step) if multiple]
             raise error(
                 "E0343",
                 f"`{name}` gives every unit equally many paths: {count} paths do not divide evenly "
                 f"among the {size} units of visit {visit}",
                 place,
-                help=hint,
+                help=f"multiples of {step} fit all layers: count = {' or '.join(map(str, nearest))}",
             )
 
 
-def integer(call: Call, key: str, default: int, place: Place = None, minimum: int = 0) -> int:
-    """The option `key` as an integer >= minimum; E0344 otherwise."""
-    value = call.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        shown = "nothing" if value is None else show_value(value)
-        raise error("E0344", f"`{key}` of `{call.name}` is an integer from {minimum} on, not {shown}", place)
-    return value
+class Options:
+    """The options of a generator's call, defaults from the catalogue filled in, each checked when it is asked for.
+
+    Errors: E0344 for an unknown or missing option, one of the wrong type, or one outside its bounds.
+    """
+
+    def __init__(self, call: Call, place: Place = None) -> None:
+        entry = find(call.name, ("generator",))
+        if entry is None:
+            raise KeyError(call.name)
+        known = [option.name for option in entry.options]
+        for key, _ in call.options:
+            if key not in known:
+                message = f"`{call.name}` has no option `{key}`; it knows {', '.join(known) or 'none'}"
+                raise error("E0344", message, place, help=did_you_mean(key, known))
+        for option in entry.options:
+            if option.required and call.get(option.name) is None:
+                raise error("E0344", f"`{call.name}` needs the option `{option.name}`: {option.doc}", place)
+        self._name, self._place = call.name, place
+        self._values = options_of(call)
+        self._options = {option.name: option for option in entry.options}
+
+    def integer(self, key: str) -> int:
+        """The option as an integer within the bounds of the catalogue."""
+        option, value = self._options[key], self._values[key]
+        if isinstance(value, bool) or not isinstance(value, int) or not _within(option, value):
+            raise self._wrong(key, f"an integer from {option.low:.0f} to {option.high:.0f}", value)
+        return value
+
+    def flag(self, key: str) -> bool:
+        """The option as true or false."""
+        value = self._values[key]
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false", value)
+        return value
+
+    def text(self, key: str) -> str:
+        """The option as a quoted string."""
+        value = self._values[key]
+        if not isinstance(value, str):
+            raise self._wrong(key, "a quoted string", value)
+        return value
+
+    def word(self, key: str) -> str:
+        """The option as one of the words of the catalogue."""
+        choices, value = self._options[key].choices, self._values[key]
+        if not isinstance(value, Word) or value.text not in choices:
+            hint = did_you_mean(value.text, choices) if isinstance(value, Word) else ""
+            raise self._wrong(key, f"one of {', '.join(choices)}", value, hint)
+        return value.text
+
+    def _wrong(self, key: str, expected: str, value: Value, hint: str = "") -> PathcError:
+        message = f"`{key}` of `{self._name}` is {expected}, not {show_value(value)}"
+        return error("E0344", message, self._place, help=hint)
 
 
-def boolean(call: Call, key: str, default: bool, place: Place = None) -> bool:
-    """The option `key` as true or false; E0344 otherwise."""
-    value = call.get(key, default)
-    if not isinstance(value, bool):
-        shown = "nothing" if value is None else show_value(value)
-        raise error("E0344", f"`{key}` of `{call.name}` is true or false, not {shown}", place)
-    return value
-
-
-def word(call: Call, key: str, default: str, place: Place = None) -> str:
-    """The option `key` as a word, in lower case; E0344 if it is no word."""
-    value = call.get(key, Word(default))
-    if not isinstance(value, str | Word):
-        shown = "nothing" if value is None else show_value(value)
-        raise error("E0344", f"`{key}` of `{call.name}` is a word, not {shown}", place)
-    return str(value).lower()
-
-
-def choice(call: Call, key: str, default: str, known: Sequence[str], place: Place = None) -> str:
-    """The option `key` as one of the known words; E0344 otherwise."""
-    text = word(call, key, default, place)
-    if text not in known:
-        raise unknown_value(call.name, key, text, known, place)
-    return text
-
-
-def unknown_value(name: str, key: str, text: str, known: Sequence[str], place: Place = None) -> Exception:
-    """E0344, ready to raise: `text` is none of the words that option `key` of generator `name` knows."""
-    return error(
-        "E0344",
-        f"`{key} = {text}` is unknown to `{name}`; it knows {', '.join(known)}",
-        place,
-        help=did_you_mean(text, known),
-    )
+def _within(option: Option, value: int) -> bool:
+    return (option.low is None or value >= option.low) and (option.high is None or value <= option.high)
