@@ -42,9 +42,10 @@ CODES: tuple[Code, ...] = (
         "The system's C compiler was found but could not link the shared library; its own words are in the note.",
     ),
     Code(
-        "E0607",
-        "the file cannot be written",
-        "An output file could not be created. Nothing half-written is left behind.",
+        "E0610",
+        "a stage the interpreter cannot evaluate",
+        "The language and the IR carry stages that a target may not be able to compute. The interpreter evaluates "
+        "stations of one extent with `bias` and activations; the message names the stage and its place.",
     ),
     Code(
         "E0699",

@@ -1,0 +1,121 @@
+"""How far a backend's floats may be from the interpreter's: a running error bound, element by element.
+
+A sum of n products computed in any order with unit roundoff u is off by at most gamma_n * sum |w| |a|, with
+gamma_n = n u / (1 - n u) (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); errors of the
+values read are carried along by |w|.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.ir.graph import Graph, Station
+from pathc.ir.interp.evaluate import evaluate
+from pathc.ir.interp.junctions import Values, junction_values, junctions_of
+from pathc.ir.interp.network import Inputs, Network, activations_of, prepare, station_order
+from pathc.ir.weights import Tensors
+
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_LARGEST = float(np.finfo(np.float32).max)
+_EXTRA_ROUNDINGS = 3
+_ROUNDOFFS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+def unit_roundoff(dtype: str) -> float:
+    """Largest relative error of rounding to nearest: 2^-53 float64, 2^-24 float32, 2^-11 float16, 2^-8 bfloat16."""
+    return _ROUNDOFFS[dtype]
+
+
+def error_bound(
+    graph: Graph, weights: Tensors, inputs: Inputs, unit_roundoff: float, weight_roundoff: float = 0.0
+) -> Values:
+    """Largest error a correct backend can make at each output, same shape as the outputs.
+
+    `unit_roundoff` is that of sums and products, `weight_roundoff` that of weights which the backend has rounded
+    (2^-8 for bfloat16). Sums may run in any order, with or without fused multiply-add, and equal edges may have
+    been added up first. Infinite where the backend may overflow float32, and where NaN or infinity make it so.
+    """
+    network = prepare(graph, weights)
+    trace = evaluate(graph, weights, inputs)
+    bounds: dict[str, Values] = {}
+    with np.errstate(all="ignore"):
+        for station in network.stations:
+            off = _of_sums(network, weights, station, trace.values, bounds, unit_roundoff, weight_roundoff)
+            total = trace.sums[station.name]
+            off = np.where(np.abs(total) + off > _LARGEST, np.inf, off)
+            off = np.where(np.isfinite(total), off, 0.0)
+            bounds[station.name] = _of_values(station, total, off, unit_roundoff)
+    parts = [bounds[s.name][:, : s.real_units] for s in graph.outputs]
+    return np.concatenate(parts, axis=1).reshape(trace.outputs.shape)
+
+
+def _of_sums(
+    network: Network,
+    weights: Tensors,
+    station: Station,
+    values: Mapping[str, Values],
+    bounds: Mapping[str, Values],
+    roundoff: float,
+    weight_roundoff: float,
+) -> Values:
+    """Bound on the error of what a station accumulates."""
+    batch = len(next(iter(values.values())))
+    carried = np.zeros((batch, station.units))
+    magnitude = np.zeros((batch, station.units))
+    terms = np.full(station.units, _EXTRA_ROUNDINGS)
+    if station.stage("bias") is not None:
+        magnitude += np.abs(network.bias(weights, station))
+        terms += 1
+    for junction in network.into[station.name]:
+        matrix = np.abs(junction_values(weights, junction)) * (1.0 + weight_roundoff)
+        off, read = bounds[junction.source], np.abs(values[junction.source])
+        pushed, exact = np.abs(junction.push(off, matrix)), np.abs(junction.push(read, matrix))
+        carried += pushed + weight_roundoff * exact
+        magnitude += exact + pushed
+        terms += junction.fan_in() + 1
+    if station.role == "input" and station.stage("bias") is None:
+        return carried
+    steps = terms * roundoff
+    gamma = np.where(steps < 0.5, steps / (1.0 - steps), np.inf)
+    return carried + np.where(magnitude > 0.0, gamma * magnitude, 0.0) + terms * _SMALLEST
+
+
+def _of_values(station: Station, total: Values, off: Values, roundoff: float) -> Values:
+    """Bound on the error of what is read from a station, zero at silent units."""
+    argument, bound = total[:, : station.real_units], off[:, : station.real_units]
+    for function in activations_of(station):
+        bound = function.reach(argument, bound, roundoff)
+        argument = function.apply(argument)
+        bound = np.where(np.isfinite(argument), bound, 0.0)
+    return np.pad(bound, ((0, 0), (0, station.units - station.real_units)))
+
+
+def agrees(actual: NDArray[Any], expected: NDArray[Any], bound: NDArray[Any] | float) -> NDArray[np.bool_]:
+    """Where a backend's output is right: NaN for NaN, the same infinity, everything else within the bound.
+
+    A bound that is infinite or NaN accepts anything. Shapes broadcast; the result is boolean.
+    """
+    with np.errstate(invalid="ignore"):
+        close = np.abs(actual.astype(np.float64) - expected) <= bound
+    special = ~np.isfinite(expected)
+    same = np.where(np.isnan(expected), np.isnan(actual), actual == expected)
+    return np.where(special, same, close) | ~np.isfinite(bound)
+
+
+def tolerance(graph: Graph, dtype: str) -> float:
+    """Relative error that outputs may have against the sum of the magnitudes of all terms, from fan-in alone.
+
+    gamma of the number of roundings on the longest way through the graph. For a bound per output see `error_bound`.
+    """
+    longest = {station.name: 0 for station in graph.stations}
+    junctions = junctions_of(graph)
+    into = {s.name: [j for j in junctions if j.destination == s.name] for s in graph.stations}
+    for name in station_order(graph):
+        terms = sum(int(j.fan_in().max(initial=0)) + 1 for j in into[name])
+        longest[name] = _EXTRA_ROUNDINGS + terms + max((longest[j.source] for j in into[name]), default=0)
+    steps = max((longest[s.name] for s in graph.outputs), default=0) * unit_roundoff(dtype)
+    return steps / (1.0 - steps) if steps < 1.0 else float("inf")

@@ -1,0 +1,131 @@
+"""Forward and backward through a graph, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.ir.graph import Graph, Station
+from pathc.ir.interp.junctions import Values, junction_values
+from pathc.ir.interp.network import Inputs, Network, activations_of, check_input, input_rows, prepare
+from pathc.ir.weights import Tensors
+from pathc.support.diagnostics import error
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Everything a forward pass computed, float64, [batch, units], silent units included.
+
+    `sums[s]` is what station s has accumulated, bias included; `values[s]` is what is read from it. `outputs` is
+    [batch, units] (or [units] if the input came so), the output stations side by side.
+    """
+
+    sums: Mapping[str, Values]
+    values: Mapping[str, Values]
+    outputs: Values
+
+
+def forward(graph: Graph, weights: Tensors, inputs: Inputs) -> Values:
+    """Outputs of a graph: float64 [batch, units] for inputs [batch, units], [units] for inputs [units].
+
+    `inputs` is one array, or one per input station by name. NaN, infinity and -0 go by IEEE rules. Raises
+    PathcError: E0505 to E0508 for weights that do not fit, E0512 and E0513 for such inputs, E0610 for stages that
+    cannot be evaluated.
+    """
+    return evaluate(graph, weights, inputs).outputs
+
+
+def evaluate(graph: Graph, weights: Tensors, inputs: Inputs) -> Trace:
+    """All sums and values of a forward pass; raises as `forward`."""
+    network = prepare(graph, weights)
+    rows, single = input_rows(graph, inputs)
+    return _evaluate(network, weights, rows, single)
+
+
+def backward(
+    graph: Graph, weights: Tensors, inputs: Inputs, output_gradient: NDArray[Any]
+) -> tuple[Values, dict[str, Values]]:
+    """Gradients with respect to inputs (their shape, stations side by side) and weights (summed over the batch).
+
+    `output_gradient` has the shape of the outputs. Kinks: see `pathc.ir.interp.activations`. The gradient of a
+    tensor with a scale is that of the scaled values. Raises as `forward`; E0512 for a gradient of another shape.
+    """
+    network = prepare(graph, weights)
+    rows, single = input_rows(graph, inputs)
+    with np.errstate(all="ignore"):
+        trace = _evaluate(network, weights, rows, single)
+        gradients = _output_gradients(network, trace, np.asarray(output_gradient))
+        tensors: dict[str, Values] = {}
+        for station in reversed(network.stations):
+            at_sums = _through_pipeline(station, trace.sums[station.name], gradients[station.name])
+            gradients[station.name] = at_sums
+            if station.stage("bias") is not None:
+                tensors[f"{station.name}.bias"] = at_sums[:, : station.real_units].sum(axis=0)
+            for junction in network.into[station.name]:
+                values, matrix = trace.values[junction.source], junction_values(weights, junction)
+                gradients[junction.source] += junction.pull(at_sums, matrix)
+                if junction.tensor:
+                    part = junction.weight_gradient(values, at_sums)
+                    tensors[junction.tensor] = tensors[junction.tensor] + part if junction.tensor in tensors else part
+    parts = [gradients[s.name][:, : s.real_units] for s in graph.inputs]
+    return _joined(parts, single), tensors
+
+
+def _evaluate(network: Network, weights: Tensors, rows: Mapping[str, Values], single: bool) -> Trace:
+    sums: dict[str, Values] = {}
+    values: dict[str, Values] = {}
+    batch = len(next(iter(rows.values()))) if rows else 1
+    with np.errstate(all="ignore"):
+        for station in network.stations:
+            total = rows[station.name].copy() if station.name in rows else np.zeros((batch, station.units))
+            if station.stage("bias") is not None:
+                total += network.bias(weights, station)
+            for junction in network.into[station.name]:
+                total += junction.push(values[junction.source], junction_values(weights, junction))
+            sums[station.name] = total
+            values[station.name] = _read(station, total)
+    outputs = [values[s.name][:, : s.real_units] for s in network.graph.outputs]
+    return Trace(sums, values, _joined(outputs, single))
+
+
+def _read(station: Station, total: Values) -> Values:
+    """What is read from a station: its activations over the real units, zero at the silent ones."""
+    result = total[:, : station.real_units]
+    for function in activations_of(station):
+        result = function.apply(result)
+    return np.pad(result, ((0, 0), (0, station.units - station.real_units)))
+
+
+def _through_pipeline(station: Station, total: Values, gradient: Values) -> Values:
+    """Gradient at the sums of a station, from the gradient at what is read from it."""
+    functions = activations_of(station)
+    arguments = [total[:, : station.real_units]]
+    for function in functions[:-1]:
+        arguments.append(function.apply(arguments[-1]))
+    result = gradient[:, : station.real_units]
+    for function, argument in zip(reversed(functions), reversed(arguments), strict=False):
+        result = function.backward(argument, result)
+    return np.pad(result, ((0, 0), (0, station.units - station.real_units)))
+
+
+def _output_gradients(network: Network, trace: Trace, gradient: NDArray[Any]) -> dict[str, Values]:
+    if gradient.shape != trace.outputs.shape:
+        text = f"the output gradient has shape {list(gradient.shape)}, the output {list(trace.outputs.shape)}"
+        raise error("E0512", text, help="give one number per output")
+    check_input(gradient, trace.outputs.shape[-1], "output gradient")
+    gradients = {name: np.zeros(total.shape) for name, total in trace.sums.items()}
+    columns = np.atleast_2d(gradient).astype(np.float64)
+    start = 0
+    for station in network.graph.outputs:
+        gradients[station.name][:, : station.real_units] += columns[:, start : start + station.real_units]
+        start += station.real_units
+    return gradients
+
+
+def _joined(parts: list[Values], single: bool) -> Values:
+    whole = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0))
+    return whole[0] if single else whole

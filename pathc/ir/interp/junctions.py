@@ -1,0 +1,204 @@
+"""What a junction does to values and gradients, one class per kind of line.
+
+Sums over paths run in the order of the path index, window by window; within a window each unit's sum starts at
+zero and takes one path after the other. Everything is float64, values are [batch, units].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.ir.generators import Generator, resolve
+from pathc.ir.graph import Graph, Line
+from pathc.ir.weights import Tensors, tensor_values
+
+Values = NDArray[np.float64]
+_WINDOW = 1 << 16
+
+
+class Junction(ABC):
+    """The step of a line from one station to the next.
+
+    `tensor` names its weights, "" if it has none; `source` and `destination` name the stations.
+    """
+
+    tensor: str
+    source: str
+    destination: str
+
+    @abstractmethod
+    def push(self, values: Values, weights: Values) -> Values:
+        """Sums at the destination, [batch, units of the destination]."""
+
+    @abstractmethod
+    def pull(self, gradient: Values, weights: Values) -> Values:
+        """Gradient with respect to the source's values, [batch, units of the source]."""
+
+    @abstractmethod
+    def weight_gradient(self, values: Values, gradient: Values) -> Values:
+        """Gradient with respect to the weights, summed over the batch; shape of the tensor."""
+
+    @abstractmethod
+    def fan_in(self) -> NDArray[np.int64]:
+        """Terms that each unit of the destination receives."""
+
+
+@dataclass(frozen=True)
+class PathJunction(Junction):
+    """Junction `number` of a line of paths: one weight per path."""
+
+    tensor: str
+    source: str
+    destination: str
+    generator: Generator
+    number: int
+
+    def _windows(self) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
+        width = max(_WINDOW, *self.generator.sizes[self.number - 1 : self.number + 1])
+        for start in range(0, self.generator.count, width):
+            stop = min(start + width, self.generator.count)
+            source = self.generator.units(self.number - 1, start, stop)
+            yield slice(start, stop), source, self.generator.units(self.number, start, stop)
+
+    def push(self, values: Values, weights: Values) -> Values:
+        """Sums at the destination, [batch, units of the destination]."""
+        sums = np.zeros((len(values), self.generator.sizes[self.number]))
+        for paths, source, destination in self._windows():
+            _scatter(sums, destination, weights[paths], values, source)
+        return sums
+
+    def pull(self, gradient: Values, weights: Values) -> Values:
+        """Gradient with respect to the source's values, [batch, units of the source]."""
+        sums = np.zeros((len(gradient), self.generator.sizes[self.number - 1]))
+        for paths, source, destination in self._windows():
+            _scatter(sums, source, weights[paths], gradient, destination)
+        return sums
+
+    def weight_gradient(self, values: Values, gradient: Values) -> Values:
+        """Gradient with respect to the weights, summed over the batch; [paths]."""
+        result = np.zeros(self.generator.count)
+        for paths, source, destination in self._windows():
+            part = result[paths]
+            for row, row_gradient in zip(values, gradient, strict=True):
+                part += row[source] * row_gradient[destination]
+        return result
+
+    def fan_in(self) -> NDArray[np.int64]:
+        """Paths that enter each unit of the destination."""
+        units = self.generator.sizes[self.number]
+        counts = np.zeros(units, dtype=np.int64)
+        for _, _, destination in self._windows():
+            counts += np.bincount(destination, minlength=units)
+        return counts
+
+
+def _scatter(
+    sums: Values, into: NDArray[np.int64], weights: Values, values: Values, read: NDArray[np.int64]
+) -> None:
+    """sums[b, into[i]] += weights[i] * values[b, read[i]] for every row b and path i."""
+    units = sums.shape[1]
+    for total, row in zip(sums, values, strict=True):
+        total += np.bincount(into, weights=weights * row[read], minlength=units)
+
+
+@dataclass(frozen=True)
+class DenseJunction(Junction):
+    """Every unit to every unit, silent ones left out; `transposed` if it mirrors a dense line with its weights."""
+
+    tensor: str
+    source: str
+    destination: str
+    real: tuple[int, int]
+    padded: tuple[int, int]
+    transposed: bool = False
+
+    def _matrix(self, weights: Values) -> Values:
+        return weights.T if self.transposed else weights
+
+    def push(self, values: Values, weights: Values) -> Values:
+        """Sums at the destination, [batch, units of the destination]."""
+        return _widen(values[:, : self.real[1]] @ self._matrix(weights).T, self.padded[0])
+
+    def pull(self, gradient: Values, weights: Values) -> Values:
+        """Gradient with respect to the source's values, [batch, units of the source]."""
+        return _widen(gradient[:, : self.real[0]] @ self._matrix(weights), self.padded[1])
+
+    def weight_gradient(self, values: Values, gradient: Values) -> Values:
+        """Gradient with respect to the weights, summed over the batch; shape of the tensor."""
+        outer = gradient[:, : self.real[0]].T @ values[:, : self.real[1]]
+        return outer.T if self.transposed else outer
+
+    def fan_in(self) -> NDArray[np.int64]:
+        """Units of the source, for every real unit of the destination."""
+        return np.where(np.arange(self.padded[0]) < self.real[0], self.real[1], 0)
+
+
+@dataclass(frozen=True)
+class SkipJunction(Junction):
+    """The values themselves, times a scale."""
+
+    source: str
+    destination: str
+    units: int
+    scale: float
+    tensor: str = ""
+
+    def push(self, values: Values, weights: Values) -> Values:
+        """Sums at the destination, [batch, units]."""
+        return self.scale * values
+
+    def pull(self, gradient: Values, weights: Values) -> Values:
+        """Gradient with respect to the source's values, [batch, units]."""
+        return self.scale * gradient
+
+    def weight_gradient(self, values: Values, gradient: Values) -> Values:
+        """Empty: a skip has no weights."""
+        return np.zeros(0)
+
+    def fan_in(self) -> NDArray[np.int64]:
+        """One term for every unit."""
+        return np.ones(self.units, dtype=np.int64)
+
+
+def _widen(values: Values, units: int) -> Values:
+    """The same values with zeros for silent units behind them."""
+    return values if values.shape[1] == units else np.pad(values, ((0, 0), (0, units - values.shape[1])))
+
+
+def junctions_of(graph: Graph) -> tuple[Junction, ...]:
+    """All junctions of a graph, in the order of its lines.
+
+    Raises PathcError as `pathc.ir.generators.resolve`.
+    """
+    return tuple(junction for line in graph.lines for junction in _of_line(graph, line))
+
+
+def junction_values(weights: Tensors, junction: Junction) -> Values:
+    """The weights of a junction in float64, empty for a skip."""
+    return tensor_values(weights, junction.tensor) if junction.tensor else np.zeros(0)
+
+
+def tensor_of(line: Line, number: int) -> str:
+    """Name of the tensor of junction `number`; a tied line reads that of the junction it mirrors."""
+    return f"{line.mirror}.{len(line.visits) - number}" if line.tied else f"{line.name}.{number}"
+
+
+def _of_line(graph: Graph, line: Line) -> Iterator[Junction]:
+    names = [visit.station for visit in line.visits]
+    generator = resolve(line, graph) if line.kind == "paths" else None
+    for number in line.junctions:
+        source, destination = graph.station(names[number - 1]), graph.station(names[number])
+        tensor = tensor_of(line, number)
+        if generator is not None:
+            yield PathJunction(tensor, source.name, destination.name, generator, number)
+        elif line.kind == "dense":
+            real = (destination.real_units, source.real_units)
+            padded = (destination.units, source.units)
+            yield DenseJunction(tensor, source.name, destination.name, real, padded, line.tied)
+        else:
+            yield SkipJunction(source.name, destination.name, source.units, line.scale)
