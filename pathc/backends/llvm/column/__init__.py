@@ -1,0 +1,1 @@
+"""Column kernels: the lanes of a vector over samples, buffers [units][columns] in natural order of the units."""
