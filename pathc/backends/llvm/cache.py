@@ -11,9 +11,11 @@ import contextlib
 import hashlib
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from pathc.support.diagnostics import PathcError
+from pathc.support.files import write_atomically
 
 _MAGIC = b"pathc object 1\n\0"
 _KEY = 32
@@ -61,15 +63,8 @@ class Cache:
             return False
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(_header(key, data) + data)
-                os.replace(name, path)
-            except BaseException:
-                os.unlink(name)
-                raise
-        except OSError:
+            write_atomically(path, _header(key, data) + data)
+        except (OSError, PathcError):
             return False
         self._evict(keep=path)
         return True

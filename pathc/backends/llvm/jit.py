@@ -35,7 +35,16 @@ class Library:
     """
 
     def __init__(
-        self, ir: str, machine: Machine, level: int, opt: int, data: bytes, cached: bool, note: str, started: float
+        self,
+        ir: str,
+        machine: Machine,
+        level: int,
+        opt: int,
+        data: bytes,
+        imports: Mapping[str, int],
+        cached: bool,
+        note: str,
+        started: float,
     ) -> None:
         self.ir = ir
         self.machine = machine
@@ -44,7 +53,7 @@ class Library:
         self.cached = cached
         self.notes = (note,) if note else ()
         self._object = data
-        self._tracker, self.addresses = _link(data, _EXPORTED.findall(ir), ir)
+        self._tracker, self.addresses = _link(data, _EXPORTED.findall(ir), imports, ir)
         self.seconds = time.perf_counter() - started
 
     def address(self, name: str) -> int:
@@ -64,14 +73,21 @@ _alive: WeakValueDictionary[bytes, Library] = WeakValueDictionary()
 
 
 def compile_ir(
-    ir: str, machine: Machine | None = None, *, level: int = 2, opt: int = 0, store: Cache | None = None
+    ir: str,
+    machine: Machine | None = None,
+    *,
+    level: int = 2,
+    opt: int = 0,
+    store: Cache | None = None,
+    imports: Mapping[str, int] | None = None,
 ) -> Library:
     """Compile LLVM IR text for `machine` (this one if None), or load it from the cache, and link it.
 
     `level` is the effort of code generation, 1 or 2 (0 would keep vectors in memory), `opt` the level of IR passes
-    (0: none). `store` overrides the cache of the environment. The same text gives the same library while one is
-    alive. Raises E0604 where the machine cannot run here, `InternalError` E0699 for IR LLVM does not accept.
-    Thread-safe.
+    (0: none). `store` overrides the cache of the environment. `imports` are addresses of functions the text
+    declares; `pathc_parallel` and what this process exports are known anyway. The same text gives the same library
+    while one is alive. Thread-safe. Raises E0604 where the machine cannot run here, `InternalError` E0699 for IR
+    LLVM does not accept.
     """
     started = time.perf_counter()
     machine = machine or host()
@@ -96,7 +112,8 @@ def compile_ir(
         data = emit_object(ir, machine, level=level, opt=opt)
         if not store.put(key, data) and store.folder is not None:
             note = f"{store.folder} cannot be written: the kernel will be compiled anew next time"
-    library = Library(ir, machine, level, opt, data, cached, note, started)
+    known = {**_imports(ir), **(imports or {})}
+    library = Library(ir, machine, level, opt, data, known, cached, note, started)
     with _link_lock:
         return _alive.setdefault(key, library)
 
@@ -148,10 +165,10 @@ def _key(ir: str, machine: Machine, level: int, opt: int) -> bytes:
     return key_of(versions, machine.triple, machine.cpu, machine.features, str(level), str(opt), ir)
 
 
-def _link(data: bytes, names: list[str], ir: str) -> tuple[Any, Mapping[str, int]]:
+def _link(data: bytes, names: list[str], imports: Mapping[str, int], ir: str) -> tuple[Any, Mapping[str, int]]:
     llvm = _llvm(True)
     builder = llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
-    for name, address in _imports(ir).items():
+    for name, address in imports.items():
         builder.import_symbol(name, address)
     for name in names:
         builder.export_symbol(name)
@@ -166,9 +183,9 @@ def _link(data: bytes, names: list[str], ir: str) -> tuple[Any, Mapping[str, int
 def _imports(ir: str) -> dict[str, int]:
     if "@pathc_parallel" not in ir or "define void @pathc_parallel" in ir:
         return {}
-    from pathc.backends.llvm import threads
+    from pathc.backends.llvm.native import runtime
 
-    return {"pathc_parallel": threads.parallel_address()}
+    return {"pathc_parallel": runtime().address("pathc_parallel")}
 
 
 def _internal(message: str, ir: str) -> InternalError:
@@ -195,6 +212,7 @@ def _llvm(native: bool) -> Any:
     if native:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()
     else:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()

@@ -1,0 +1,81 @@
+"""The native runtime: `runtime.ll` with the few lines that depend on architecture and system, loaded once."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.jit import Library, compile_ir
+from pathc.backends.llvm.machine import host
+
+_PYTHON = (
+    *("PyTuple_GetItem", "PyCapsule_GetPointer", "Py_IncRef", "PyEval_SaveThread", "PyEval_RestoreThread"),
+    *("PyErr_SetString", "PyErr_Clear", "PyObject_GetBuffer", "PyBuffer_Release"),
+)
+_OBJECTS = ("PyExc_RuntimeError", "_Py_NoneStruct")
+_RELAX = {"x86_64": "pause", "aarch64": "yield", "arm64": "yield"}
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+_SLEEP_FUTEX = """
+@one_second = private constant [2 x i64] [i64 1, i64 0]
+declare i64 @syscall(i64, ...)
+define internal void @pathc_wait(ptr %word, i32 %value) {{
+  %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i64 128, i32 %value, ptr @one_second, ptr null, i64 0)
+  ret void
+}}
+define internal void @pathc_wake(ptr %word) {{
+  %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  ret void
+}}
+"""
+_SLEEP_POLL = """
+declare i32 @usleep(i32)
+define internal void @pathc_wait(ptr %word, i32 %value) {
+  %r = call i32 @usleep(i32 200)
+  ret void
+}
+define internal void @pathc_wake(ptr %word) {
+  ret void
+}
+"""
+
+
+def is_cpython() -> bool:
+    """Whether the interpreter offers the C API the runtime calls."""
+    return platform.python_implementation() == "CPython"
+
+
+@cache
+def runtime() -> Library:
+    """The native runtime; its library lives as long as the process."""
+    return compile_ir(runtime_ir(), host(), imports=_imports())
+
+
+def runtime_ir() -> str:
+    """LLVM IR text of the native runtime for this host."""
+    arch = host().arch
+    text = files("pathc.backends.llvm").joinpath("runtime.ll").read_text(encoding="utf-8")
+    futex = _FUTEX.get(arch) if sys.platform == "linux" else None
+    relax = f'  call void asm sideeffect "{_RELAX[arch]}", ""()\n' if arch in _RELAX else ""
+    sleep = _SLEEP_FUTEX.format(number=futex) if futex else _SLEEP_POLL
+    return f"{text}\ndefine internal void @pathc_relax() {{\n{relax}  ret void\n}}\n{sleep}"
+
+
+def aligned(count: int, align: int = 64) -> NDArray[np.uint8]:
+    """`count` zero bytes whose first lies at a multiple of `align`."""
+    memory = np.zeros(count + align, dtype=np.uint8)
+    start = -memory.ctypes.data % align
+    return memory[start : start + count]
+
+
+def _imports() -> dict[str, int]:
+    if not is_cpython():
+        return dict.fromkeys((*_PYTHON, *_OBJECTS), aligned(64).ctypes.data)
+    api = ctypes.pythonapi
+    functions = {name: ctypes.cast(getattr(api, name), ctypes.c_void_p).value or 0 for name in _PYTHON}
+    return functions | {name: ctypes.addressof(ctypes.c_void_p.in_dll(api, name)) for name in _OBJECTS}

@@ -1,0 +1,506 @@
+; The native part of the runtime: a fork-join pool of threads and the entry points Python calls.
+;
+; A kernel is   void (ptr x, ptr y, ptr params, ptr scratch, i64 batch, i64 x_stride, i64 y_stride)
+; and a task is void (ptr context, i64 task, i64 worker), where worker 0 is the thread that asked.
+
+; ---------------------------------------------------------------------------------------------------- pool
+; One pool, a cache line (two where lines are fetched in pairs) for every word that several threads write:
+;   0 ticket: epoch << 24 | next task     128 completed tasks     256 function, context, number of tasks
+;   384 busy                              512 sleepers (i32), wake word (i32), stop (i32), rounds to spin (i64)
+;
+; A worker takes a task by compare-and-swap on the ticket, which also proves that the job it has read is still the
+; job being done. The caller takes tasks as well and only waits for those somebody has taken, so a job ends even
+; if no worker ever wakes (or none exists, as in a forked child).
+
+; native.py adds pathc_relax, pathc_wait and pathc_wake for the architecture and the system.
+declare i32 @sched_yield()
+
+@default_pool = internal global ptr null
+
+define internal i64 @take(ptr %pool, i64 %ticket, ptr %fn, ptr %context, i64 %tasks, i64 %worker) {
+entry:
+  %epoch = lshr i64 %ticket, 24
+  %counter = getelementptr i8, ptr %pool, i64 128
+  br label %look
+look:
+  %seen = phi i64 [ %ticket, %entry ], [ %now, %lost ], [ %next, %done ]
+  %its = lshr i64 %seen, 24
+  %same = icmp eq i64 %its, %epoch
+  br i1 %same, label %current, label %leave
+current:
+  %task = and i64 %seen, 16777215
+  %open = icmp ult i64 %task, %tasks
+  br i1 %open, label %try, label %leave
+try:
+  %next = add i64 %seen, 1
+  %pair = cmpxchg ptr %pool, i64 %seen, i64 %next seq_cst seq_cst, align 8
+  %won = extractvalue { i64, i1 } %pair, 1
+  %now = extractvalue { i64, i1 } %pair, 0
+  br i1 %won, label %work, label %lost
+lost:
+  br label %look
+work:
+  call void %fn(ptr %context, i64 %task, i64 %worker)
+  %before = atomicrmw add ptr %counter, i64 1 release, align 8
+  br label %done
+done:
+  br label %look
+leave:
+  ret i64 %seen
+}
+
+define internal void @alone(ptr %fn, ptr %context, i64 %tasks) {
+entry:
+  %some = icmp ne i64 %tasks, 0
+  br i1 %some, label %loop, label %end
+loop:
+  %task = phi i64 [ 0, %entry ], [ %next, %loop ]
+  call void %fn(ptr %context, i64 %task, i64 0)
+  %next = add i64 %task, 1
+  %more = icmp ult i64 %next, %tasks
+  br i1 %more, label %loop, label %end
+end:
+  ret void
+}
+
+define void @pathc_pool_run(ptr %pool, ptr %fn, ptr %context, i64 %tasks) {
+entry:
+  %none = icmp eq ptr %pool, null
+  %few = icmp ult i64 %tasks, 2
+  %many = icmp ugt i64 %tasks, 16777214
+  %a = or i1 %none, %few
+  %b = or i1 %a, %many
+  br i1 %b, label %serial, label %lock
+lock:
+  %busy = getelementptr i8, ptr %pool, i64 384
+  %got = cmpxchg ptr %busy, i64 0, i64 1 acquire monotonic, align 8
+  %mine = extractvalue { i64, i1 } %got, 1
+  br i1 %mine, label %publish, label %serial
+publish:
+  %counter = getelementptr i8, ptr %pool, i64 128
+  store atomic i64 0, ptr %counter monotonic, align 8
+  %job.fn = getelementptr i8, ptr %pool, i64 256
+  %job.context = getelementptr i8, ptr %pool, i64 264
+  %job.tasks = getelementptr i8, ptr %pool, i64 272
+  store atomic ptr %fn, ptr %job.fn monotonic, align 8
+  store atomic ptr %context, ptr %job.context monotonic, align 8
+  store atomic i64 %tasks, ptr %job.tasks monotonic, align 8
+  %old = load atomic i64, ptr %pool monotonic, align 8
+  %epoch = lshr i64 %old, 24
+  %epoch1 = add i64 %epoch, 1
+  %ticket = shl i64 %epoch1, 24
+  %was = atomicrmw xchg ptr %pool, i64 %ticket seq_cst, align 8
+  %sleepers = getelementptr i8, ptr %pool, i64 512
+  %asleep = load atomic i32, ptr %sleepers seq_cst, align 4
+  %any = icmp ne i32 %asleep, 0
+  br i1 %any, label %rouse, label %work
+rouse:
+  %word = getelementptr i8, ptr %pool, i64 516
+  %w = atomicrmw add ptr %word, i32 1 seq_cst, align 4
+  call void @pathc_wake(ptr %word)
+  br label %work
+work:
+  %ignored = call i64 @take(ptr %pool, i64 %ticket, ptr %fn, ptr %context, i64 %tasks, i64 0)
+  br label %check
+check:
+  %spins = phi i64 [ 0, %work ], [ %spins1, %spin ], [ %spins1, %yield ]
+  %finished = load atomic i64, ptr %counter acquire, align 8
+  %all = icmp eq i64 %finished, %tasks
+  br i1 %all, label %unlock, label %wait
+wait:
+  %spins1 = add i64 %spins, 1
+  %patient = icmp ult i64 %spins1, 4096
+  br i1 %patient, label %spin, label %yield
+spin:
+  call void @pathc_relax()
+  br label %check
+yield:
+  %y = call i32 @sched_yield()
+  br label %check
+unlock:
+  store atomic i64 0, ptr %busy release, align 8
+  ret void
+serial:
+  call void @alone(ptr %fn, ptr %context, i64 %tasks)
+  ret void
+}
+
+define void @pathc_parallel(ptr %fn, ptr %context, i64 %tasks) {
+  %pool = load atomic ptr, ptr @default_pool acquire, align 8
+  call void @pathc_pool_run(ptr %pool, ptr %fn, ptr %context, i64 %tasks)
+  ret void
+}
+
+; Sets the pool `pathc_parallel` runs on; null means the caller alone.
+define void @pathc_use(ptr %pool) {
+  store atomic ptr %pool, ptr @default_pool release, align 8
+  ret void
+}
+
+; The life of a worker; the argument is { pool, number of the worker }.
+define ptr @pathc_worker(ptr %argument) {
+entry:
+  %pool = load ptr, ptr %argument, align 8
+  %number.at = getelementptr i8, ptr %argument, i64 8
+  %worker = load i64, ptr %number.at, align 8
+  %sleepers = getelementptr i8, ptr %pool, i64 512
+  %word = getelementptr i8, ptr %pool, i64 516
+  %stop = getelementptr i8, ptr %pool, i64 520
+  %limit.at = getelementptr i8, ptr %pool, i64 528
+  %job.fn = getelementptr i8, ptr %pool, i64 256
+  %job.context = getelementptr i8, ptr %pool, i64 264
+  %job.tasks = getelementptr i8, ptr %pool, i64 272
+  br label %idle
+idle:
+  %last = phi i64 [ 0, %entry ], [ %epoch, %job ]
+  br label %poll
+poll:
+  %spins = phi i64 [ 0, %idle ], [ %spins1, %again ], [ 0, %woken ]
+  %stopping = load atomic i32, ptr %stop acquire, align 4
+  %halt = icmp ne i32 %stopping, 0
+  br i1 %halt, label %end, label %look
+look:
+  %ticket = load atomic i64, ptr %pool acquire, align 8
+  %epoch = lshr i64 %ticket, 24
+  %fresh = icmp ne i64 %epoch, %last
+  br i1 %fresh, label %job, label %wait
+job:
+  %fn = load atomic ptr, ptr %job.fn monotonic, align 8
+  %context = load atomic ptr, ptr %job.context monotonic, align 8
+  %tasks = load atomic i64, ptr %job.tasks monotonic, align 8
+  %ignored = call i64 @take(ptr %pool, i64 %ticket, ptr %fn, ptr %context, i64 %tasks, i64 %worker)
+  br label %idle
+wait:
+  %spins1 = add i64 %spins, 1
+  %limit = load i64, ptr %limit.at, align 8
+  %patient = icmp ult i64 %spins1, %limit
+  br i1 %patient, label %again, label %sleep
+again:
+  call void @pathc_relax()
+  br label %poll
+sleep:
+  %w = load atomic i32, ptr %word seq_cst, align 4
+  %s = atomicrmw add ptr %sleepers, i32 1 seq_cst, align 4
+  %ticket2 = load atomic i64, ptr %pool seq_cst, align 8
+  %unchanged = icmp eq i64 %ticket2, %ticket
+  %stop2 = load atomic i32, ptr %stop seq_cst, align 4
+  %going = icmp eq i32 %stop2, 0
+  %rest = and i1 %unchanged, %going
+  br i1 %rest, label %doze, label %woken
+doze:
+  call void @pathc_wait(ptr %word, i32 %w)
+  br label %woken
+woken:
+  %r = atomicrmw sub ptr %sleepers, i32 1 seq_cst, align 4
+  br label %poll
+end:
+  ret ptr null
+}
+
+; Makes idle workers look at `stop`.
+define void @pathc_rouse(ptr %pool) {
+  %word = getelementptr i8, ptr %pool, i64 516
+  %w = atomicrmw add ptr %word, i32 1 seq_cst, align 4
+  call void @pathc_wake(ptr %word)
+  ret void
+}
+
+; ---------------------------------------------------------------------------------------------------- call
+; Everything one call needs; Python fills it in (call.py names the same fields).
+;   0 kernel, 1 x, 2 y, 3 params, 4 scratch, 5 batch, 6 x_stride, 7 y_stride, 8 result, 9 busy, 10 pool, 11 chunk,
+;   12 tasks, 13 scratch stride in bytes, 14 bytes of an element of x, 15 of y, 16 whether to release the GIL,
+;   17 inputs, 18 outputs, 19 tile, 20 samples from which the pool is used, 21 threads, 22 samples from which the
+;   GIL is released
+%call = type { ptr, ptr, ptr, ptr, ptr, i64, i64, i64, ptr, i64, ptr, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64 }
+
+declare ptr @PyTuple_GetItem(ptr, i64)
+declare ptr @PyCapsule_GetPointer(ptr, ptr)
+declare void @Py_IncRef(ptr)
+declare ptr @PyEval_SaveThread()
+declare void @PyEval_RestoreThread(ptr)
+declare void @PyErr_SetString(ptr, ptr)
+declare void @PyErr_Clear()
+declare i32 @PyObject_GetBuffer(ptr, ptr, i32)
+declare void @PyBuffer_Release(ptr)
+
+@PyExc_RuntimeError = external global ptr
+@_Py_NoneStruct = external global i8
+@two_threads = private constant [81 x i8] c"a bound kernel is called from two threads at once; bind it once for every thread\00"
+
+define internal void @piece(ptr %c, i64 %task, i64 %worker) {
+  %kernel = load ptr, ptr %c, align 8
+  %x.at = getelementptr %call, ptr %c, i64 0, i32 1
+  %y.at = getelementptr %call, ptr %c, i64 0, i32 2
+  %params.at = getelementptr %call, ptr %c, i64 0, i32 3
+  %scratch.at = getelementptr %call, ptr %c, i64 0, i32 4
+  %batch.at = getelementptr %call, ptr %c, i64 0, i32 5
+  %xs.at = getelementptr %call, ptr %c, i64 0, i32 6
+  %ys.at = getelementptr %call, ptr %c, i64 0, i32 7
+  %chunk.at = getelementptr %call, ptr %c, i64 0, i32 11
+  %step.at = getelementptr %call, ptr %c, i64 0, i32 13
+  %xb.at = getelementptr %call, ptr %c, i64 0, i32 14
+  %yb.at = getelementptr %call, ptr %c, i64 0, i32 15
+  %x = load ptr, ptr %x.at, align 8
+  %y = load ptr, ptr %y.at, align 8
+  %params = load ptr, ptr %params.at, align 8
+  %scratch = load ptr, ptr %scratch.at, align 8
+  %batch = load i64, ptr %batch.at, align 8
+  %xs = load i64, ptr %xs.at, align 8
+  %ys = load i64, ptr %ys.at, align 8
+  %chunk = load i64, ptr %chunk.at, align 8
+  %step = load i64, ptr %step.at, align 8
+  %xb = load i64, ptr %xb.at, align 8
+  %yb = load i64, ptr %yb.at, align 8
+  %first = mul i64 %task, %chunk
+  %left = sub i64 %batch, %first
+  %short = icmp ult i64 %left, %chunk
+  %rows = select i1 %short, i64 %left, i64 %chunk
+  %xrow = mul i64 %xs, %xb
+  %yrow = mul i64 %ys, %yb
+  %xo = mul i64 %first, %xrow
+  %yo = mul i64 %first, %yrow
+  %so = mul i64 %worker, %step
+  %x1 = getelementptr i8, ptr %x, i64 %xo
+  %y1 = getelementptr i8, ptr %y, i64 %yo
+  %s1 = getelementptr i8, ptr %scratch, i64 %so
+  call void %kernel(ptr %x1, ptr %y1, ptr %params, ptr %s1, i64 %rows, i64 %xs, i64 %ys)
+  ret void
+}
+
+define void @pathc_run(ptr %c) {
+  %pool.at = getelementptr %call, ptr %c, i64 0, i32 10
+  %tasks.at = getelementptr %call, ptr %c, i64 0, i32 12
+  %pool = load ptr, ptr %pool.at, align 8
+  %tasks = load i64, ptr %tasks.at, align 8
+  call void @pathc_pool_run(ptr %pool, ptr @piece, ptr %c, i64 %tasks)
+  ret void
+}
+
+define internal ptr @context(ptr %self) {
+  %capsule = call ptr @PyTuple_GetItem(ptr %self, i64 0)
+  %c = call ptr @PyCapsule_GetPointer(ptr %capsule, ptr null)
+  ret ptr %c
+}
+
+; The bound form, METH_NOARGS: run on the arrays it was bound to and return the output.
+define ptr @pathc_bound(ptr %self, ptr %unused) {
+entry:
+  %c = call ptr @context(ptr %self)
+  %result.at = getelementptr %call, ptr %c, i64 0, i32 8
+  %result = load ptr, ptr %result.at, align 8
+  %release.at = getelementptr %call, ptr %c, i64 0, i32 16
+  %release = load i64, ptr %release.at, align 8
+  %hold = icmp eq i64 %release, 0
+  br i1 %hold, label %held, label %free
+held:
+  call void @pathc_run(ptr %c)
+  br label %finish
+free:
+  %busy = getelementptr %call, ptr %c, i64 0, i32 9
+  %got = cmpxchg ptr %busy, i64 0, i64 1 acquire monotonic, align 8
+  %mine = extractvalue { i64, i1 } %got, 1
+  br i1 %mine, label %go, label %clash
+go:
+  %state = call ptr @PyEval_SaveThread()
+  call void @pathc_run(ptr %c)
+  call void @PyEval_RestoreThread(ptr %state)
+  store atomic i64 0, ptr %busy release, align 8
+  br label %finish
+finish:
+  call void @Py_IncRef(ptr %result)
+  ret ptr %result
+clash:
+  %kind = load ptr, ptr @PyExc_RuntimeError, align 8
+  call void @PyErr_SetString(ptr %kind, ptr @two_threads)
+  ret ptr null
+}
+
+; The open form, METH_FASTCALL (x, y): runs when both are plain arrays [batch, units] of float32, aligned, with
+; contiguous rows, y writable and apart from x; returns y, or None to say that the caller must look closer.
+define ptr @pathc_call(ptr %self, ptr %arguments, i64 %count) {
+entry:
+  %view.x = alloca [10 x i64], align 16
+  %view.y = alloca [10 x i64], align 16
+  %local = alloca %call, align 16
+  %two = icmp eq i64 %count, 2
+  br i1 %two, label %contextual, label %refuse
+contextual:
+  %c = call ptr @context(ptr %self)
+  %ox = load ptr, ptr %arguments, align 8
+  %oy.at = getelementptr ptr, ptr %arguments, i64 1
+  %oy = load ptr, ptr %oy.at, align 8
+  %inputs.at = getelementptr %call, ptr %c, i64 0, i32 17
+  %outputs.at = getelementptr %call, ptr %c, i64 0, i32 18
+  %inputs = load i64, ptr %inputs.at, align 8
+  %outputs = load i64, ptr %outputs.at, align 8
+  %gx = call i32 @PyObject_GetBuffer(ptr %ox, ptr %view.x, i32 28)
+  %fx = icmp eq i32 %gx, 0
+  br i1 %fx, label %have.x, label %clear
+have.x:
+  %gy = call i32 @PyObject_GetBuffer(ptr %oy, ptr %view.y, i32 29)
+  %fy = icmp eq i32 %gy, 0
+  br i1 %fy, label %have.y, label %clear.x
+have.y:
+  %px = call i64 @rows(ptr %view.x, i64 %inputs)
+  %py = call i64 @rows(ptr %view.y, i64 %outputs)
+  %bad.x = icmp slt i64 %px, 0
+  %bad.y = icmp slt i64 %py, 0
+  %bad = or i1 %bad.x, %bad.y
+  br i1 %bad, label %unfit, label %fit
+fit:
+  %shape.x.at = getelementptr i8, ptr %view.x, i64 48
+  %shape.y.at = getelementptr i8, ptr %view.y, i64 48
+  %shape.x = load ptr, ptr %shape.x.at, align 8
+  %shape.y = load ptr, ptr %shape.y.at, align 8
+  %batch = load i64, ptr %shape.x, align 8
+  %batch.y = load i64, ptr %shape.y, align 8
+  %equal = icmp eq i64 %batch, %batch.y
+  %x = load ptr, ptr %view.x, align 8
+  %y = load ptr, ptr %view.y, align 8
+  %x.first = ptrtoint ptr %x to i64
+  %y.first = ptrtoint ptr %y to i64
+  %x.bytes = mul i64 %px, 4
+  %y.bytes = mul i64 %py, 4
+  %bx = mul i64 %x.bytes, %batch
+  %by = mul i64 %y.bytes, %batch
+  %x.end = add i64 %x.first, %bx
+  %y.end = add i64 %y.first, %by
+  %before = icmp ule i64 %x.end, %y.first
+  %behind = icmp ule i64 %y.end, %x.first
+  %apart = or i1 %before, %behind
+  %ok = and i1 %equal, %apart
+  br i1 %ok, label %lock, label %unfit
+lock:
+  %busy = getelementptr %call, ptr %c, i64 0, i32 9
+  %got = cmpxchg ptr %busy, i64 0, i64 1 acquire monotonic, align 8
+  %mine = extractvalue { i64, i1 } %got, 1
+  br i1 %mine, label %go, label %unfit
+go:
+  call void @llvm.memcpy.p0.p0.i64(ptr %local, ptr %c, i64 184, i1 false)
+  %x.at = getelementptr %call, ptr %local, i64 0, i32 1
+  %y.at = getelementptr %call, ptr %local, i64 0, i32 2
+  %batch.at = getelementptr %call, ptr %local, i64 0, i32 5
+  %xs.at = getelementptr %call, ptr %local, i64 0, i32 6
+  %ys.at = getelementptr %call, ptr %local, i64 0, i32 7
+  store ptr %x, ptr %x.at, align 8
+  store ptr %y, ptr %y.at, align 8
+  store i64 %batch, ptr %batch.at, align 8
+  store i64 %px, ptr %xs.at, align 8
+  store i64 %py, ptr %ys.at, align 8
+  call void @pathc_divide(ptr %local)
+  %free.at = getelementptr %call, ptr %c, i64 0, i32 22
+  %free.from = load i64, ptr %free.at, align 8
+  %hold = icmp ult i64 %batch, %free.from
+  br i1 %hold, label %held, label %free
+held:
+  call void @pathc_run(ptr %local)
+  br label %finish
+free:
+  %state = call ptr @PyEval_SaveThread()
+  call void @pathc_run(ptr %local)
+  call void @PyEval_RestoreThread(ptr %state)
+  br label %finish
+finish:
+  store atomic i64 0, ptr %busy release, align 8
+  call void @PyBuffer_Release(ptr %view.y)
+  call void @PyBuffer_Release(ptr %view.x)
+  call void @Py_IncRef(ptr %oy)
+  ret ptr %oy
+unfit:
+  call void @PyBuffer_Release(ptr %view.y)
+  call void @PyBuffer_Release(ptr %view.x)
+  br label %refuse
+clear.x:
+  call void @PyBuffer_Release(ptr %view.x)
+  br label %clear
+clear:
+  call void @PyErr_Clear()
+  br label %refuse
+refuse:
+  call void @Py_IncRef(ptr @_Py_NoneStruct)
+  ret ptr @_Py_NoneStruct
+}
+
+; Floats from row to row of a buffer that is a plain float32 array [batch, units], or -1.
+define internal i64 @rows(ptr %view, i64 %units) {
+entry:
+  %dims.at = getelementptr i8, ptr %view, i64 36
+  %dims = load i32, ptr %dims.at, align 4
+  %two = icmp eq i32 %dims, 2
+  %format.at = getelementptr i8, ptr %view, i64 40
+  %format = load ptr, ptr %format.at, align 8
+  %named = icmp ne ptr %format, null
+  %a = and i1 %two, %named
+  br i1 %a, label %typed, label %no
+typed:
+  %letters = load i16, ptr %format, align 1
+  %f = icmp eq i16 %letters, 102
+  %shape.at = getelementptr i8, ptr %view, i64 48
+  %shape = load ptr, ptr %shape.at, align 8
+  %width.at = getelementptr i64, ptr %shape, i64 1
+  %width = load i64, ptr %width.at, align 8
+  %wide = icmp eq i64 %width, %units
+  %strides.at = getelementptr i8, ptr %view, i64 56
+  %strides = load ptr, ptr %strides.at, align 8
+  %row = load i64, ptr %strides, align 8
+  %next.at = getelementptr i64, ptr %strides, i64 1
+  %next = load i64, ptr %next.at, align 8
+  %dense = icmp eq i64 %next, 4
+  %least = mul i64 %units, 4
+  %apart = icmp sge i64 %row, %least
+  %start = load i64, ptr %view, align 8
+  %mixed = or i64 %start, %row
+  %low = and i64 %mixed, 3
+  %aligned = icmp eq i64 %low, 0
+  %b = and i1 %f, %wide
+  %d = and i1 %dense, %apart
+  %e = and i1 %b, %d
+  %g = and i1 %e, %aligned
+  %floats = sdiv i64 %row, 4
+  %answer = select i1 %g, i64 %floats, i64 -1
+  ret i64 %answer
+no:
+  ret i64 -1
+}
+
+; How many tasks a batch makes: whole tiles, about four tasks a thread.
+define void @pathc_divide(ptr %c) {
+entry:
+  %batch.at = getelementptr %call, ptr %c, i64 0, i32 5
+  %pool.at = getelementptr %call, ptr %c, i64 0, i32 10
+  %chunk.at = getelementptr %call, ptr %c, i64 0, i32 11
+  %tasks.at = getelementptr %call, ptr %c, i64 0, i32 12
+  %tile.at = getelementptr %call, ptr %c, i64 0, i32 19
+  %from.at = getelementptr %call, ptr %c, i64 0, i32 20
+  %threads.at = getelementptr %call, ptr %c, i64 0, i32 21
+  %batch = load i64, ptr %batch.at, align 8
+  %pool = load ptr, ptr %pool.at, align 8
+  %tile = load i64, ptr %tile.at, align 8
+  %from = load i64, ptr %from.at, align 8
+  %threads = load i64, ptr %threads.at, align 8
+  %no.pool = icmp eq ptr %pool, null
+  %few = icmp ult i64 %batch, %from
+  %none = or i1 %no.pool, %few
+  br i1 %none, label %whole, label %parts
+whole:
+  store i64 %batch, ptr %chunk.at, align 8
+  store i64 1, ptr %tasks.at, align 8
+  ret void
+parts:
+  %t0 = add i64 %batch, %tile
+  %t1 = sub i64 %t0, 1
+  %tiles = udiv i64 %t1, %tile
+  %pieces = shl i64 %threads, 2
+  %p0 = udiv i64 %tiles, %pieces
+  %small = icmp eq i64 %p0, 0
+  %per = select i1 %small, i64 1, i64 %p0
+  %chunk = mul i64 %per, %tile
+  %c0 = add i64 %batch, %chunk
+  %c1 = sub i64 %c0, 1
+  %tasks = udiv i64 %c1, %chunk
+  store i64 %chunk, ptr %chunk.at, align 8
+  store i64 %tasks, ptr %tasks.at, align 8
+  ret void
+}
+
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
