@@ -64,7 +64,12 @@ PASS_CODES: tuple[Code, ...] = (
         "pipeline cannot be read",
         "A pipeline is a list of passes `name` or `name{k=v,...}`, separated by commas.",
     ),
+    Code(
+        "E0324",
+        "unknown sign rule",
+        "Signs of initial weights follow `hadamard`, `halves`, `bit(m)`, `parity`, `dim(k)`, `positive` or `random`.",
+    ),
 )
-"""Raised by pathc.ir.passes."""
+"""Raised by pathc.ir.passes, pathc.ir.signs."""
 
 CODES: tuple[Code, ...] = (*GENERATOR_CODES, *PASS_CODES)

@@ -1,0 +1,115 @@
+"""Initial weights: constant magnitude, deterministic signs, no random number unless asked for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.ir.catalogue import options_of
+from pathc.ir.generators import resolve
+from pathc.ir.graph import Graph, Line, Station
+from pathc.ir.signs import hadamard_bits, sign_rule
+from pathc.ir.types import Size
+from pathc.ir.weights import check_memory
+from pathc.support.diagnostics import PathcError
+
+Weights = dict[str, NDArray[np.float32]]
+
+_CHUNK = 1 << 20
+
+
+def initial_weights(graph: Graph, seed: int = 0) -> Weights:
+    """Initial weights of every tensor of a graph, float32.
+
+    `<line>.<junction>` of shape [paths] in natural path order ([paths, kh, kw] into a convolution), dense lines
+    [units out, units in], `<station>.bias` of shape [units], zero; tied lines have none of their own. Paths carry
+    the magnitude `magnitude` and the sign of their line's rule, dense lines rows of a Hadamard matrix; `seed`
+    matters to random signs only. Raises PathcError E0502 if a tensor does not fit into the memory.
+    """
+    too_large = check_memory(graph)
+    if too_large:
+        raise PathcError(*too_large)
+    weights: Weights = {}
+    for line in graph.lines:
+        if line.kind == "skip" or line.tied:
+            continue
+        for junction in line.junctions:
+            source, destination = ends(line, junction, graph)
+            bound = magnitude(graph, source, destination)
+            if line.kind == "dense":
+                weights[f"{line.name}.{junction}"] = _dense(source.real_units, destination.real_units, bound)
+            else:
+                values = junction_weights(line, junction, graph, seed, bound)
+                weights[f"{line.name}.{junction}"] = _filters(values, destination)
+    for station in graph.stations:
+        if station.stage("bias") is not None:
+            weights[f"{station.name}.bias"] = np.zeros(station.real_units, np.float32)
+    return weights
+
+
+def magnitude(graph: Graph, source: Station, destination: Station) -> float:
+    """The constant magnitude sqrt(6 / (fan_in + fan_out)) of weights between two stations.
+
+    This is the bound of the uniform initialization of Glorot and Bengio (2010), with the fan-in of the
+    destination and the fan-out of the source averaged over their units and summed over all lines of paths and
+    dense lines there. Silent units of `pad` are not counted as inputs.
+    """
+    inward = sum(_paths_per_unit(graph, line, j, destination, True) for line in graph.lines for j in line.junctions)
+    outward = sum(_paths_per_unit(graph, line, j, source, False) for line in graph.lines for j in line.junctions)
+    return math.sqrt(6 / (inward + outward))
+
+
+def junction_weights(line: Line, junction: int, graph: Graph, seed: int, bound: float) -> NDArray[np.float32]:
+    """Initial weights of the paths of one junction: float32 of shape [paths] in natural path order."""
+    rule, count = sign_rule(line, junction, graph, seed), resolve(line, graph).count
+    signed = np.array((bound, -bound), np.float32)
+    weights = np.empty(count, np.float32)
+    for start in range(0, count, _CHUNK):
+        stop = min(start + _CHUNK, count)
+        weights[start:stop] = signed[rule(start, stop)]
+    return weights
+
+
+def ends(line: Line, junction: int, graph: Graph) -> tuple[Station, Station]:
+    """Source and destination station of a junction."""
+    return graph.station(line.visits[junction - 1].station), graph.station(line.visits[junction].station)
+
+
+def filter_extents(station: Station) -> tuple[int, ...]:
+    """Extents of the filter that each weight into the station stands for; () if it is no convolution."""
+    stage = station.stage("conv")
+    if stage is None:
+        return ()
+    kernel = options_of(stage)["kernel"]
+    extents = kernel.extents if isinstance(kernel, Size) else (int(str(kernel)),)
+    space = len(station.shape) - 1
+    return extents * space if len(extents) == 1 else extents
+
+
+def _paths_per_unit(graph: Graph, line: Line, junction: int, station: Station, inward: bool) -> float:
+    """Weights of a junction per unit of `station`, if it leads there (inward) or away from it; 0 otherwise."""
+    source, destination = ends(line, junction, graph)
+    if line.kind == "skip" or (destination if inward else source).name != station.name:
+        return 0.0
+    taps = math.prod(filter_extents(destination))
+    if line.kind == "dense":
+        return taps * (source.real_units if inward else destination.real_units)
+    heard = source.real_units / source.units if inward else 1.0
+    return taps * heard * resolve(line, graph).count / station.units
+
+
+def _dense(fan_in: int, fan_out: int, bound: float) -> NDArray[np.float32]:
+    """Rows of a Hadamard matrix times `bound`, cut to [fan_out, fan_in]; the row of pluses is left out if it can be."""
+    wide = 1 << (fan_in - 1).bit_length()
+    first = 1 if fan_out < wide else 0
+    rows = np.arange(first, first + fan_out, dtype=np.int64)[:, None]
+    columns = np.arange(fan_in, dtype=np.int64)[None, :]
+    tall = max(wide, 1 << (fan_out - 1).bit_length())
+    return np.array((bound, -bound), np.float32)[hadamard_bits(rows, columns, tall, wide)]
+
+
+def _filters(values: NDArray[np.float32], destination: Station) -> NDArray[np.float32]:
+    extents = filter_extents(destination)
+    return np.tile(values[(...,) + (None,) * len(extents)], (1, *extents)) if extents else values
