@@ -13,6 +13,7 @@ from pathc.support.diagnostics import Diagnostic, UsageError, did_you_mean
 _PASSES = {
     "structure": ("structure", "Structure"),
     "coalesce": ("coalesce", "Coalesce"),
+    "bicliques": ("bicliques", "Bicliques"),
     "coverage": ("coverage", "Coverage"),
     "mixing": ("mixing", "Mixing"),
 }
