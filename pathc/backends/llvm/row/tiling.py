@@ -1,0 +1,114 @@
+"""Loops and register tiles of a weave, and the order in which its weights are streamed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pathc.backends.llvm.plan import Layout
+from pathc.backends.llvm.row.weave import Pair, Weave
+from pathc.ir import gf2
+from pathc.ir.generators.base import Affine
+
+BODY = 256
+"""Multiply-adds a basic block is unrolled to, where the tile leaves a choice."""
+LIMIT = 4096
+"""Multiply-adds of straight-line code beyond which a kernel is refused."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A weave cut into loops, innermost first.
+
+    `tile`: destinations held in registers; `chunk`: sources unrolled; `chunks`: loop over more sources; `tiles`:
+    loop over more destinations; `turned_tiles`: the same as constants of the code; `inner`: groups unrolled;
+    `outer`: loop over groups. What permutes lanes is always a constant of the code.
+    """
+
+    weave: Weave
+    tile: tuple[int, ...]
+    chunk: tuple[int, ...]
+    chunks: tuple[int, ...]
+    tiles: tuple[int, ...]
+    turned_tiles: tuple[int, ...]
+    inner: tuple[Pair, ...]
+    outer: tuple[Pair, ...]
+
+    @property
+    def body(self) -> int:
+        """Vector multiply-adds of one basic block, for one row."""
+        return 1 << len(self.tile) + len(self.weave.turns) + len(self.chunk)
+
+    @property
+    def unrolled(self) -> int:
+        """Vector multiply-adds of all code, for one row."""
+        return self.body << len(self.turned_tiles) + len(self.inner)
+
+    @property
+    def order(self) -> tuple[Pair, ...]:
+        """The displacement that belongs to each bit of the place of a weight in the stream, lowest bit first."""
+        weave = self.weave
+        return (
+            *((column, 1 << j) for j, column in enumerate(weave.lanes)),
+            *((0, d) for d in self.tile),
+            *((x, 0) for x in weave.turns),
+            *((s, 0) for s in (*self.chunk, *self.chunks)),
+            *((0, d) for d in (*self.tiles, *self.turned_tiles)),
+            *self.inner,
+            *self.outer,
+        )
+
+    @property
+    def weights(self) -> int:
+        """Number of weights streamed."""
+        return 1 << len(self.order)
+
+    def slots(self, src: Layout, dst: Layout, source: Affine, target: Affine) -> Affine:
+        """Place in the stream of path i of the window, from the visits as affine maps of i."""
+        wide = max(src.size, dst.size).bit_length()
+
+        def join(pair: Pair) -> int:
+            return pair[0] << wide | pair[1]
+
+        def place(s: int, d: int) -> int:
+            return join((gf2.apply(src.columns, s), gf2.apply(dst.columns, d)))
+
+        columns = gf2.coordinates([join(pair) for pair in self.order])
+        first = place(source.shift, target.shift) ^ join(self.weave.base)
+        steps = (place(s, d) for s, d in zip(source.columns, target.columns, strict=True))
+        return Affine(gf2.compose(columns, tuple(steps)), gf2.apply(columns, first))
+
+
+def tiling(weave: Weave, registers: int) -> Tiling:
+    """The loops of a weave on a machine with that many vector registers.
+
+    It does not depend on the number of rows, so all kernels of a junction stream the same weights.
+    """
+    most = (registers // 2).bit_length() - 1
+    turning = [d for d in weave.dst if weave.lane(d)]
+    plain = [d for d in weave.dst if not weave.lane(d)]
+    ordered = (*plain[: max(0, most - len(turning))], *turning)
+    tile = ordered[:most]
+    rest = [d for d in weave.dst if d not in tile]
+    turned_tiles = tuple(d for d in rest if weave.lane(d))
+    tiles = tuple(d for d in rest if not weave.lane(d))
+    fixed = [s for s in weave.src if weave.lane(s)]
+    free = [s for s in weave.src if not weave.lane(s)]
+    budget = BODY.bit_length() - 1 - len(tile) - len(weave.turns) - len(fixed)
+    unroll = max(0, min(len(free), budget + 1))
+    chunk = (*free[:unroll], *fixed)
+    chunks = tuple(free[unroll:])
+    turning_groups = tuple(g for g in weave.groups if weave.lane(g[0]))
+    steady = tuple(g for g in weave.groups if not weave.lane(g[0]))
+    more = 0
+    if not tiles and not chunks:
+        more = max(0, min(len(steady), budget - len(free) - len(turned_tiles) - len(turning_groups)))
+    return Tiling(
+        weave=weave,
+        tile=tile,
+        chunk=chunk,
+        chunks=chunks,
+        tiles=tiles,
+        turned_tiles=turned_tiles,
+        inner=(*steady[:more], *turning_groups),
+        outer=steady[more:],
+    )
