@@ -15,8 +15,8 @@ MAX_COUNT = 1 << 62
 """Largest path index, `skip` included, of a generator that computes paths one by one."""
 MAX_WINDOW = 1 << 30
 """Most paths handed out as one array (8 GiB)."""
-MAX_STORED = 1 << 26
-"""Most paths of a generator that stores a permutation of all of them (512 MiB per visit)."""
+MAX_STORED = 1 << 24
+"""Most paths of a generator that stores a permutation of all of them (128 MiB per visit)."""
 
 
 def check_line(sizes: Sequence[int], count: int, place: Place = None) -> None:
@@ -33,7 +33,7 @@ def check_stored(count: int, name: str, place: Place = None) -> None:
     if count > MAX_STORED:
         raise error(
             "E0341",
-            f"`{name}` keeps its paths in memory and {count} of them are more than 2^26",
+            f"`{name}` keeps its paths in memory and {count} of them are more than 2^24",
             place,
             help="`sobol`, `random` and `shuffle` compute each path from its index and have no such bound",
         )

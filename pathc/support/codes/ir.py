@@ -15,7 +15,7 @@ GENERATOR_CODES: tuple[Code, ...] = (
         "E0341",
         "more paths or units than the generator can count",
         "A layer has 1 to 2^32 units and a line 1 to 2^62 paths. Generators that keep a permutation of all paths in "
-        "memory (interleaver, expander, explicit) stop at 2^26; sobol, random and shuffle do not keep any.",
+        "memory (interleaver, expander, explicit) stop at 2^24; sobol, random and shuffle do not keep any.",
     ),
     Code(
         "E0342",
@@ -72,4 +72,60 @@ PASS_CODES: tuple[Code, ...] = (
 )
 """Raised by pathc.ir.passes, pathc.ir.signs."""
 
-CODES: tuple[Code, ...] = (*GENERATOR_CODES, *PASS_CODES)
+LINT_CODES: tuple[Code, ...] = (
+    Code(
+        "W0301",
+        "a line carries no farther",
+        "After this junction a unit sees no more inputs than before, although it could: the dimensions repeat what an "
+        "earlier junction did. Dimensions that alternate make the net fall apart into independent pieces.",
+        "paths main : x@0 -> a@1 -> b@0 -> y@1 { count = 1024 }",
+    ),
+    Code(
+        "W0302",
+        "every edge is drawn several times",
+        "The two dimensions are not independent at this resolution: several paths share each edge, so weights are "
+        "spent without adding connections.",
+        "paths main : x@2 -> y@3 { count = 1024 }      # both of 32 units",
+    ),
+    Code(
+        "W0303",
+        "count is no multiple of the layer",
+        "Aligned blocks of paths visit each unit of a power-of-two layer once; a count that is no multiple of it gives "
+        "some units one path more, and splits the paths into several windows.",
+    ),
+    Code(
+        "W0304",
+        "skip breaks the dense blocks",
+        "Blocks start at multiples of the power of two from the count up. A skip that is no multiple of it shifts the "
+        "paths across block borders, and kernels fall back to index arrays.",
+    ),
+    Code(
+        "W0305",
+        "size just off a power of two",
+        "Only layers of 2^m units have dense blocks with computed addresses; a size next to one gives them up for a few "
+        "units. `pad = pow2` adds silent units.",
+    ),
+    Code("W0306", "unused station", "No line leads to the station, or none leads on from it."),
+    Code(
+        "W0307",
+        "unbalanced signs",
+        "The rule gives most weights of a unit the same sign, so units start saturated or dead. The parity of the path "
+        "index does so in dimension 0, whose top bit it is.",
+    ),
+    Code(
+        "W0308",
+        "signs tie the units of a block",
+        "All destinations of a dense block hear the same sources. With constant magnitude and a sign that is linear in "
+        "the path index their weights are equal or opposite, and training keeps them so.",
+    ),
+    Code("W0309", "units on no path", "Too few paths, or paths drawn at random, leave units without any weight."),
+    Code(
+        "W0310",
+        "too large to judge",
+        "Paths that are not linear over GF(2) are enumerated to find repeated edges, coverage and mixing; beyond a "
+        "bound this is left out.",
+    ),
+)
+"""Given by pathc.ir.passes.lint."""
+
+CODES: tuple[Code, ...] = (*GENERATOR_CODES, *PASS_CODES, *LINT_CODES)
