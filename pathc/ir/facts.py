@@ -13,6 +13,11 @@ class Fact:
 
     loc: Loc | None = field(default=None, compare=False, kw_only=True)
 
+    @property
+    def summary(self) -> str:
+        """The fact in a few words for a reader of its text, empty if the fields say it all."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Blocks(Fact):
@@ -60,6 +65,12 @@ class Blocks(Fact):
     def repeat(self) -> int:
         """Paths that share each edge."""
         return self.length >> self.rank
+
+    @property
+    def summary(self) -> str:
+        """`16 of 16x16, rank 12`, fan-out x fan-in."""
+        shared = f", every edge {self.repeat} times" if self.repeat > 1 else ""
+        return f"{self.count} of {self.fan_out}x{self.fan_in}, rank {self.rank}{shared}"
 
 
 @dataclass(frozen=True)
