@@ -27,7 +27,7 @@ _DECLARATION = re.compile(r"^(let|input|layer|output|paths|dense|skip)[ \t]+([A-
 def lower(source: Source, overrides: Mapping[str, str], read_file: ReadFile) -> tuple[Graph | None, Draft]:
     """The graph of a text (None if it has errors) and the draft with diagnostics and applied defaults."""
     file, faults = parse_with_faults(source)
-    draft = Draft(file, diagnostics=faults)
+    draft = Draft(file, diagnostics=list(faults))
     _header(draft)
     if faults:
         _forgive(draft)
