@@ -33,7 +33,7 @@ def lower_line(draft: Draft, node: ast.Line) -> Line | None:
     if "mirror" in attributes:
         line = _mirrored(draft, node, attributes, mirror)
     else:
-        line = _own(draft, node, attributes, values)
+        line = _own(draft, node, attributes, values, known)
     if line is None or _errors_since(draft, known):
         return None
     scale = values.get("scale")
@@ -72,12 +72,15 @@ def _check_chain(draft: Draft, node: ast.Line) -> None:
             draft.report("E0201", f"there is no station `{name.text}`", name.span, help=help)
 
 
-def _own(draft: Draft, node: ast.Line, attributes: Attributes, values: dict[str, Value | None]) -> Line | None:
+def _own(
+    draft: Draft, node: ast.Line, attributes: Attributes, values: dict[str, Value | None], known: int
+) -> Line | None:
     dims = _dimensions(draft, node)
     generator = draft.attempt(lambda: _generator(draft, node, attributes, values))
     sign = draft.attempt(lambda: _sign(draft, node, attributes))
     count = values.get("count", 0)
-    if node.kind == "paths" and "count" not in attributes:
+    misspelt = any(d.code == "E0205" for d in draft.diagnostics[known:])
+    if node.kind == "paths" and "count" not in attributes and not misspelt:
         help = "give the number of paths: { count = 4096 }"
         draft.report("E0204", f"`{node.name.text}` has no count", node.name.span, help=help)
     if dims is None or generator is None or sign is None or not isinstance(count, int):

@@ -9,6 +9,7 @@ from pathc.ir.types import show_value
 
 _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 _ATOM = 3
+_JOINED_WORDS = ("kind",)
 
 
 def spell(node: ast.Expression) -> str:
@@ -39,7 +40,11 @@ def _wrapped(node: ast.Expression, rank: int) -> str:
 
 def _argument(argument: ast.Argument) -> str:
     value = spell(argument.value)
-    return value if argument.name is None else f"{argument.name.text} = {value}"
+    if argument.name is None:
+        return value
+    if argument.name.text in _JOINED_WORDS:
+        value = value.replace(" + ", "+")
+    return f"{argument.name.text} = {value}"
 
 
 def spell_visit(visit: ast.Visit) -> str:
