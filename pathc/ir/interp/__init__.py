@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from pathc.ir.interp.bound import agrees, error_bound, tolerance, unit_roundoff
 from pathc.ir.interp.evaluate import Trace, backward, evaluate, forward
-from pathc.ir.interp.network import Inputs, check_input, station_order, supports
+from pathc.ir.interp.network import Inputs, supports
 
 __all__ = [
     "Inputs",
     "Trace",
     "agrees",
     "backward",
-    "check_input",
     "error_bound",
     "evaluate",
     "forward",
-    "station_order",
     "supports",
     "tolerance",
     "unit_roundoff",

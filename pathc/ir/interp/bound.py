@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.evaluate import evaluate
 from pathc.ir.interp.junctions import Values, junction_values, junctions_of
-from pathc.ir.interp.network import Inputs, Network, activations_of, prepare, station_order
+from pathc.ir.interp.network import Inputs, Network, activations_of, prepare
+from pathc.ir.order import station_order
 from pathc.ir.weights import Tensors
 
 _SMALLEST = float(np.finfo(np.float32).tiny)

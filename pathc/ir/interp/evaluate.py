@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.junctions import Values, junction_values
-from pathc.ir.interp.network import Inputs, Network, activations_of, check_input, input_rows, prepare
+from pathc.ir.interp.network import Inputs, Network, activations_of, input_rows, prepare
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import error
 
@@ -116,7 +116,6 @@ def _output_gradients(network: Network, trace: Trace, gradient: NDArray[Any]) ->
     if gradient.shape != trace.outputs.shape:
         text = f"the output gradient has shape {list(gradient.shape)}, the output {list(trace.outputs.shape)}"
         raise error("E0512", text, help="give one number per output")
-    check_input(gradient, trace.outputs.shape[-1], "output gradient")
     gradients = {name: np.zeros(total.shape) for name, total in trace.sums.items()}
     columns = np.atleast_2d(gradient).astype(np.float64)
     start = 0

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.graph import Graph, Station
+from pathc.ir.inputs import check_input
 from pathc.ir.interp.activations import Activation, activation
 from pathc.ir.interp.junctions import Junction, Values, junctions_of
+from pathc.ir.order import station_order
 from pathc.ir.weights import Tensors, check_weights, tensor_values
 from pathc.support.diagnostics import Diagnostic, PathcError, error
 
@@ -48,19 +49,6 @@ def prepare(graph: Graph, weights: Tensors) -> Network:
         into[junction.destination].append(junction)
     names = station_order(graph)
     return Network(graph, tuple(graph.station(n) for n in names), {n: tuple(into[n]) for n in names})
-
-
-def station_order(graph: Graph) -> tuple[str, ...]:
-    """Names of the stations, every one after those that feed it; E0303 if the lines form a cycle."""
-    sorter: TopologicalSorter[str] = TopologicalSorter({s.name: [] for s in graph.stations})
-    for line in graph.lines:
-        for junction in line.junctions:
-            sorter.add(line.visits[junction].station, line.visits[junction - 1].station)
-    try:
-        return tuple(sorter.static_order())
-    except CycleError as cycle:
-        chain = " -> ".join(f"`{name}`" for name in cycle.args[1])
-        raise error("E0303", f"the lines form a cycle: {chain}", graph.loc, help="draw lines forwards only") from None
 
 
 def supports(graph: Graph) -> list[Diagnostic]:
@@ -98,7 +86,7 @@ def input_rows(graph: Graph, inputs: Inputs) -> tuple[dict[str, Values], bool]:
         if station.name not in parts:
             raise error("E0512", f"there is no input for station `{station.name}`", station.loc)
         part = np.asarray(parts[station.name])
-        check_input(part, station.real_units, f"input of `{station.name}`")
+        check_input(part, (station.real_units,), f"input of `{station.name}`")
         ranks.add(part.ndim)
         row = np.atleast_2d(part).astype(np.float64)
         rows[station.name] = np.pad(row, ((0, 0), (0, station.units - station.real_units)))
@@ -110,17 +98,8 @@ def input_rows(graph: Graph, inputs: Inputs) -> tuple[dict[str, Values], bool]:
     return rows, ranks == {1}
 
 
-def check_input(array: NDArray[Any], units: int, what: str) -> None:
-    """Raises PathcError: E0512 unless the shape is [batch, units] or [units], E0513 unless it holds numbers."""
-    if array.ndim not in (1, 2) or array.shape[-1] != units:
-        text = f"the {what} has shape {list(array.shape)}, it must be [batch, {units}] or [{units}]"
-        raise error("E0512", text, help="one row per sample, one column per unit")
-    if array.dtype.kind not in "fiub":
-        raise error("E0513", f"the {what} has type {array.dtype}", help="give floats or integers")
-
-
 def _split(graph: Graph, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
     sizes = [station.real_units for station in graph.inputs]
-    check_input(array, sum(sizes), "input")
+    check_input(array, (sum(sizes),), "input")
     parts = np.split(array, np.cumsum(sizes)[:-1], axis=-1)
     return {station.name: part for station, part in zip(graph.inputs, parts, strict=True)}

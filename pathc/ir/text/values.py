@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from pathc.ir.text.cursor import WORDS, Cursor, quote
+from pathc.ir.text.cursor import WORD, WORDS, Cursor, quote
 from pathc.ir.types import (
     SCALAR_NAMES,
     Call,
@@ -48,6 +48,11 @@ def show_call(call: Call) -> str:
 def show_options(options: Options) -> str:
     """`k = v, k = v`."""
     return ", ".join(f"{key} = {show(value)}" for key, value in options)
+
+
+def is_name(text: str) -> bool:
+    """True if the text can name a graph, station, line or target."""
+    return re.fullmatch(WORD, text) is not None
 
 
 def is_bare(text: str) -> bool:

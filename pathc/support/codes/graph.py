@@ -71,8 +71,18 @@ GRAPH_CODES: tuple[Code, ...] = (
         "An option of a stage, generator or sign rule is unknown, missing, of another type or out of range.",
     ),
     Code("E0314", "a visit with an impossible dimension", "Dimensions of a generator count from 0."),
+    Code(
+        "E0319",
+        "internal error: a pass has made a wrong graph",
+        "Every graph is verified after every pass. This is a mistake of pathc, whatever the model says.",
+    ),
+    Code(
+        "E0329",
+        "a stage that the pipeline does not have",
+        "`--stop-after` and `--print-after` name a pass of the pipeline, the first stage, or `all`.",
+    ),
 )
-"""Raised by pathc.ir.verify."""
+"""Raised by pathc.ir.verify, pathc.ir.pipeline."""
 
 TEXT_CODES: tuple[Code, ...] = (
     Code(
@@ -118,7 +128,8 @@ TEXT_CODES: tuple[Code, ...] = (
         "pir 1\ngraph g {\n}\ngraph h {\n}",
     ),
     Code("E0408", "nested too deeply", "Values inside values and lists inside lists go a few levels deep only."),
+    Code("E0409", "text too long", "A .pir text holds no tensors, so 64 Mi characters are enough for every model."),
 )
-"""Raised by pathc.ir.text."""
+"""Raised by pathc.ir.text, pathc.ir.pipeline."""
 
 CODES: tuple[Code, ...] = (*GRAPH_CODES, *TEXT_CODES)

@@ -1,0 +1,44 @@
+"""Input arrays: reading them from files and checking that they fit the input stations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.ir.graph import Graph
+from pathc.support.arrays import read_npy
+from pathc.support.diagnostics import error
+
+
+def input_shape(graph: Graph) -> tuple[int, ...]:
+    """Shape of one sample: the shape of the input station, or the units of several of them side by side."""
+    if len(graph.inputs) == 1:
+        station = graph.inputs[0]
+        return (station.real_units, *station.shape[1:])
+    return (sum(station.real_units for station in graph.inputs),)
+
+
+def check_input(array: NDArray[Any], sample: tuple[int, ...], what: str) -> None:
+    """Raise PathcError: E0512 unless the shape is [batch, *sample] or sample, E0513 unless it holds numbers."""
+    if array.shape != sample and array.shape[1:] != sample:
+        wanted = ", ".join(map(str, sample))
+        text = f"the {what} has shape {list(array.shape)}, it must be [batch, {wanted}] or [{wanted}]"
+        raise error("E0512", text, help="one row per sample, one column per unit")
+    if array.dtype.kind not in "fiub":
+        raise error("E0513", f"the {what} has type {array.dtype}", help="give floats or integers")
+
+
+def load_input(path: str | Path, graph: Graph) -> NDArray[Any]:
+    """The array in a `.npy` file, [batch, units] or [units], as float32 (float64 where float32 would not hold it).
+
+    Integers are taken as values, not scaled. Raises PathcError: E0501 unreadable, E0502 too big, E0504 damaged,
+    E0510 for another suffix, E0512 and E0513 for a shape or type that does not fit the graph.
+    """
+    if Path(path).suffix.lower() != ".npy":
+        raise error("E0510", f"`{path}` is no array file by its name", help="use numpy.save and the suffix .npy")
+    array = read_npy(path)
+    check_input(array, input_shape(graph), f"input in `{path}`")
+    return array.astype(np.result_type(array.dtype, np.float32), copy=False)
