@@ -11,6 +11,7 @@ from pathc.ir.graph import Graph
 from pathc.support.diagnostics import Diagnostic, UsageError, did_you_mean
 
 _PASSES = {
+    "canonical": ("canonical", "Canonical"),
     "structure": ("structure", "Structure"),
     "coalesce": ("coalesce", "Coalesce"),
     "bicliques": ("bicliques", "Bicliques"),

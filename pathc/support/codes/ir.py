@@ -102,8 +102,8 @@ LINT_CODES: tuple[Code, ...] = (
     Code(
         "W0305",
         "size just off a power of two",
-        "Only layers of 2^m units have dense blocks with computed addresses; a size next to one gives them up for a few "
-        "units. `pad = pow2` adds silent units.",
+        "Only layers of 2^m units have dense blocks with computed addresses; a size next to one gives them up for a "
+        "few units. `pad = pow2` adds silent units.",
     ),
     Code("W0306", "unused station", "No line leads to the station, or none leads on from it."),
     Code(

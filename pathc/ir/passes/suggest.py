@@ -1,0 +1,35 @@
+"""Propose what would be better than what a line says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pathc.ir.cosets import distinct_edges
+from pathc.ir.generators import resolve
+from pathc.ir.graph import Graph, Line
+
+_TRIED = 64
+
+
+def other_dimension(line: Line, graph: Graph, visit: int) -> int | None:
+    """The smallest Sobol' dimension unused by the line with which `visit` repeats no edge of its junctions."""
+    if line.generator.name != "sobol" or line.mirror:
+        return None
+    used = {v.dim for v in line.visits}
+    for dim in range(_TRIED):
+        visits = list(line.visits)
+        visits[visit] = replace(visits[visit], dim=dim)
+        if dim not in used and _draws_each_edge_once(replace(line, visits=tuple(visits)), graph, visit):
+            return dim
+    return None
+
+
+def _draws_each_edge_once(line: Line, graph: Graph, visit: int) -> bool:
+    generator = resolve(line, graph)
+    for junction in (visit, visit + 1):
+        if junction not in line.junctions:
+            continue
+        src, dst = generator.affine(junction - 1), generator.affine(junction)
+        if src is not None and dst is not None and distinct_edges(src, dst, generator.count) < generator.count:
+            return False
+    return True

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from nets import PLAIN, net, sobol
+
+from pathc.ir.graph import Station, Visit
+from pathc.ir.passes.lint import lint
+from pathc.ir.passes.sign_quality import sign_rank
+from pathc.ir.passes.structure import line_blocks
+from pathc.ir.types import Call
+from pathc.support.codes import catalogue
+from pathc.support.diagnostics import Severity
+from pathc.support.source import Loc
+
+
+def codes(graph, **options):
+    return [d.code for d in lint(graph, **options)]
+
+
+def signed(graph, sign):
+    return replace(graph, lines=tuple(replace(line, sign=sign) for line in graph.lines))
+
+
+def test_a_good_net_has_nothing_to_say():
+    assert codes(net((256,) * 5, range(5), 1024)) == []
+    assert codes(net((1024, 256, 256, 16), range(4), 8192)) == []
+    assert codes(net((784, 300, 300, 10), range(4), 4096)) == []
+
+
+def test_falls_apart():
+    (found,) = lint(net((256,) * 5, (0, 1, 0, 1, 0), 1024))
+    assert found.code == "W0301"
+    assert "dimension 0 of `s0` comes back" in found.message
+    assert "sees at most 4 of the 256" in found.notes[0]
+    assert "64 pieces" in found.notes[1]
+
+
+def test_falls_apart_found_by_enumeration():
+    assert codes(net((300,) * 4, (0, 1, 0, 1), 1200)) == ["W0301"]
+
+
+def test_repeated_edges_name_a_better_dimension():
+    found = lint(net((32, 32), (2, 3), 1024))
+    assert [d.code for d in found] == ["W0302"]
+    assert "2 times" in found[0].message
+    assert "draws every edge once" in found[0].help
+    better = int(found[0].help.split("@")[1].split("`")[0])
+    assert codes(net((32, 32), (2, better), 1024)) == []
+
+
+@pytest.mark.parametrize(("count", "help"), [(1000, "count = 768 or 1024"), (100, "count = 256")])
+def test_ragged_count(count, help):
+    found = [d for d in lint(net((256, 256), (0, 1), count)) if d.code == "W0303"]
+    assert [d.help for d in found] == [help]
+
+
+def test_a_sum_of_windows_is_fine():
+    assert codes(net((1024, 1024), (0, 1), 12288)) == []
+
+
+@pytest.mark.parametrize(("skip", "help"), [(1, "skip = 0 or 1024"), (1025, "skip = 1024 or 2048")])
+def test_skip_breaks_blocks(skip, help):
+    found = lint(net((256, 256), (0, 1), 1024, sobol("none", skip=skip)))
+    assert [(d.code, d.help) for d in found] == [("W0304", help)]
+    assert codes(net((256, 256), (0, 1), 1024, sobol("none", skip=2048))) == []
+
+
+@pytest.mark.parametrize(
+    ("units", "power"), [(1000, 1024), (500, 512), (260, 256), (784, None), (300, None), (10, None), (256, None)]
+)
+def test_just_off_a_power_of_two(units, power):
+    found = [d for d in lint(net((256, units), (0, 1), 4096)) if d.code == "W0305"]
+    assert [f"`s1[{power}]`" in d.help for d in found] == ([True] if power else [])
+    assert "W0305" not in codes(net((256, units), (0, 1), 4096, Call("random")))
+
+
+def test_unused_stations():
+    graph = net((64, 64, 64), (0, 1, 2), 256)
+    extra = replace(graph, stations=(*graph.stations, Station("extra", "layer", (4,))))
+    assert "stands on no line" in lint(extra)[0].message
+    short = replace(graph, lines=(replace(graph.lines[0], visits=graph.lines[0].visits[:2]),))
+    assert {d.message for d in lint(short)} == {
+        "station `s1` is never read: no line leads on from it",
+        "station `s2` stands on no line",
+    }
+
+
+def test_signs():
+    graph = net((64, 64), (0, 1), 512)
+    assert codes(signed(graph, Call("parity"))) == ["W0307", "W0308"]
+    assert codes(signed(graph, Call("halves"))) == ["W0308"]
+    assert codes(signed(graph, Call("random"))) == []
+    assert codes(signed(graph, Call("positive"))) == ["W0308"]
+    assert codes(signed(net((300, 300), (0, 1), 1200), Call("halves"))) == []
+
+
+def test_rank_of_sign_rules():
+    graph = net((64, 64), (0, 1), 1024)
+    for sign, rank in (("halves", 1), ("parity", 1), ("hadamard", 16)):
+        line = replace(graph.lines[0], sign=Call(sign))
+        assert sign_rank(line, line_blocks(line, graph)[0], graph) == rank
+
+
+def test_units_on_no_path():
+    found = lint(net((64, 64), (0, 1), 32))
+    assert [d.code for d in found] == ["W0303", "W0309", "W0309"]
+    assert "32 of 64 units" in found[1].message
+    assert "W0309" in codes(net((784, 300, 10), (0, 1, 2), 1024, Call("random")))
+
+
+def test_large_lines_are_not_enumerated():
+    found = lint(net((300, 300), (0, 1), 1 << 30))
+    assert [(d.code, d.severity) for d in found] == [("W0310", Severity.NOTE)]
+    assert codes(net((1 << 16, 1 << 16), (0, 1), 1 << 30)) == []
+
+
+def test_lints_have_a_place_and_are_explained():
+    graph = net((32, 32), (2, 3), 1024, PLAIN)
+    visits = (Visit("s0", 2, Loc("a.path", 3, 9)), Visit("s1", 3, Loc("a.path", 3, 17)))
+    graph = replace(graph, lines=(replace(graph.lines[0], visits=visits),))
+    (found,) = lint(graph)
+    assert found.loc == Loc("a.path", 3, 17)
+    assert found.severity is Severity.WARNING
+    assert {f"W03{k:02}" for k in range(1, 11)} <= set(catalogue())
