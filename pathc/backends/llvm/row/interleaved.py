@@ -66,7 +66,7 @@ class Interleaved:
         values = weights[junction.tensor].reshape(-1)
         source, target = junction.edges()
         parts: list[NDArray[np.float32]] = []
-        for blocks, tiles in _tilings(step, machine):
+        for blocks, tiles in _tilings(step, machine, 1):
             stop = blocks.start + blocks.length
             maps = [_affine(units[blocks.start : stop]) for units in (source, target)]
             slots = tiles.slots(_explicit(step.src_layout), _explicit(step.dst_layout), *maps)
@@ -87,7 +87,7 @@ class Interleaved:
         ValueError if the layouts do not fit the junction.
         """
         function = Function(name, SIGNATURE)
-        junction, windows = step.junction, _tilings(step, machine)
+        junction, windows = step.junction, _tilings(step, machine, samples)
         whole = [blocks.count * blocks.fan_out == junction.n_dst for blocks, _ in windows]
         init, behind = step.init, 0
         if not whole[0] and init != "add":
@@ -128,14 +128,14 @@ def windows_in_order(junction: Junction) -> tuple[Blocks, ...]:
     return (first, *reversed(others))
 
 
-def _tilings(step: Step, machine: Machine) -> list[tuple[Blocks, Tiling]]:
+def _tilings(step: Step, machine: Machine, rows: int) -> list[tuple[Blocks, Tiling]]:
     bits = machine.width.bit_length() - 1
     result: list[tuple[Blocks, Tiling]] = []
     for blocks in windows_in_order(step.junction):
         woven = weave(blocks, step.src_layout, step.dst_layout, bits)
         if woven is None:
             raise ValueError("the lanes of the layouts do not run through matching blocks")
-        tiles = tiling(woven, machine.registers)
+        tiles = tiling(woven, machine.registers, rows)
         if tiles.unrolled > LIMIT:
             raise ValueError("the layouts need too many permutations of lanes")
         result.append((blocks, tiles))

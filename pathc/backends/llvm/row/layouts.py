@@ -74,11 +74,12 @@ def _segment(
     edges = [common_edges(junction.blocks) for junction in chain]
     bits = machine.width.bit_length() - 1
     sizes = (chain[0].n_src, *(junction.n_dst for junction in chain))
-    spaces = {ends: chains(edges, sizes, bits, *ends) for ends in product((True, False), repeat=2)}
+    options = list(product((True, False) if first else (False,), (True, False) if last else (False,)))
+    spaces = {ends: chains(edges, sizes, bits, *ends) for ends in options}
     best: tuple[float, tuple[Layout, ...]] | None = None
     generator = random.Random(1)
-    for ends in ((True, True), (True, False), (False, True), (False, False)):
-        pools = [spaces[e] for e in product((True, False), repeat=2) if e[0] >= ends[0] and e[1] >= ends[1]]
+    for ends in options:
+        pools = [spaces[e] for e in options if e[0] >= ends[0] and e[1] >= ends[1]]
         found = 0
         for _ in range(_TRIES):
             lanes = _draw(pools, bits, len(sizes), generator)
@@ -91,7 +92,7 @@ def _segment(
             found += 1
             if found == max(2, min(_CANDIDATES, _WORK // len(chain))):
                 break
-        if best is not None and ends == (True, True):
+        if best is not None and ends == (first, last):
             break
     if best is None:
         raise ValueError("no lanes run through the blocks of this chain")

@@ -9,8 +9,10 @@ from pathc.backends.llvm.row.weave import Pair, Weave
 from pathc.ir import gf2
 from pathc.ir.generators.base import Affine
 
-BODY = 256
-"""Multiply-adds a basic block is unrolled to, where the tile leaves a choice."""
+BODY = 128
+"""Multiply-adds to which the sources of a tile are unrolled."""
+GROUPS = 64
+"""Multiply-adds to which groups are unrolled; more only costs instruction cache and compile time."""
 LIMIT = 4096
 """Multiply-adds of straight-line code beyond which a kernel is refused."""
 
@@ -78,37 +80,38 @@ class Tiling:
         return Affine(gf2.compose(columns, tuple(steps)), gf2.apply(columns, first))
 
 
-def tiling(weave: Weave, registers: int) -> Tiling:
-    """The loops of a weave on a machine with that many vector registers.
+def tiling(weave: Weave, registers: int, rows: int = 1) -> Tiling:
+    """The loops of a weave on a machine with that many vector registers, for `rows` samples.
 
-    It does not depend on the number of rows, so all kernels of a junction stream the same weights.
+    Rows decide only where loops begin, not the order of the weights.
     """
     most = (registers // 2).bit_length() - 1
     turning = [d for d in weave.dst if weave.lane(d)]
     plain = [d for d in weave.dst if not weave.lane(d)]
-    ordered = (*plain[: max(0, most - len(turning))], *turning)
-    tile = ordered[:most]
+    tile = (*plain[: max(0, most - len(turning))], *turning)[:most]
     rest = [d for d in weave.dst if d not in tile]
     turned_tiles = tuple(d for d in rest if weave.lane(d))
     tiles = tuple(d for d in rest if not weave.lane(d))
     fixed = [s for s in weave.src if weave.lane(s)]
     free = [s for s in weave.src if not weave.lane(s)]
-    budget = BODY.bit_length() - 1 - len(tile) - len(weave.turns) - len(fixed)
-    unroll = max(0, min(len(free), budget + 1))
-    chunk = (*free[:unroll], *fixed)
-    chunks = tuple(free[unroll:])
+    smallest = len(tile) + len(weave.turns) + len(fixed)
+    unroll = _clamped((BODY // rows).bit_length() - 1 - smallest, len(free))
     turning_groups = tuple(g for g in weave.groups if weave.lane(g[0]))
     steady = tuple(g for g in weave.groups if not weave.lane(g[0]))
-    more = 0
-    if not tiles and not chunks:
-        more = max(0, min(len(steady), budget - len(free) - len(turned_tiles) - len(turning_groups)))
+    whole = smallest + len(free) + len(turned_tiles) + len(turning_groups)
+    single = not tiles and unroll == len(free)
+    more = _clamped((GROUPS // rows).bit_length() - 1 - whole, len(steady)) if single else 0
     return Tiling(
         weave=weave,
         tile=tile,
-        chunk=chunk,
-        chunks=chunks,
+        chunk=(*fixed, *free[:unroll]),
+        chunks=tuple(free[unroll:]),
         tiles=tiles,
         turned_tiles=turned_tiles,
-        inner=(*steady[:more], *turning_groups),
+        inner=(*turning_groups, *steady[:more]),
         outer=steady[more:],
     )
+
+
+def _clamped(value: int, most: int) -> int:
+    return max(0, min(value, most))
