@@ -55,9 +55,9 @@ class Windowed:
         groups = len(plan.order)
         chunk_bytes = 4 * machine.width + CHUNK * machine.width * element_bytes(step.weight_type)
         near = -(-plan.count // CHUNK) * chunk_bytes <= machine.l1
-        each = (2.2 if near else 2.6) * (1.0 if machine.width == 16 else 1.35)
-        each += 0.4 if step.weight_type == "bf16" else 0.0
-        masked = (0.4 if near else 1.0) * int(plan.masked.sum())
+        each = (2.15 if near else 2.4) * (1.0 if machine.width == 16 else 1.35)
+        each += (0.15 if near else -0.1) if step.weight_type == "bf16" else 0.0
+        masked = 0.4 * int(plan.masked.sum())
         after = groups * (2.0 + _MIXED[plan.near] + vecmath.cycles(step.activation))
         return samples * (20.0 + each * plan.count + masked + after)
 
