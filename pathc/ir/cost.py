@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pathc.ir.catalogue import CELLS, options_of
+from pathc.ir.extents import conv_extents, read_extents
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station
 from pathc.ir.init import ends, filter_extents
-from pathc.ir.types import Call, Quantity, Size, Value, Word
+from pathc.ir.types import Call, Quantity, Value, Word
 
 BYTES_PER_WEIGHT = 4
 
@@ -160,22 +161,7 @@ def _positions(source: Station, destination: Station) -> int:
     stage = destination.stage("conv")
     if stage is None:
         return 1
-    options, kernel = options_of(stage), filter_extents(destination)
-    stride, dilation = _extents(options["stride"], kernel), _extents(options["dilation"], kernel)
-    positions = 1
-    for axis, extent in enumerate(source.shape[1:]):
-        reach = dilation[axis] * (kernel[axis] - 1) + 1
-        pad = options["pad"]
-        if options["causal"] or pad == Word("same"):
-            added = reach - 1
-        else:
-            added = 0 if isinstance(pad, Word) else 2 * _extents(pad, kernel)[axis]
-        positions *= max(0, (extent + added - reach) // stride[axis] + 1)
-    return positions
-
-
-def _extents(value: Value, like: tuple[int, ...]) -> tuple[int, ...]:
-    return value.extents if isinstance(value, Size) else (_number(value),) * len(like)
+    return math.prod(conv_extents(stage, read_extents(source)))
 
 
 def _neighbours(width: Value, units: int) -> int:

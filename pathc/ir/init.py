@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.catalogue import options_of
+from pathc.ir.extents import per_axis
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station
 from pathc.ir.signs import hadamard_bits, sign_rule
-from pathc.ir.types import Size
 from pathc.ir.weights import check_memory
 from pathc.support.diagnostics import PathcError
 
@@ -80,12 +80,7 @@ def ends(line: Line, junction: int, graph: Graph) -> tuple[Station, Station]:
 def filter_extents(station: Station) -> tuple[int, ...]:
     """Extents of the filter that each weight into the station stands for; () if it is no convolution."""
     stage = station.stage("conv")
-    if stage is None:
-        return ()
-    kernel = options_of(stage)["kernel"]
-    extents = kernel.extents if isinstance(kernel, Size) else (int(str(kernel)),)
-    space = len(station.shape) - 1
-    return extents * space if len(extents) == 1 else extents
+    return per_axis(options_of(stage)["kernel"], len(station.shape) - 1) if stage is not None else ()
 
 
 def _paths_per_unit(graph: Graph, line: Line, junction: int, station: Station, inward: bool) -> float:
