@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import networkx as nx
-
 from pathc.backends.llvm.plan import Edges, Junction
 from pathc.ir.facts import Blocks
 from pathc.ir.generators import resolve
@@ -15,16 +13,6 @@ from pathc.ir.graph import Graph, Line
 def junctions_of(graph: Graph) -> tuple[Junction, ...]:
     """Every junction of the graph, in the order of lines."""
     return tuple(_junction(graph, line, number) for line in graph.lines for number in line.junctions)
-
-
-def station_order(graph: Graph) -> tuple[str, ...]:
-    """Stations so that every junction leads forward; among equals in the order of the text."""
-    rank = {station.name: i for i, station in enumerate(graph.stations)}
-    order: nx.DiGraph[str] = nx.DiGraph()
-    order.add_nodes_from(rank)
-    for line in graph.lines:
-        order.add_edges_from((a.station, b.station) for a, b in zip(line.visits, line.visits[1:], strict=False))
-    return tuple(nx.lexicographical_topological_sort(order, key=rank.__getitem__))
 
 
 def tensor_of(graph: Graph, line: Line, number: int) -> str:

@@ -1,7 +1,8 @@
-"""The plan of a whole net: kernels in order, the buffers they run on, and where each parameter lies."""
+"""The plan of a whole net: operations in order and the buffers they run on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pathc.backends.llvm.plan import Family, Layout, Step
@@ -13,58 +14,78 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Load:
-    """Bring an input of the user into its station's buffer, applying the input's activation.
+    """Bring an input of the user into a buffer, applying the input's activation on the way.
 
-    `first` is the column of the user's array where this station starts, `declared` how many it takes; the silent
-    units behind them become zero.
+    `first` is the column of the user's array where the station starts, `real` how many it takes of the station's
+    `units`; the silent ones behind them become zero.
     """
 
-    station: str
+    dst: str
     layout: Layout
     units: int
     first: int
-    declared: int
+    real: int
     activation: Call | None
 
 
 @dataclass(frozen=True)
-class Post:
-    """An activation that looks at all units of a station (softmax, kwinners), in place on natural order."""
+class Run:
+    """A kernel from buffer to buffer."""
 
-    station: str
+    step: Step
+    src: str
+    dst: str
+
+
+@dataclass(frozen=True)
+class Move:
+    """Permute a station from one layout to another."""
+
+    src: str
+    dst: str
+    source: Layout
+    target: Layout
+
+
+@dataclass(frozen=True)
+class Post:
+    """An activation on finished sums, in place: over all units (softmax, kwinners) or a second elementwise one."""
+
+    dst: str
     units: int
     call: Call
 
 
 @dataclass(frozen=True)
 class Save:
-    """Bring an output station's buffer to the user's array, columns `first` onwards."""
+    """Bring the real units of an output's buffer to the user's array, columns `first` onwards."""
 
-    station: str
+    src: str
     layout: Layout
     units: int
     first: int
-    declared: int
+    real: int
 
 
-Op = Load | Step | Post | Save
+Op = Load | Run | Move | Post | Save
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Where a station lives in the scratch memory: floats from its start, floats long for one sample."""
+    """A place in scratch memory: floats from its start, and floats for one sample."""
 
-    station: str
+    name: str
     offset: int
     size: int
 
 
 @dataclass(frozen=True)
 class NetPlan:
-    """All kernels of a net for one family.
+    """All operations of a net for one family.
 
-    `samples` is how many samples a kernel takes at a time: the tile of columns, or the larger of the two row
-    counts (the other is 1). `scratch` is in floats.
+    `samples` is how many samples the kernels take at a time; a row net also runs one at a time. `inputs` and
+    `outputs` are units per sample as the user sees them, `scratch` floats of working memory, `cycles` the cost
+    model's estimate for `samples` samples, `work` multiply-adds per sample.
     """
 
     name: str
@@ -76,48 +97,51 @@ class NetPlan:
     inputs: int
     outputs: int
     cycles: float
+    work: int
 
-    def buffer(self, station: str) -> Buffer:
-        """The buffer of a station."""
-        return next(b for b in self.buffers if b.station == station)
+    def buffer(self, name: str) -> Buffer:
+        """The buffer of that name."""
+        return next(b for b in self.buffers if b.name == name)
 
     @property
-    def steps(self) -> tuple[Step, ...]:
-        """The kernels that multiply, in order."""
-        return tuple(op for op in self.ops if isinstance(op, Step))
+    def runs(self) -> tuple[Run, ...]:
+        """The operations that carry weights, in order."""
+        return tuple(op for op in self.ops if isinstance(op, Run))
 
 
-@dataclass(frozen=True)
-class Lifetime:
-    """A buffer's first and last use, as positions in the list of operations."""
+def touched(op: Op) -> tuple[str, ...]:
+    """Buffers an operation reads or writes."""
+    match op:
+        case Load(dst=dst) | Post(dst=dst):
+            return (dst,)
+        case Save(src=src):
+            return (src,)
+        case Run(src=src, dst=dst) | Move(src=src, dst=dst):
+            return (src, dst)
 
-    station: str
-    size: int
-    first: int
-    last: int
 
-
-def place(lifetimes: list[Lifetime], samples: int) -> tuple[tuple[Buffer, ...], int]:
-    """Lay buffers into scratch memory so that two alive at the same time never overlap; returns the floats needed.
+def place(ops: Sequence[Op], sizes: Mapping[str, int], samples: int) -> tuple[tuple[Buffer, ...], int]:
+    """Lay buffers into scratch memory so that two in use at the same time never overlap.
 
     First fit, the largest first: layers of a deep net come to share two places, which keeps them in the nearest
-    cache.
+    cache. Returns the buffers and the floats needed.
     """
-    placed: list[tuple[Lifetime, int]] = []
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for at, op in enumerate(ops):
+        for name in touched(op):
+            first.setdefault(name, at)
+            last[name] = at
     unit = ALIGNMENT // 4
-    for life in sorted(lifetimes, key=lambda l: (-l.size, l.first)):
-        size = -(-life.size * samples // unit) * unit
-        taken = sorted(
-            (offset, offset + -(-other.size * samples // unit) * unit)
-            for other, offset in placed
-            if other.first <= life.last and life.first <= other.last
-        )
+    length = {name: -(-sizes[name] * samples // unit) * unit for name in first}
+    offsets: dict[str, int] = {}
+    for name in sorted(first, key=lambda n: (-length[n], first[n])):
+        rivals = [n for n in offsets if first[n] <= last[name] and first[name] <= last[n]]
         at = 0
-        for start, end in taken:
-            if at + size <= start:
+        for start, end in sorted((offsets[n], offsets[n] + length[n]) for n in rivals):
+            if at + length[name] <= start:
                 break
             at = max(at, end)
-        placed.append((life, at))
-    buffers = tuple(Buffer(life.station, offset, life.size) for life, offset in placed)
-    total = max((b.offset + -(-b.size * samples // unit) * unit for b in buffers), default=0)
-    return buffers, total
+        offsets[name] = at
+    buffers = tuple(Buffer(name, offsets[name], sizes[name]) for name in first)
+    return buffers, max((offsets[n] + length[n] for n in offsets), default=0)

@@ -1,0 +1,192 @@
+"""The CPU as a target: plans, kernels and parameters behind one executable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.base import Request
+from pathc.backends.llvm import aot
+from pathc.backends.llvm.call import Bound, Kernel
+from pathc.backends.llvm.forms import Choices
+from pathc.backends.llvm.jit import compile_ir
+from pathc.backends.llvm.junctions import junctions_of
+from pathc.backends.llvm.lower import plan_net
+from pathc.backends.llvm.machine import Machine, machine
+from pathc.backends.llvm.net import emit_net, pack
+from pathc.backends.llvm.netplan import NetPlan
+from pathc.backends.llvm.plan import WeightType
+from pathc.backends.llvm.show import show_plan
+from pathc.ir.graph import Graph
+from pathc.ir.interp import supports
+from pathc.ir.weights import check_weights
+from pathc.support.diagnostics import Diagnostic, PathcError, error
+
+Arrays = Mapping[str, NDArray[np.float32]]
+ROWS = 4
+"""Samples a row kernel takes at a time where the batch has them."""
+WEIGHT_TYPES = ("f32", "bf16")
+
+
+@dataclass(frozen=True, eq=False)
+class CpuExecutable:
+    """A net compiled for a processor.
+
+    Kernels are made when first needed: rows for one sample, rows for a few, columns for many; `batch` 1 says there
+    will never be more than one. Inputs and outputs are float32, [batch, units] or [units], several stations side
+    by side in the order of declaration.
+    """
+
+    graph: Graph
+    machine: Machine
+    choices: Choices
+    weights: Arrays
+    batch: int = 0
+    notes: tuple[Diagnostic, ...] = ()
+    _kernels: dict[str, Kernel] = field(default_factory=dict[str, Kernel], init=False, repr=False)
+
+    @cached_property
+    def row_plan(self) -> NetPlan:
+        """The plan for few samples."""
+        return plan_net(self.graph, self.machine, "row", 1 if self.batch == 1 else ROWS, self.choices)
+
+    @cached_property
+    def column_plan(self) -> NetPlan:
+        """The plan for many samples."""
+        return plan_net(self.graph, self.machine, "column", tile_columns(self.graph, self.machine), self.choices)
+
+    def plan(self, batch: int) -> NetPlan:
+        """The plan that serves a batch: the one the cost model finds cheaper."""
+        if batch == 1 or self.batch == 1:
+            return self.row_plan
+        few, many = self.row_plan, self.column_plan
+        tiles = -(-batch // many.samples)
+        return few if few.cycles * batch / few.samples <= many.cycles * tiles else many
+
+    def kernel(self, batch: int) -> Kernel:
+        """The kernel that serves a batch, compiled now or before."""
+        plan = self.plan(batch)
+        key = "one" if batch == 1 else plan.family
+        if key not in self._kernels:
+            ir = emit_net(plan, self.machine, self.name, batch=batch if batch == 1 else 0)
+            self._kernels[key] = Kernel(
+                compile_ir(ir, self.machine),
+                self.name,
+                plan.inputs,
+                plan.outputs,
+                pack(plan, self.machine, self.weights),
+                scratch=plan.scratch * 4,
+                tile=plan.samples if plan.family == "column" else 1,
+                work=plan.work,
+            )
+        return self._kernels[key]
+
+    @property
+    def name(self) -> str:
+        """The symbol the kernels export."""
+        return c_name(self.graph.name)
+
+    def __call__(self, x: NDArray[Any], y: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Outputs of inputs [batch, units] or [units]; values of other types are converted to float32 first.
+
+        With `y` the outputs are written there. Raises E0701 to E0705 for arrays that do not fit.
+        """
+        batch = x.shape[0] if x.ndim == 2 else 1
+        kernel = self.kernel(batch)
+        if x.dtype != np.float32:
+            if x.dtype.kind not in "uifb":
+                raise error("E0701", f"the input is {x.dtype}", help="give floats or integers")
+            x = x.astype(np.float32)
+        return kernel(x, y)
+
+    def bind(
+        self, x: NDArray[np.float32], y: NDArray[np.float32] | None = None, *, threads: int | None = None
+    ) -> Bound:
+        """Check the arrays once and tie the kernel to them: the way to call it when nanoseconds count."""
+        return self.kernel(x.shape[0] if x.ndim == 2 else 1).bind(x, y, threads=threads)
+
+    def program(self, batch: int = 0) -> aot.Program:
+        """The net as a program for files: rows for batch 1, columns otherwise; the machine may be another one."""
+        plan = self.row_plan if batch == 1 else self.column_plan
+        ir = emit_net(plan, self.machine, self.name, batch=batch if batch == 1 else 0)
+        packed = pack(plan, self.machine, self.weights)
+        return aot.Program(self.name, ir, self.machine, plan.inputs, plan.outputs, packed, plan.scratch * 4)
+
+    def emit(self, kind: str) -> str | bytes:
+        """A stage as text or bytes: `plan`, `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
+        if kind == "plan":
+            plans = [self.row_plan] if self.batch == 1 else [self.row_plan, self.column_plan]
+            return "\n".join(show_plan(plan) for plan in plans)
+        return aot.text(self.program(self.batch), {"asm": "s"}.get(kind, kind))
+
+
+def c_name(name: str) -> str:
+    """A name C can spell: letters, digits and underscores, made from any other."""
+    spelt = re.sub(r"[^A-Za-z0-9_]", "_", name) or "net"
+    return f"pathc_{spelt}"
+
+
+class CpuBackend:
+    """LLVM code for processors: dense blocks in vector registers, weights streamed, no gathers."""
+
+    name = "llvm"
+    summary = "CPU kernels through LLVM: AVX-512, AVX2, generic vectors; AArch64 as object code"
+    emits = ("plan", "ll", "asm", "o", "so", "h", "c", "params")
+
+    def unavailable(self) -> str:
+        """Empty: llvmlite is always there."""
+        return ""
+
+    def refusals(self, graph: Graph) -> list[Diagnostic]:
+        """What the kernels cannot compute yet: everything the interpreter lacks, too."""
+        return supports(graph)
+
+    def compile(self, request: Request) -> CpuExecutable:
+        """Check everything that can be checked now; kernels are made when first called."""
+        options = dict(request.options)
+        kind = str(options.pop("weights", "f32"))
+        if kind not in WEIGHT_TYPES:
+            raise error("E0603", f"weights of type `{kind}` have no kernels", help=" or ".join(WEIGHT_TYPES))
+        chosen = machine(options)
+        found = [*self.refusals(request.graph), *check_weights(request.graph, request.weights)]
+        if found:
+            raise PathcError(*found)
+        weight_type: WeightType = "bf16" if kind == "bf16" else "f32"
+        choices = Choices(weight_type, request.forms)
+        weights = audible(request.graph, request.weights)
+        return CpuExecutable(request.graph, chosen, choices, weights, request.batch)
+
+
+def audible(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    """Weights as float32, zero on paths through silent units: those read as zero, whatever reaches them."""
+    ready = {name: np.asarray(tensor, np.float32) for name, tensor in weights.items()}
+    silent = {s.name for s in graph.stations if s.real_units != s.units and s.role != "input"}
+    for junction in junctions_of(graph):
+        if junction.kind != "skip" and silent & {junction.src, junction.dst}:
+            real = [graph.station(name).real_units for name in (junction.src, junction.dst)]
+            if junction.kind == "dense":
+                heard = np.zeros((junction.n_dst, junction.n_src), np.bool_)
+                heard[: real[1], : real[0]] = True
+            else:
+                src, dst = junction.edges()
+                heard = (src < real[0]) & (dst < real[1])
+            ready[junction.tensor] = np.where(heard, ready[junction.tensor], np.float32(0))
+    return ready
+
+
+def tile_columns(graph: Graph, chosen: Machine) -> int:
+    """Columns of a tile: as many vectors, up to four, as leave two layers in the second-level cache."""
+    widest = max(s.units for s in graph.stations)
+    for vectors in (4, 2):
+        if widest * chosen.width * vectors * 8 <= chosen.l2:
+            return chosen.width * vectors
+    return chosen.width
+
+
+BACKEND = CpuBackend()

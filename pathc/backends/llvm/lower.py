@@ -1,0 +1,204 @@
+"""Graph to plan: choose a kernel form, a layout and a buffer for everything, by the cost model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from pathc.backends.llvm.forms import ARRANGED, Choices, choose_form, form_cycles, fused_step
+from pathc.backends.llvm.junctions import junctions_of
+from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.netplan import Load, Move, NetPlan, Op, Post, Run, Save, place
+from pathc.backends.llvm.plan import Family, Junction, Layout, Step
+from pathc.backends.llvm.row.layouts import choose
+from pathc.ir.graph import Graph, Station
+from pathc.ir.order import station_order
+from pathc.ir.types import Call
+
+WHOLE_LAYER = frozenset({"softmax", "kwinners"})
+"""Activations that look at all units of a station, not at one."""
+
+Key = tuple[str, int]
+"""Line and junction number."""
+
+
+def plan_net(graph: Graph, machine: Machine, family: Family, samples: int, choices: Choices) -> NetPlan:
+    """Plan the whole net for one family of kernels; E0611, E0612 when a forced form does not fit."""
+    net = _Net(graph, machine, family, samples, choices)
+    for station in graph.inputs:
+        net.load(station)
+    for name in station_order(graph):
+        net.finish(graph.station(name))
+    if family == "column":
+        net.fuse()
+    for station in graph.outputs:
+        net.save(station)
+    buffers, scratch = place(net.ops, net.sizes, samples)
+    inputs, outputs = (sum(s.real_units for s in stations) for stations in (graph.inputs, graph.outputs))
+    work = sum(j.count for j in net.junctions)
+    return NetPlan(graph.name, family, samples, tuple(net.ops), buffers, scratch, inputs, outputs, net.cycles(), work)
+
+
+def stages_of(station: Station) -> tuple[Call, ...]:
+    """The stages of a pipeline that change values when the station is read: all but bias and identity."""
+    return tuple(stage for stage in station.pipeline if stage.name not in ("bias", "identity"))
+
+
+@dataclass
+class _Net:
+    """A plan being written."""
+
+    graph: Graph
+    machine: Machine
+    family: Family
+    samples: int
+    choices: Choices
+    ops: list[Op] = field(default_factory=list[Op])
+    sizes: dict[str, int] = field(default_factory=dict[str, int])
+
+    def __post_init__(self) -> None:
+        self.junctions = junctions_of(self.graph)
+        self.entering = {s.name: [j for j in self.junctions if j.dst == s.name] for s in self.graph.stations}
+        self.leaving = {s.name: [j for j in self.junctions if j.src == s.name] for s in self.graph.stations}
+        self.forms: dict[Key, str] = {}
+        self.layouts: dict[Key, tuple[Layout, Layout]] = {}
+        self.kept: dict[str, Layout] = {}
+        self._inputs = self._outputs = 0
+        for junction in self.junctions:
+            key = junction.line, junction.number
+            self.forms[key] = choose_form(junction, self.machine, self.family, self.samples, self.choices)
+            self.layouts[key] = self.natural(junction.n_src), self.natural(junction.n_dst)
+        if self.family == "row":
+            self._arrange()
+
+    def natural(self, units: int) -> Layout:
+        """The natural order, padded to whole vectors in rows."""
+        width = self.machine.width if self.family == "row" else 1
+        return Layout(-(-units // width) * width)
+
+    def load(self, station: Station) -> None:
+        """An input in the order its only reader wants, or in its own."""
+        inline, rest = _inline(station)
+        readers = [self.layouts[j.line, j.number][0] for j in self.leaving[station.name]]
+        alone = len(readers) == 1 and station.real_units == station.units and not rest
+        layout = readers[0] if alone else self.natural(station.units)
+        buffer = self._buffer(station.name, layout)
+        self.ops.append(Load(buffer, layout, station.units, self._inputs, station.real_units, inline))
+        self._inputs += station.real_units
+        self.ops.extend(Post(buffer, station.real_units, call) for call in rest)
+        self.kept[station.name] = layout
+
+    def finish(self, station: Station) -> None:
+        """The kernels that lead into a station, and what else happens to it before it is read."""
+        entering, leaving = self.entering[station.name], self.leaving[station.name]
+        if station.role == "input":
+            return
+        inline, rest = _inline(station)
+        first = self.layouts[entering[0].line, entering[0].number][1] if entering else Layout(0)
+        alone = len(entering) == 1 and len(leaving) <= 1 and not rest
+        alone = alone and (station.role != "output" or station.real_units == station.units)
+        kept = first if alone else self.natural(station.units)
+        self.kept[station.name] = kept
+        for at, junction in enumerate(entering):
+            source, target = self.layouts[junction.line, junction.number]
+            init = "add" if at else "bias" if station.stage("bias") else "zero"
+            activation = inline if at == len(entering) - 1 else None
+            form = self.forms[junction.line, junction.number]
+            step = Step(form, self.family, junction, source, target, init, activation, self.choices.weight_type)
+            written = self._buffer(station.name, target)
+            self.ops.append(Run(step, self._reader(junction.src, source), written))
+            if target != kept:
+                self.ops.append(Move(written, self._buffer(station.name, kept), target, kept))
+        buffer = self._buffer(station.name, kept)
+        self.ops.extend(Post(buffer, station.real_units, call) for call in rest)
+
+    def save(self, station: Station) -> None:
+        """An output, from whatever layout it is kept in."""
+        layout = self.kept[station.name]
+        buffer = self._buffer(station.name, layout)
+        self.ops.append(Save(buffer, layout, station.units, self._outputs, station.real_units))
+        self._outputs += station.real_units
+
+    def fuse(self) -> None:
+        """Replace two kernels in a row by one where the pair fits, the middle is theirs alone, and it pays."""
+        ops, at = list[Op](), 0
+        while at < len(self.ops):
+            pair = self.ops[at : at + 2]
+            fused = self._fused(pair[0], pair[1]) if len(pair) == 2 else None
+            ops.append(fused or pair[0])
+            at += 2 if fused else 1
+        self.ops = ops
+
+    def _fused(self, first: Op, second: Op) -> Run | None:
+        if not isinstance(first, Run) or not isinstance(second, Run) or first.dst != second.src:
+            return None
+        middle = self.graph.station(first.step.junction.dst)
+        owners = len(self.entering[middle.name]), len(self.leaving[middle.name])
+        if owners != (1, 1) or middle.role != "layer" or second.step.init == "add":
+            return None
+        step = fused_step(first.step, second.step, self.machine, self.samples, self.choices)
+        return Run(step, first.src, second.dst) if step else None
+
+    def _arrange(self) -> None:
+        """Layouts for the chains of junctions whose form asks for them."""
+        for chain in self._chains():
+            ends = [True, *(not self._free(j.dst) for j in chain)]
+            try:
+                arrangement = choose(chain, ends, self.machine)
+            except ValueError:
+                self._without_layouts(chain)
+                continue
+            for junction, *pair in zip(chain, arrangement.src, arrangement.dst, strict=True):
+                self.layouts[junction.line, junction.number] = pair[0], pair[1]
+
+    def _without_layouts(self, chain: Sequence[Junction]) -> None:
+        """Let other forms compute a chain through which no lanes run."""
+        for junction in chain:
+            key = junction.line, junction.number
+            choices = replace(self.choices, without=(*self.choices.without, ARRANGED))
+            self.forms[key] = choose_form(junction, self.machine, self.family, self.samples, choices)
+
+    def _chains(self) -> list[list[Junction]]:
+        """Junctions in that form that follow each other through stations of one writer and one reader."""
+        chains = list[list[Junction]]()
+        for junction in self.junctions:
+            if self.forms[junction.line, junction.number] != ARRANGED:
+                continue
+            before = next((c for c in chains if c[-1].dst == junction.src), None)
+            if before is not None and self._free(junction.src):
+                before.append(junction)
+            else:
+                chains.append([junction])
+        return chains
+
+    def _free(self, name: str) -> bool:
+        """Whether a station's order in memory is a matter of its one writer and its one reader."""
+        station = self.graph.station(name)
+        single = len(self.entering[name]) == 1 and len(self.leaving[name]) == 1
+        return single and station.role == "layer" and not _inline(station)[1]
+
+    def _reader(self, station: str, layout: Layout) -> str:
+        """The buffer that holds a station in this layout, permuted into it first where it is kept in another."""
+        buffer = self._buffer(station, layout)
+        kept = self.kept[station]
+        if layout != kept and not any(isinstance(op, Move) and op.dst == buffer for op in self.ops):
+            self.ops.append(Move(self._buffer(station, kept), buffer, kept, layout))
+        return buffer
+
+    def _buffer(self, station: str, layout: Layout) -> str:
+        """Name of the buffer of a station in a layout."""
+        name = f"{station}/{'.'.join(map(str, layout.columns))}" if layout.columns else station
+        self.sizes[name] = layout.size
+        return name
+
+    def cycles(self) -> float:
+        """Estimated clock cycles for `samples` samples."""
+        return sum(form_cycles(op.step, self.machine, self.samples) for op in self.ops if isinstance(op, Run))
+
+
+def _inline(station: Station) -> tuple[Call | None, tuple[Call, ...]]:
+    """The activation a kernel applies as it stores a station, and those that come after."""
+    stages = stages_of(station)
+    if stages and stages[0].name not in WHOLE_LAYER:
+        return stages[0], stages[1:]
+    return None, stages

@@ -1,0 +1,231 @@
+"""A whole net as LLVM IR: its kernels, and the function that runs them over a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm import ends
+from pathc.backends.llvm.column import post as column_post
+from pathc.backends.llvm.column import transpose
+from pathc.backends.llvm.emit import I64, Function, module
+from pathc.backends.llvm.forms import form
+from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.native import aligned
+from pathc.backends.llvm.netplan import ALIGNMENT, Load, Move, NetPlan, Op, Post, Run, Save
+from pathc.backends.llvm.plan import Layout
+from pathc.backends.llvm.row.relayout import relayout
+
+SIGNATURE = (
+    ("ptr", "x"),
+    ("ptr", "y"),
+    ("ptr", "params"),
+    ("ptr", "scratch"),
+    (I64, "batch"),
+    (I64, "x_stride"),
+    (I64, "y_stride"),
+)
+"""What a net exports; see call.py."""
+_PASS = (("ptr", "x"), ("ptr", "y"), ("ptr", "params"), ("ptr", "scratch"))
+_STRIDES = ((I64, "x_stride"), (I64, "y_stride"))
+
+
+def emit_net(plan: NetPlan, machine: Machine, name: str, *, batch: int = 0) -> str:
+    """The IR of a net that exports `name`; `batch` 1 leaves out what only larger batches need."""
+    functions: list[Function] = []
+    sizes = (1,) if plan.family == "row" and (batch == 1 or plan.samples == 1) else (plan.samples,)
+    if plan.family == "row" and sizes != (1,):
+        sizes = (*sizes, 1)
+    for samples in sizes:
+        functions.extend(_samples(plan, machine, samples))
+    functions.append(_entry(plan, name, sizes))
+    return module(functions, machine.triple)
+
+
+def pack(plan: NetPlan, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Parameters of a net: a table with the place of every part, then weights and biases, kernel by kernel."""
+    parts: list[NDArray[np.uint8]] = []
+    for run in plan.runs:
+        parts.append(form(run.step.form).pack(run.step, machine, weights))
+        parts.append(_bias(run, machine, weights))
+    table = np.zeros(len(parts), np.int64)
+    at = _aligned(table.nbytes)
+    for k, part in enumerate(parts):
+        table[k] = at
+        at += _aligned(part.nbytes)
+    packed = aligned(at)
+    packed[: table.nbytes] = table.view(np.uint8)
+    for place, part in zip(table, parts, strict=True):
+        packed[place : place + part.nbytes] = part
+    return packed
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _bias(run: Run, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """The bias of a step in the order of its destination; of a fused pair, the middle station's first."""
+    step = run.step
+    values: list[NDArray[np.float32]] = []
+    if step.fused:
+        middle = Layout(-(-step.junction.n_dst // machine.width) * machine.width)
+        values.append(_ordered(weights, step.junction.dst, middle, step.init == "bias"))
+        values.append(_ordered(weights, step.fused.dst, step.dst_layout, step.fused_init == "bias"))
+    elif step.init == "bias":
+        values.append(_ordered(weights, step.junction.dst, step.dst_layout, True))
+    return np.concatenate(values).view(np.uint8) if values else np.zeros(0, np.uint8)
+
+
+def _ordered(
+    weights: Mapping[str, NDArray[np.float32]], station: str, layout: Layout, present: bool
+) -> NDArray[np.float32]:
+    ordered = np.zeros(layout.size, np.float32)
+    if present:
+        bias = weights[f"{station}.bias"].astype(np.float32)
+        ordered[layout.positions(np.arange(len(bias)))] = bias
+    return ordered
+
+
+def _entry(plan: NetPlan, name: str, sizes: Sequence[int]) -> Function:
+    """The exported function: runs of `samples` samples, then what is left."""
+    f = Function(name, SIGNATURE, internal=False)
+    arguments = [("ptr", "%params"), ("ptr", "%scratch")]
+    strides = [(kind, f"%{stride}") for kind, stride in _STRIDES]
+    done = "0"
+    for samples in sizes:
+        last = samples == sizes[-1]
+        count = f.op("sub", I64, "%batch", done)
+        whole = count if last and plan.family == "row" else f.op("udiv", I64, count, str(samples))
+        if last and plan.family == "column":
+            more = f.op("add", I64, count, str(samples - 1))
+            whole = f.op("udiv", I64, more, str(samples))
+        with ends.repeated(f, whole) as index:
+            first = f.op("add", I64, done, f.op("mul", I64, index, str(samples)))
+            x = f.offset("%x", f.op("mul", I64, first, "%x_stride"))
+            y = f.offset("%y", f.op("mul", I64, first, "%y_stride"))
+            given = [("ptr", x), ("ptr", y), *arguments, *strides]
+            if plan.family == "column":
+                left = f.op("sub", I64, "%batch", first)
+                given.append((I64, ends.at_most(f, left, samples)))
+            f.call("void", _body(plan, samples), given, declare=False)
+        done = f.op("add", I64, done, f.op("mul", I64, whole, str(samples)))
+    return f
+
+
+def _body(plan: NetPlan, samples: int) -> str:
+    return f"{plan.family}{samples}"
+
+
+def _samples(plan: NetPlan, machine: Machine, samples: int) -> list[Function]:
+    """The net for `samples` samples at a time: one function that calls the kernels in order, and the kernels."""
+    column = plan.family == "column"
+    f = Function(_body(plan, samples), (*_PASS, *_STRIDES, *(((I64, "valid"),) if column else ())))
+    kernels: list[Function] = []
+    buffers = {b.name: f.offset("%scratch", b.offset) for b in plan.buffers}
+    parts = 0
+    for number, op in enumerate(plan.ops):
+        name = f"{_body(plan, samples)}.{number}"
+        if isinstance(op, Run):
+            kernels.extend(form(op.step.form).emit(op.step, name, machine, samples))
+            places = [_part(f, parts + k) for k in range(2)]
+            parts += 2
+            given = [("ptr", buffers[op.src]), ("ptr", buffers[op.dst]), *(("ptr", p) for p in places)]
+            f.call("void", name, given, declare=False)
+        elif column:
+            kernels.extend(_column_end(f, op, name, machine, samples, buffers))
+        else:
+            kernels.extend(_row_end(f, op, name, machine, samples, buffers, plan))
+    return [*kernels, f]
+
+
+def _part(f: Function, number: int) -> str:
+    """Address of a part of the parameters."""
+    place = f.load(I64, f.offset("%params", number, I64), 8)
+    return f.offset("%params", place, "i8")
+
+
+def _column_end(
+    f: Function, op: Op, name: str, machine: Machine, columns: int, buffers: Mapping[str, str]
+) -> list[Function]:
+    """The call of an operation without weights on a tile of columns, and its kernel."""
+    across = [(I64, "%x_stride"), (I64, "%valid")]
+    match op:
+        case Load():
+            given = [("ptr", f.offset("%x", op.first)), ("ptr", buffers[op.dst]), *across]
+            kernel = transpose.emit_load(name, machine, columns, op.units, op.real, op.activation)
+        case Save():
+            across[0] = (I64, "%y_stride")
+            given = [("ptr", f.offset("%y", op.first)), ("ptr", buffers[op.src]), *across]
+            kernel = transpose.emit_save(name, machine, columns, op.real)
+        case Post():
+            given = [("ptr", buffers[op.dst])]
+            kernel = column_post.emit_post(name, machine, columns, op.units, op.call)
+        case Move() | Run():
+            raise ValueError("columns know one layout")
+    f.call("void", name, given, declare=False)
+    return [kernel]
+
+
+def _row_end(
+    f: Function, op: Op, name: str, machine: Machine, rows: int, buffers: dict[str, str], plan: NetPlan
+) -> list[Function]:
+    """The call of an operation without weights on some rows, and its kernels."""
+    match op:
+        case Load(layout=layout) if not layout.columns:
+            source = f.offset("%x", op.first)
+            if rows == 1 and layout.size == op.real and op.activation is None and _read_only(plan, op.dst):
+                buffers[op.dst] = source
+                return []
+            kernel = ends.copy_in(name, machine, rows, op.real, layout.size, op.activation)
+            given = [("ptr", source), ("ptr", buffers[op.dst]), (I64, "%x_stride")]
+        case Load(layout=layout):
+            return _relaid(f, name, machine, rows, (Layout(layout.size), layout), op, buffers)
+        case Save(layout=layout) if not layout.columns:
+            kernel = ends.copy_out(name, machine, rows, op.real, layout.size)
+            given = [("ptr", buffers[op.src]), ("ptr", f.offset("%y", op.first)), (I64, "%y_stride")]
+        case Save(layout=layout):
+            return _relaid(f, name, machine, rows, (layout, Layout(layout.size)), op, buffers)
+        case Move():
+            kernel = relayout(op.source, op.target, name, machine, rows)
+            given = [("ptr", buffers[op.src]), ("ptr", buffers[op.dst])]
+        case Post():
+            size = plan.buffer(op.dst).size
+            from pathc.backends.llvm.general import post as row_post
+
+            kernel = row_post.emit_post(name, machine, op.units, op.call)
+            for row in range(rows):
+                f.call("void", name, [("ptr", f.offset(buffers[op.dst], row * size))], declare=False)
+            return [kernel]
+        case Run():
+            raise ValueError("kernels with weights are written elsewhere")
+    f.call("void", name, given, declare=False)
+    return [kernel]
+
+
+def _read_only(plan: NetPlan, buffer: str) -> bool:
+    """Whether nothing is written to the buffer of an input once it is loaded."""
+    return not any(isinstance(op, Post) and op.dst == buffer for op in plan.ops)
+
+
+def _relaid(
+    f: Function,
+    name: str,
+    machine: Machine,
+    rows: int,
+    layouts: tuple[Layout, Layout],
+    op: Load | Save,
+    buffers: Mapping[str, str],
+) -> list[Function]:
+    """Permute straight from or to the user's array, sample by sample."""
+    load = isinstance(op, Load)
+    for row in range(rows):
+        stride = "%x_stride" if load else "%y_stride"
+        user = f.offset("%x" if load else "%y", op.first)
+        user = f.offset(user, f.op("mul", I64, stride, str(row))) if row else user
+        own = f.offset(buffers[op.dst if load else op.src], row * op.layout.size)
+        given = (user, own) if load else (own, user)
+        f.call("void", name, [("ptr", pointer) for pointer in given], declare=False)
+    return [relayout(*layouts, name, machine, 1, op.activation if load else None)]
