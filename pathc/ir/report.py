@@ -136,10 +136,8 @@ class _Section:
         return f"{sizes[0]} -> {sizes[1]} units would have {shape} and need no index array"
 
     def _reason(self, source: int, destination: int) -> str:
-        generator = self.line.generator
+        generator = (self.graph.line(self.line.mirror) if self.line.mirror else self.line).generator
         odd = [str(n) for n in dict.fromkeys((source, destination)) if n & (n - 1)]
-        if self.line.mirror:
-            return "the mirrored line has none"
         if generator.name == "sobol" and generator.get("scramble") == Word("owen"):
             return "nested scrambling is not linear over GF(2)"
         if generator.name != "sobol":
