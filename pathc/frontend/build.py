@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, cast
 
 from lark import Token, Tree
@@ -90,8 +91,8 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         return ast.Measure(self._number(children[0]), str(children[1]), self._over(children))
 
     def group(self, children: Children) -> ast.Expression:
-        """An expression in parentheses: the expression itself."""
-        return cast(ast.Expression, children[1])
+        """An expression in parentheses: the expression itself, its span widened."""
+        return replace(cast(ast.Expression, children[1]), span=self._over(children))
 
     def negative(self, children: Children) -> ast.Negative:
         """An expression with a sign."""

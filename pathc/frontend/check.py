@@ -68,10 +68,9 @@ def _flows_forward(draft: Draft) -> Findings:
         sorter.prepare()
     except CycleError as cycle:
         names: list[str] = cycle.args[1]
-        place = next(
-            (d.station.span for s, d, _ in _edges(draft) if (s.station.text, d.station.text) == tuple(names[-2:])),
-            None,
-        )
+        circle = set(pairwise(names))
+        closing = [d.station.span for s, d, _ in _edges(draft) if (s.station.text, d.station.text) in circle]
+        place = max(closing, key=lambda span: span.start, default=None)
         message = f"the stations form a circle: {' -> '.join(names)}"
         yield Diagnostic(
             "E0220", message, place, help="recurrence belongs into a cell: `layer h[64] : rnn(recur = full)`"
@@ -129,7 +128,7 @@ def _settle(draft: Draft, name: str, entering: list[tuple[Line, ast.Visit, str]]
     _check_pools(draft.stations[name], node)
     for line, visit, source in entering:
         if line.kind == "skip":
-            _check_skip(draft.stations[name], draft.stations[source], visit)
+            draft.attempt(lambda s=source, v=visit: _check_skip(draft.stations[name], draft.stations[s], v))
     return True
 
 

@@ -175,9 +175,10 @@ def _layout(item: _Item, head: str) -> list[str]:
     block = block_of(statement)
     broken = block is not None and "\n" in block.span.text and bool(block.entries)
     if block is not None and not broken:
-        whole = f"{head} {spell_block(block)}"
-        if len(whole) <= WIDTH or not block.entries:
-            return _fit_chain(statement, whole, head, f" {spell_block(block)}")
+        tail = f" {spell_block(block)}"
+        short_tail = isinstance(statement, ast.Line) and len(head) > WIDTH and len(tail) <= WIDTH // 2
+        if len(head) + len(tail) <= WIDTH or short_tail or not block.entries:
+            return _fit_chain(statement, head + tail, head, tail)
     if block is None:
         return _fit_chain(statement, head, head, "")
     body = [f"  {name} = {value}" for name, value in spell_entries(block.entries)]

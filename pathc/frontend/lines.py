@@ -216,10 +216,10 @@ def _mirrored(draft: Draft, node: ast.Line, attributes: Attributes, mirror: Line
         if name in attributes:
             help = "remove it, or remove `mirror`"
             draft.report("E0225", f"`{name}` comes from the mirrored line", attributes[name].span, help=help)
-    for visit in node.visits:
-        if visit.dimension is not None:
-            help = f"write `{visit.station.text}`"
-            draft.report("E0225", "dimensions come from the mirrored line", visit.dimension.span, help=help)
+    given = [visit for visit in node.visits if visit.dimension is not None]
+    if given:
+        help = f"write `{given[0].station.text}`, and the others alike"
+        draft.report("E0225", "dimensions come from the mirrored line", given[0].span, help=help)
     sign = draft.attempt(lambda: _sign(draft, node, attributes)) if "sign" in attributes else None
     if mirror is None:
         return None

@@ -85,7 +85,7 @@ def _header(draft: Draft) -> None:
         draft.name, draft.doc = models[0].name.text, models[0].doc
         return
     stem = re.sub(r"\W", "_", Path(draft.file.source.name).stem, flags=re.ASCII)
-    draft.name = stem if re.match(r"[A-Za-z_]", stem) else "model"
+    draft.name = stem if re.match(r"[A-Za-z]", stem) else "model"
     draft.default(None, "file", "model", draft.name, "no `model` statement; named after the file")
 
 

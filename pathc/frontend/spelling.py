@@ -24,7 +24,7 @@ def spell(node: ast.Expression) -> str:
         case ast.Text():
             return show_value(node.value)
         case ast.Negative():
-            return f"-{_wrapped(node.operand, 2)}"
+            return f"-{_wrapped(node.operand, _ATOM)}"
         case ast.Binary():
             rank = _RANK[node.operator]
             return f"{_wrapped(node.left, rank)} {node.operator} {_wrapped(node.right, rank + 1)}"

@@ -149,8 +149,9 @@ def _percentage(node: ast.Measure) -> Quantity:
 
 
 def _wrong_kind(option: Option, node: ast.Expression) -> PathcError:
-    if isinstance(node, ast.Name) and option.choices:
-        return _unknown_word(option, node, Scope())
+    word = _joined_word(node)
+    if word is not None and option.choices:
+        return _unknown_word(option, ast.Name(word, node.span), Scope())
     return error("E0208", f"`{option.name}` must be {_expected(option)}", node.span)
 
 

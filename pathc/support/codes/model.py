@@ -153,13 +153,15 @@ CODES: tuple[Code, ...] = (
         "mirror image does not fit",
         "A mirrored line visits as many stations as the line it mirrors, with the same numbers of units in "
         "reverse order.",
-        "input x[64]\nlayer h[64]\noutput y[32]\npaths main : x -> h { count = 64 }\npaths back : h -> y { mirror = main }\n",
+        "input x[64]\nlayer h[64]\noutput y[32]\n"
+        "paths main : x -> h { count = 64 }\npaths back : h -> y { mirror = main }\n",
     ),
     Code(
         "E0225",
         "attribute that comes from the mirrored line",
         "Count, sequence and dimensions of a mirrored line are those of the line it mirrors and cannot be given again.",
-        "input x[64]\nlayer h[64]\noutput y[64]\npaths main : x -> h { count = 64 }\npaths back : h -> y { mirror = main, count = 64 }\n",
+        "input x[64]\nlayer h[64]\noutput y[64]\n"
+        "paths main : x -> h { count = 64 }\npaths back : h -> y { mirror = main, count = 64 }\n",
     ),
     Code(
         "E0226",
