@@ -37,7 +37,7 @@ _SCRATCH_GAP = 128
 
 
 class _Call(ctypes.Structure):
-    """The struct `%call` of runtime.ll."""
+    """The struct `%call` of call.ll."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("kernel", "x", "y", "params", "scratch")),
@@ -110,7 +110,7 @@ class Kernel:
         call.x, call.y, call.batch = x.ctypes.data, y.ctypes.data, y_rows
         call.x_stride, call.y_stride, call.result = x_stride, y_stride, id(y)
         call.release = int(y_rows >= call.free_from or not _gil())
-        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(runtime().address("pathc_divide"))(ctypes.addressof(call))
+        runtime().function("pathc_divide", None, ctypes.c_void_p)(ctypes.addressof(call))
         return Bound(x, y, _builtin("pathc_bound", call, (x, y, *kept), y))
 
     def __call__(self, x: Array, y: Array | None = None) -> Array:
@@ -184,6 +184,8 @@ def _checked(role: str, array: object, units: int) -> tuple[int, int]:
     if plain.ndim not in (1, 2) or plain.shape[-1] != units:
         raise error("E0702", f"the {role} has shape {list(plain.shape)}, not [{units}] or [batch, {units}]")
     rows = plain.shape[0] if plain.ndim == 2 else 1
+    if not rows:
+        return 0, units
     row = plain.strides[0] if plain.ndim == 2 and rows > 1 else units * 4
     least = units * 4 if role == "output" else 0
     if (units > 1 and plain.strides[-1] != 4) or row % 4 or row < least or plain.ctypes.data % 4:
@@ -202,7 +204,7 @@ def _overlap(x: Array, y: Array) -> bool:
 def _builtin(entry: str, call: _Call, kept: tuple[object, ...], result: Array | None) -> Callable[..., Array]:
     """A function for Python that runs `entry` of the native runtime on this call."""
     if not _native_calls():
-        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(runtime().address("pathc_run"))
+        run = runtime().function("pathc_run", None, ctypes.c_void_p)
         address, held = ctypes.addressof(call), (call, kept, cast(Array, result))
 
         def through_ctypes() -> Array:

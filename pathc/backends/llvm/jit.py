@@ -7,10 +7,11 @@ that small-model code reaches its constants wherever the system places it.
 
 from __future__ import annotations
 
+import ctypes
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import count
 from typing import Any
@@ -57,8 +58,14 @@ class Library:
         self.seconds = time.perf_counter() - started
 
     def address(self, name: str) -> int:
-        """Entry point of the exported function `name`."""
+        """Entry point of the exported function `name`; keep the library as long as the address is used."""
         return self.addresses[name]
+
+    def function(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+        """The exported function `name` as a ctypes function of these types, keeping the library alive."""
+        found: Any = ctypes.CFUNCTYPE(result, *arguments)(self.addresses[name])
+        found.library = self
+        return found
 
     def object_bytes(self) -> bytes:
         """The relocatable object."""
@@ -69,7 +76,7 @@ class Library:
         return emit_assembly(self.ir, self.machine, level=self.level, opt=self.opt)
 
 
-_alive: WeakValueDictionary[bytes, Library] = WeakValueDictionary()
+_alive: WeakValueDictionary[tuple[bytes, tuple[tuple[str, int], ...]], Library] = WeakValueDictionary()
 
 
 def compile_ir(
@@ -100,9 +107,11 @@ def compile_ir(
                 help="compile for `cpu=native`, or write an object with `--emit obj` and run it where it fits",
             )
         )
+    known = {**_imports(ir), **(imports or {})}
     key = _key(ir, machine, level, opt)
+    linked = key, tuple(sorted(known.items()))
     with _link_lock:
-        alive = _alive.get(key)
+        alive = _alive.get(linked)
     if alive is not None:
         return alive
     store = open_cache() if store is None else store
@@ -112,10 +121,9 @@ def compile_ir(
         data = emit_object(ir, machine, level=level, opt=opt)
         if not store.put(key, data) and store.folder is not None:
             note = f"{store.folder} cannot be written: the kernel will be compiled anew next time"
-    known = {**_imports(ir), **(imports or {})}
     library = Library(ir, machine, level, opt, data, known, cached, note, started)
     with _link_lock:
-        return _alive.setdefault(key, library)
+        return _alive.setdefault(linked, library)
 
 
 def emit_object(ir: str, machine: Machine, *, level: int = 2, opt: int = 0) -> bytes:

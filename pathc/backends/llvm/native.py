@@ -1,4 +1,4 @@
-"""The native runtime: `runtime.ll` with the few lines that depend on architecture and system, loaded once."""
+"""The native runtime: `pool.ll` and `call.ll` with the few lines that depend on architecture and system, loaded once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def runtime() -> Library:
 def runtime_ir() -> str:
     """LLVM IR text of the native runtime for this host."""
     arch = host().arch
-    text = files("pathc.backends.llvm").joinpath("runtime.ll").read_text(encoding="utf-8")
+    room = files("pathc.backends.llvm")
+    text = "\n".join(room.joinpath(name).read_text(encoding="utf-8") for name in ("pool.ll", "call.ll"))
     futex = _FUTEX.get(arch) if sys.platform == "linux" else None
     relax = f'  call void asm sideeffect "{_RELAX[arch]}", ""()\n' if arch in _RELAX else ""
     sleep = _SLEEP_FUTEX.format(number=futex) if futex else _SLEEP_POLL

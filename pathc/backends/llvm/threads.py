@@ -13,6 +13,8 @@ import os
 import signal
 import threading
 import weakref
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pathc.backends.llvm.native import aligned, runtime
@@ -67,7 +69,7 @@ class Pool:
             if not handles or self._owner != os.getpid():
                 return
             ctypes.c_int32.from_address(self.address + _STOP).value = 1
-            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(runtime().address("pathc_rouse"))(self.address)
+            runtime().function("pathc_rouse", None, ctypes.c_void_p)(self.address)
             for handle in handles:
                 _libc().pthread_join(handle, None)
 
@@ -108,8 +110,7 @@ def pool(threads: int) -> Pool:
 def use(threads: int) -> None:
     """Let `pathc_parallel` in generated code run on the shared pool of this many threads (1: on the caller)."""
     chosen = pool(threads) if threads > 1 else None
-    set_pool = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(runtime().address("pathc_use"))
-    set_pool(chosen.address if chosen else None)
+    runtime().function("pathc_use", None, ctypes.c_void_p)(chosen.address if chosen else None)
 
 
 def parallel_address() -> int:
@@ -117,11 +118,13 @@ def parallel_address() -> int:
     return runtime().address("pathc_parallel")
 
 
-def _native_run() -> Any:
-    signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    return signature(runtime().address("pathc_pool_run"))
+@cache
+def _native_run() -> Callable[[int, int, int, int], None]:
+    types = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
+    return runtime().function("pathc_pool_run", None, *types)
 
 
+@cache
 def _libc() -> Any:
     return ctypes.CDLL(None)
 

@@ -48,6 +48,12 @@ CODES: tuple[Code, ...] = (
         "stations of one extent with `bias` and activations; the message names the stage and its place.",
     ),
     Code(
+        "E0608",
+        "no such kind of file",
+        "Ahead of time, `ll`, `s`, `o`, `so`, `h`, `c` and `params` can be written, under a name that is an identifier "
+        "in C, because the file exports a function of that name.",
+    ),
+    Code(
         "E0699",
         "internal error: LLVM refused the kernel",
         "The compiler wrote LLVM IR that LLVM does not accept. This is a mistake of pathc, whatever the model says.",
