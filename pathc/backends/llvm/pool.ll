@@ -1,6 +1,7 @@
 ; The native fork-join pool of threads.
 ;
-; A task is void (ptr context, i64 task, i64 worker), where worker 0 is the thread that asked. One pool, a cache line (two where lines are fetched in pairs) for every word that several threads write:
+; A task is void (ptr context, i64 task, i64 worker), where worker 0 is the thread that asked. One pool, with a
+; cache line (two, where lines are fetched in pairs) for every word that several threads write:
 ;   0 ticket: epoch << 24 | next task     128 completed tasks     256 function, context, number of tasks
 ;   384 busy                              512 sleepers (i32), wake word (i32), stop (i32), rounds to spin (i64)
 ;
