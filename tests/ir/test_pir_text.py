@@ -13,7 +13,7 @@ from pathc.ir.graph import Graph, Line, Station, Target, Visit
 from pathc.ir.text import parse_graph, print_graph
 from pathc.ir.text.cursor import Cursor
 from pathc.ir.text.values import read_value, show
-from pathc.ir.types import Call, Quantity, ScalarType, Size, Value, Word, plain_type
+from pathc.ir.types import F32, Call, Quantity, ScalarType, Size, Value, Word, plain_type
 from pathc.support.diagnostics import PathcError, render_all
 from pathc.support.source import Loc, Source
 
@@ -142,7 +142,7 @@ class LaneOrder(Fact):
     pairs: tuple[tuple[int, float], ...]
     share: float
     limit: int | None = None
-    element: ScalarType = plain_type("f32")
+    element: ScalarType = F32
     extra: Value = 0
     on: bool = False
 
