@@ -219,9 +219,7 @@ class _Writer:
     def _advance(self, weights: str, index: str, stride: int) -> str:
         return self.function.offset(weights, self.function.op("mul", I64, index, str(stride)), self.element)
 
-    def _group(
-        self, source: Offset, src: str, at_s: int, target: Offset, dst: str, at_d: int, weights: str
-    ) -> None:
+    def _group(self, source: Offset, src: str, at_s: int, target: Offset, dst: str, at_d: int, weights: str) -> None:
         """All destinations of one group of blocks."""
         tiles, function = self.tiles, self.function
         stride = 1 << len(self.weave.lanes) + len(self.weave.turns) + len(self.weave.src) + len(tiles.tile)

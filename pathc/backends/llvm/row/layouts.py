@@ -67,9 +67,7 @@ def choose(chain: Sequence[Junction], fixed: Sequence[bool], machine: Machine) -
     return Arrangement(tuple(src), tuple(dst), cycles)
 
 
-def _segment(
-    chain: Sequence[Junction], first: bool, last: bool, machine: Machine
-) -> tuple[tuple[Layout, ...], float]:
+def _segment(chain: Sequence[Junction], first: bool, last: bool, machine: Machine) -> tuple[tuple[Layout, ...], float]:
     """The cheapest layouts found for a piece of a chain whose inner stations are free."""
     edges = [common_edges(junction.blocks) for junction in chain]
     bits = machine.width.bit_length() - 1
@@ -123,9 +121,7 @@ def _combined(known: Sequence[Chain], relation: int) -> Chain:
     return tuple(gf2.apply(column, relation) for column in zip(*known, strict=True))
 
 
-def _draw(
-    pools: Sequence[Sequence[Chain]], bits: int, stations: int, generator: random.Random
-) -> list[Chain] | None:
+def _draw(pools: Sequence[Sequence[Chain]], bits: int, stations: int, generator: random.Random) -> list[Chain] | None:
     """`bits` random chains that are independent at every station, from the earliest pools that have them."""
     chosen: list[Chain] = []
     bases: list[tuple[int, ...]] = [()] * stations
@@ -153,21 +149,21 @@ def _layouts(
     """Layouts with these lanes; what else is free keeps blocks in few lanes and sources side by side."""
     result: list[Layout] = []
     width = 1 << bits
-    for l, size in enumerate(sizes):
-        if (l == 0 and ends[0]) or (l == len(sizes) - 1 and ends[1]):
+    for at, size in enumerate(sizes):
+        if (at == 0 and ends[0]) or (at == len(sizes) - 1 and ends[1]):
             result.append(Layout(size))
             continue
-        own = [c[l] for c in lanes]
+        own = [c[at] for c in lanes]
         still: list[int] = []
-        if l:
-            columns = result[-1].columns or tuple(1 << k for k in range(sizes[l - 1].bit_length() - 1))
-            still = _matching(edges[l - 1], columns, [c[l - 1] for c in lanes], own, width)
+        if at:
+            columns = result[-1].columns or tuple(1 << k for k in range(sizes[at - 1].bit_length() - 1))
+            still = _matching(edges[at - 1], columns, [c[at - 1] for c in lanes], own, width)
         else:
             still = [s for s, d in edges[0] if d == 0]
         units = [1 << k for k in range(size.bit_length() - 1)]
         still = list(gf2.complement((*still, *units), own))
-        if l < len(chain):
-            block = windows_in_order(chain[l])[0].src_basis
+        if at < len(chain):
+            block = windows_in_order(chain[at])[0].src_basis
             place = gf2.coordinates((*own, *still))
             inner = [gf2.apply(still, gf2.apply(place, s) >> bits) for s in block]
             still = list(gf2.complement((*inner, *still), ()))

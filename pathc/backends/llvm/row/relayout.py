@@ -33,14 +33,14 @@ def relayout(
     bits = machine.width.bit_length() - 1
     moves = _moves(source, target)
     inside = _exchanged(moves, bits)
-    groups = _groups(moves, inside, bits)
-    inner = groups[: max(0, _UNROLL.bit_length() - 1 - len(inside) + bits)]
-    outer = groups[len(inner) :]
+    steady, turning = _groups(moves, inside, bits)
+    more = max(0, _UNROLL.bit_length() - 1 - len(inside) + bits - len(turning))
+    inner, outer = (*steady[:more], *turning), steady[more:]
     size = source.size
 
     def body(index: str | None) -> None:
-        read = Offset(function, index, [g for g in outer])
-        write = Offset(function, index, [gf2.apply(moves, g) & -machine.width for g in outer])
+        read = Offset(function, index, outer)
+        write = Offset(function, index, [gf2.apply(moves, g) for g in outer])
         for row in range(rows):
             for g in span(inner):
                 _group(function, machine, moves, inside, read, write, g, row * size, activation)
@@ -76,10 +76,18 @@ def _exchanged(moves: Sequence[int], bits: int) -> tuple[int, ...]:
     return (*lanes, *gf2.echelon(e & -(1 << bits) for e in extra))
 
 
-def _groups(moves: Sequence[int], inside: Sequence[int], bits: int) -> tuple[int, ...]:
-    """Displacements between groups, lanes zero at both ends."""
-    units = [1 << k for k in range(bits, len(moves))]
-    return tuple(u for u in gf2.complement(units, inside))
+def _groups(moves: Sequence[int], inside: Sequence[int], bits: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Displacements between groups, source lane zero: those that keep the target's lanes, and those that do not."""
+    units, mask = len(moves), (1 << bits) - 1
+
+    def key(position: int) -> int:
+        return ((position & mask) << bits | gf2.apply(moves, position) & mask) << units | position
+
+    known = gf2.echelon(key(p) for p in inside)
+    between = gf2.complement([1 << k for k in range(bits, units)], inside)
+    keys = gf2.echelon(gf2.reduce(key(p), known) for p in between)
+    steady = tuple(k for k in keys if not k >> units)
+    return steady, tuple(k & (1 << units) - 1 for k in keys[len(steady) :])
 
 
 def _group(

@@ -22,7 +22,7 @@ class Offset:
             self._add(index, columns)
 
     def also(self, index: str, columns: Sequence[int]) -> Offset:
-        """This offset with another counter in it."""
+        """The same offset with another counter in it."""
         return Offset(self.function, index, columns, self.value, self.varying)
 
     def address(self, pointer: str, place: int, behind: int = 0) -> str:
