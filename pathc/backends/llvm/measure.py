@@ -26,6 +26,16 @@ _EMPTY = "define void @empty(ptr %x, ptr %y, ptr %p, ptr %s, i64 %n, i64 %xs, i6
 _JOBS = """
 declare void @run(ptr, ptr, ptr, i64)
 define internal void @task(ptr %context, i64 %task, i64 %worker) nounwind {
+entry:
+  %room = alloca i64, align 8
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %n, %loop ]
+  store volatile i64 %i, ptr %room, align 8
+  %n = add i64 %i, 1
+  %more = icmp ult i64 %n, 20000
+  br i1 %more, label %loop, label %end
+end:
   ret void
 }
 define void @jobs(ptr %pool, i64 %tasks, i64 %count) nounwind {
@@ -69,12 +79,16 @@ def calls() -> dict[str, float]:
     }
 
 
-def fork_join(threads: int, tasks: int, count: int = 2000) -> float:
-    """Nanoseconds of a job of empty tasks on a pool that is awake."""
+def fork_join(threads: int, count: int = 20) -> float:
+    """Nanoseconds by which a job of one task a thread, some microseconds each, takes longer than a single task."""
     library = compile_ir(_JOBS, imports={"run": runtime().address("pathc_pool_run")})
     jobs = library.function("jobs", None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     workers = pool(threads)
-    return nanoseconds(lambda: jobs(workers.address, tasks, count), 1) / count
+
+    def job(tasks: int) -> float:
+        return nanoseconds(lambda: jobs(workers.address, tasks, count), 1, 51) / count
+
+    return job(threads) - job(1)
 
 
 def loading() -> tuple[float, float]:
@@ -98,8 +112,8 @@ def main() -> None:
     print(host())
     for name, cost in calls().items():
         print(f"{name:34}{cost:8.0f} ns")
-    for threads, tasks in ((2, 2), (host().cores, 4 * host().cores)):
-        print(f"fork and join, {threads} threads, {tasks} tasks    {fork_join(threads, tasks):8.0f} ns")
+    cores = max(2, host().cores)
+    print(f"{f'fork and join on {cores} threads':34}{fork_join(cores):8.0f} ns")
     cold, warm = loading()
     print(f"compile the runtime {cold:.1f} ms, load it from the cache {warm:.1f} ms")
     print(report(measure()))
