@@ -102,13 +102,18 @@ class Shape:
 
 def shapes_of(step: Step, machine: Machine) -> list[Shape]:
     """The shape of every window of a step."""
-    most = 8 if machine.registers >= 32 else 4
+    most = most_destinations(machine)
     shapes = list[Shape]()
     for window in step.junction.blocks:
         destinations = min(window.fan_out, step.option("destinations", most))
         sources = min(window.fan_in, step.option("sources", UNROLLED // (2 * destinations)))
         shapes.append(Shape(window, destinations, sources, step.weight_type))
     return shapes
+
+
+def most_destinations(machine: Machine) -> int:
+    """Destinations in a register tile at most."""
+    return 8 if machine.registers >= 32 else 4
 
 
 def covers(blocks: Blocks, n_dst: int) -> bool:

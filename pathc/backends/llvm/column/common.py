@@ -70,13 +70,6 @@ def tile(machine: Machine, columns: int, at_most: int) -> Tile:
     return Tile(machine, columns, next(v for v in range(min(at_most, whole), 0, -1) if whole % v == 0))
 
 
-def multiply_add(f: Function, t: Tile, a: str, b: str, c: str) -> str:
-    """a * b + c, fused where the machine can: elsewhere `llvm.fma` would call a function for every lane."""
-    if t.machine.fma:
-        return f.fma(t.lanes, a, b, c)
-    return f.op("fadd", t.kind, f.op("fmul", t.kind, a, b), c)
-
-
 def byte_offset(f: Function, pointer: str, index: str | int) -> str:
     """Address `index` bytes behind a pointer."""
     return f.offset(pointer, index, "i8")
@@ -254,7 +247,7 @@ def products(
         values = load_vectors(f, t, address)
         factors = broadcast_weights(f, t, kind, pointer, s * row, len(sums))
         result = [
-            [multiply_add(f, t, x, factor, a) for x, a in zip(values, line, strict=True)]
+            [f.fma(t.lanes, x, factor, a) for x, a in zip(values, line, strict=True)]
             for factor, line in zip(factors, result, strict=True)
         ]
     return result

@@ -30,7 +30,6 @@ from pathc.backends.llvm.column.common import (
     encode,
     load_vectors,
     moved_unit,
-    multiply_add,
     padded_row,
     place,
     repeat,
@@ -277,7 +276,7 @@ def _first(
             (value,) = load_vectors(f, t, unit_address(f, t, "%src", at, difference))
             first = (number * window.fan_in + s) * row
             factors = broadcast_weights(f, t, kind, pointer, first, window.fan_out)
-            sums = [multiply_add(f, t, value, w, a) for w, a in zip(factors, sums, strict=True)]
+            sums = [f.fma(t.lanes, value, w, a) for w, a in zip(factors, sums, strict=True)]
         values.extend(finish.end(f, t, sums))
     return values
 
@@ -305,7 +304,7 @@ def _second(
         for s, member in enumerate(members):
             first = (number * window.fan_in + s) * row
             factors = broadcast_weights(f, t, kind, pointer, first, window.fan_out)
-            sums = [multiply_add(f, t, values[member], w, a) for w, a in zip(factors, sums, strict=True)]
+            sums = [f.fma(t.lanes, values[member], w, a) for w, a in zip(factors, sums, strict=True)]
         for value, address in zip(ending.end(f, t, sums), addresses, strict=True):
             store_vectors(f, t, [value], address)
 

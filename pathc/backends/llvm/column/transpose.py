@@ -1,0 +1,192 @@
+"""Between a user's array, a sample in a row, and a tile of columns, a unit in a row.
+
+Squares of as many units and samples as a vector has lanes are transposed in registers, so that a cache line of the
+user's array is touched once, however its rows fall on the cache. Fewer units are brought across four at a time, or
+one. Samples behind the last one of the user are taken to be that one again, so no address leaves the array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pathc.backends.llvm import vecmath
+from pathc.backends.llvm.column.common import byte_offset, column_groups, repeat, store_vectors, tile
+from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
+from pathc.backends.llvm.machine import Machine
+from pathc.ir.types import Call
+
+_PIECE = 4
+"""Floats in 128 bits: what a vector instruction moves within, or as a whole."""
+
+TRANSPOSE_PARAMETERS = (("ptr", "rows"), ("ptr", "tile"), ("i64", "stride"), ("i64", "count"))
+
+
+def emit_load(
+    name: str, machine: Machine, columns: int, units: int, real: int, activation: Call | None = None
+) -> Function:
+    """The kernel `void name(ptr rows, ptr tile, i64 stride, i64 count)` that fills a tile from a user's array.
+
+    `rows` points at the first value of the first of `count` samples, 1 <= count <= columns, `stride` floats apart,
+    float32, aligned to 4 bytes. The tile is [units][columns]; units from `real` on become zero, columns from
+    `count` on repeat the last sample.
+    """
+    f = Function(name, TRANSPOSE_PARAMETERS)
+    lanes, whole = machine.width, vector(machine.width)
+    with repeat(f, columns // lanes) as group:
+        pointers = _row_pointers(f, machine, group)
+        to = byte_offset(f, "%tile", f.op("mul", I64, str(group), str(4 * lanes), "nuw nsw"))
+        for first, step in _pieces(f, lanes, real):
+            here = byte_offset(f, to, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
+            ahead = [f.offset(pointer, first) for pointer in pointers]
+            for k, value in enumerate(_across(f, lanes, ahead, step)):
+                finished = vecmath.apply(f, lanes, value, activation, machine)
+                f.store(whole, finished, byte_offset(f, here, 4 * columns * k), 4 * lanes)
+    if units > real:
+        t = tile(machine, columns, 4)
+        with repeat(f, units - real) as unit:
+            row = f.op("add", I64, str(unit), str(real))
+            at = byte_offset(f, "%tile", f.op("mul", I64, row, str(t.stride), "nuw nsw"))
+            with column_groups(f, t) as column:
+                store_vectors(f, t, [constant(0.0, lanes)] * t.vectors, byte_offset(f, at, column))
+    return f
+
+
+def emit_save(name: str, machine: Machine, columns: int, real: int) -> Function:
+    """The kernel `void name(ptr rows, ptr tile, i64 stride, i64 count)` that writes `real` units to a user's array.
+
+    The array is as for `emit_load`. Rows are written from the last to the first: a column behind the user's last
+    sample goes where that sample is written afterwards.
+    """
+    f = Function(name, TRANSPOSE_PARAMETERS)
+    lanes, whole = machine.width, vector(machine.width)
+    used = f.op("add", I64, "%count", str(lanes - 1), "nuw nsw")
+    with f.loop(f.op("udiv", I64, used, str(lanes))) as groups:
+        pointers = _row_pointers(f, machine, groups.index)
+        start = byte_offset(f, "%tile", f.op("mul", I64, groups.index, str(4 * lanes), "nuw nsw"))
+        for first, step in _pieces(f, lanes, real):
+            here = byte_offset(f, start, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
+            ahead = [f.offset(pointer, first) for pointer in pointers]
+            loaded = [f.load(whole, byte_offset(f, here, 4 * columns * k), 4 * lanes) for k in range(step)]
+            _back(f, lanes, loaded, ahead)
+    return f
+
+
+def _row_pointers(f: Function, machine: Machine, group: str | int) -> list[str]:
+    """Addresses of the samples of a group of columns, none behind the last sample."""
+    last = f.op("sub", I64, "%count", "1")
+    base = f.op("mul", I64, str(group), str(machine.width), "nuw nsw")
+    pointers = list[str]()
+    for lane in range(machine.width):
+        row = f.op("add", I64, base, str(lane), "nuw nsw")
+        row = f.call(I64, "llvm.umin.i64", [(I64, row), (I64, last)])
+        pointers.append(f.offset("%rows", f.op("mul", I64, row, "%stride")))
+    return pointers
+
+
+def _pieces(f: Function, lanes: int, units: int) -> Iterator[tuple[str, int]]:
+    """The units in pieces: first unit and how many, `lanes`, 4 or 1; writes the loops.
+
+    The last piece of a size may overlap the one before it.
+    """
+    step = next(size for size in (lanes, _PIECE, 1) if size <= units)
+    whole = units // step
+    with repeat(f, whole) as index:
+        yield f.op("mul", I64, str(index), str(step), "nuw nsw"), step
+    rest = units - whole * step
+    if not rest:
+        return
+    if rest <= _PIECE < step:
+        step = _PIECE
+    yield f.op("add", I64, "0", str(units - step)), step
+
+
+def _across(f: Function, lanes: int, pointers: Sequence[str], step: int) -> list[str]:
+    """The next `step` units of the samples at these addresses: a vector over the samples for each unit."""
+    if step == lanes:
+        return _square(f, lanes, [f.load(vector(lanes), pointer) for pointer in pointers])
+    if step == 1:
+        kind, value = vector(lanes), "poison"
+        for lane, pointer in enumerate(pointers):
+            value = f.assign(f"insertelement {kind} {value}, {F32} {f.load(F32, pointer)}, i64 {lane}")
+        return [value]
+    return _transposed(f, lanes, [_joined(f, pointers[i::_PIECE]) for i in range(_PIECE)])
+
+
+def _back(f: Function, lanes: int, units: Sequence[str], pointers: Sequence[str]) -> None:
+    """Store units, each a vector over samples, to the samples at these addresses, the last sample first."""
+    kind = vector(lanes)
+    if len(units) == lanes:
+        for value, pointer in reversed(list(zip(_square(f, lanes, units), pointers, strict=True))):
+            f.store(kind, value, pointer)
+        return
+    across = _transposed(f, lanes, units) if len(units) == _PIECE else []
+    for row in range(lanes - 1, -1, -1):
+        if not across:
+            f.store(F32, f.assign(f"extractelement {kind} {units[0]}, i64 {row}"), pointers[row])
+            continue
+        lane = row // _PIECE * _PIECE
+        mask = ", ".join(f"i32 {k}" for k in range(lane, lane + _PIECE))
+        piece = f"shufflevector {kind} {across[row % _PIECE]}, {kind} poison, <{_PIECE} x i32> <{mask}>"
+        f.store(vector(_PIECE), f.assign(piece), pointers[row])
+
+
+def _joined(f: Function, pointers: Sequence[str]) -> str:
+    """Four floats from each pointer, side by side."""
+    pieces = [f.load(vector(_PIECE), pointer) for pointer in pointers]
+    lanes = _PIECE
+    while len(pieces) > 1:
+        mask = range(2 * lanes)
+        pieces = [f.shuffle(lanes, a, b, mask) for a, b in zip(pieces[::2], pieces[1::2], strict=True)]
+        lanes *= 2
+    return pieces[0]
+
+
+def _square(f: Function, lanes: int, rows: Sequence[str]) -> list[str]:
+    """The transpose of as many vectors as each has lanes: within 128 bits, then whole 128 bits."""
+    if lanes == 1:
+        return list(rows)
+    inner = [_transposed(f, lanes, rows[at : at + _PIECE]) for at in range(0, lanes, _PIECE)]
+    result = [""] * lanes
+    for i in range(_PIECE):
+        for k, value in enumerate(_quarters(f, lanes, [part[i] for part in inner])):
+            result[_PIECE * k + i] = value
+    return result
+
+
+def _quarters(f: Function, lanes: int, parts: Sequence[str]) -> list[str]:
+    """The transpose of vectors whose elements are 128 bits: 1, 2 or 4 vectors of as many."""
+
+    def picked(a: str, b: str, order: Sequence[int]) -> str:
+        return f.shuffle(lanes, a, b, [_PIECE * q + k for q in order for k in range(_PIECE)])
+
+    if len(parts) == 1:
+        return list(parts)
+    if len(parts) == 2:
+        return [picked(parts[0], parts[1], (0, 2)), picked(parts[0], parts[1], (1, 3))]
+    a, b, c, d = parts
+    low, high = (0, 1, 4, 5), (2, 3, 6, 7)
+    even, odd = (0, 2, 4, 6), (1, 3, 5, 7)
+    result = list[str]()
+    for half in (low, high):
+        front, back = picked(a, b, half), picked(c, d, half)
+        result += [picked(front, back, even), picked(front, back, odd)]
+    return result
+
+
+def _transposed(f: Function, lanes: int, rows: Sequence[str]) -> list[str]:
+    """The 4 x 4 transposes of four vectors, every four lanes on their own."""
+
+    def paired(a: str, b: str, order: Sequence[int]) -> str:
+        mask = [at + k if k < _PIECE else lanes + at + k - _PIECE for at in range(0, lanes, _PIECE) for k in order]
+        return f.shuffle(lanes, a, b, mask)
+
+    low, high = [0, 4, 1, 5], [2, 6, 3, 7]
+    near, far = [0, 1, 4, 5], [2, 3, 6, 7]
+    even_low, even_high = paired(rows[0], rows[1], low), paired(rows[0], rows[1], high)
+    odd_low, odd_high = paired(rows[2], rows[3], low), paired(rows[2], rows[3], high)
+    return [
+        paired(even_low, odd_low, near),
+        paired(even_low, odd_low, far),
+        paired(even_high, odd_high, near),
+        paired(even_high, odd_high, far),
+    ]
