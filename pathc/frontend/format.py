@@ -186,13 +186,19 @@ def _layout(item: _Item, head: str) -> list[str]:
 
 
 def _fit_chain(statement: ast.Statement, whole: str, head: str, tail: str) -> list[str]:
-    """One line, or for a long chain one line per visit."""
+    """One line, or several for a long chain."""
     if len(whole) <= WIDTH or not isinstance(statement, ast.Line) or len(statement.visits) < 2:
         return [whole]
     first, *rest = map(spell_visit, statement.visits)
-    opening = head[: head.index(" : ") + 3] + first
-    indent = " " * max(2, head.index(" : ") - 1)
-    lines = [opening, *(f"{indent} -> {visit}" for visit in rest)]
+    lines = [head[: head.index(" : ") + 3] + first]
+    indent = " " * head.index(" : ")
+    for position, visit in enumerate(rest, 1):
+        room = WIDTH - (len(tail) if position == len(rest) else 0)
+        step = f" -> {visit}"
+        if len(lines[-1]) + len(step) <= room:
+            lines[-1] += step
+        else:
+            lines.append(indent + step)
     return [*lines[:-1], lines[-1] + tail]
 
 

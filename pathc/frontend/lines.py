@@ -65,9 +65,9 @@ def _check_chain(draft: Draft, node: ast.Line) -> None:
     if node.kind == "skip" and len(node.visits) > 2:
         help = "draw one skip per pair of stations"
         draft.report("E0222", "a skip joins two stations", node.visits[2].span, help=help)
-    for visit in node.visits:
-        name = visit.station
-        if name.text not in draft.nodes and name.text not in draft.broken:
+    unknown = {v.station.text: v.station for v in reversed(node.visits) if v.station.text not in draft.nodes}
+    for name in reversed(unknown.values()):
+        if name.text not in draft.broken:
             help = did_you_mean(name.text, draft.nodes) or f"declare it: layer {name.text}[...]"
             draft.report("E0201", f"there is no station `{name.text}`", name.span, help=help)
 
@@ -105,11 +105,11 @@ def _dimensions(draft: Draft, node: ast.Line) -> list[int] | None:
             draft.default(node.name.span, f"paths {node.name.text}", "dimensions", chain, "position in the chain")
             return list(range(len(node.visits)))
         return [0] * len(node.visits)
-    for visit in node.visits:
+    for position, visit in enumerate(node.visits):
         if visit.dimension is None:
             name = visit.station.text
             message = f"station `{name}` has no Sobol' dimension, its neighbours have"
-            help = f"give every station a dimension, or none of them: `{name}@{node.visits.index(visit)}`"
+            help = f"give every station a dimension, or none of them: `{name}@{position}`"
             draft.report("E0203", message, visit.span, label="choose one", help=help)
     dims = [draft.attempt(lambda v=visit: _dimension(draft, v)) for visit in given]
     return None if len(draft.diagnostics) > known else [dim for dim in dims if dim is not None]

@@ -20,6 +20,9 @@ from pathc.support.source import Source, Span
 MAX_CHARACTERS = 1 << 22
 """Longest text that is parsed."""
 
+MAX_STATEMENT = 1 << 16
+"""Longest statement, in characters, blanks not counted."""
+
 MAX_FAULTS = 100
 """Parsing stops after so many faults."""
 
@@ -90,6 +93,10 @@ def parse_expression(source: Source) -> ast.Expression:
 
 def _statement(source: Source, piece: Piece, comments: tuple[ast.Comment, ...]) -> ast.Statement:
     _check_keyword(source, piece)
+    length = sum(map(len, piece.code.split()))
+    if length > MAX_STATEMENT:
+        message = f"a statement of {length} characters, more than {MAX_STATEMENT}"
+        raise error("E0111", message, source.span(piece.start, piece.start + 1), help="draw several lines")
     builder = TreeBuilder(source, piece.start, _documentation(source, piece.start, comments))
     try:
         tree: Tree[Token] = cast(Any, _lark()).parse(piece.code)

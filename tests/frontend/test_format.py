@@ -73,10 +73,10 @@ def test_layout() -> None:
 
 def test_long_chains_and_blocks_are_broken() -> None:
     chain = " -> ".join(f"station_{i}" for i in range(10))
-    first, *rest = fmt(f"paths p : {chain} {{ count = 3 }}").splitlines()
-    assert first == "paths p : station_0"
-    assert rest[0] == "       -> station_1"
-    assert rest[-1] == "       -> station_9 { count = 3 }"
+    assert fmt(f"paths p : {chain} {{ count = 3 }}") == (
+        "paths p : station_0 -> station_1 -> station_2 -> station_3 -> station_4 -> station_5 -> station_6\n"
+        "        -> station_7 -> station_8 -> station_9 { count = 3 }\n"
+    )
     block = ", ".join(f"option_{i} = {i}" for i in range(10))
     lines = fmt(f"target t : llvm {{ {block} }}").splitlines()
     assert lines[:2] == ["target t : llvm {", "  option_0 = 0"]
