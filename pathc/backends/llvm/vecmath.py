@@ -12,6 +12,7 @@ from math import inf
 
 from pathc.backends.llvm.emit import Function, constant, suffix, vector
 from pathc.backends.llvm.machine import Machine
+from pathc.ir.catalogue import options_of
 from pathc.ir.types import Call
 
 ELEMENTWISE = frozenset({"identity", "relu", "leaky", "abs", "tanh", "sigmoid", "hardtanh"})
@@ -43,7 +44,7 @@ def apply(function: Function, lanes: int, value: str, activation: Call | None, m
     if name == "relu":
         return at_least(function, lanes, 0.0, value)
     if name == "leaky":
-        return _leaky(function, lanes, value, _option(activation, "slope", 0.01))
+        return _leaky(function, lanes, value, _option(activation, "slope"))
     if name == "abs":
         kind = vector(lanes)
         return function.call(kind, f"llvm.fabs.{suffix(lanes)}", [(kind, value)])
@@ -52,7 +53,7 @@ def apply(function: Function, lanes: int, value: str, activation: Call | None, m
     if name == "sigmoid":
         return sigmoid(function, lanes, value)
     if name == "hardtanh":
-        low, high = _option(activation, "low", -1.0), _option(activation, "high", 1.0)
+        low, high = _option(activation, "low"), _option(activation, "high")
         return clamp(function, lanes, low, high, value)
     raise ValueError(f"no elementwise activation is called {name}")
 
@@ -161,8 +162,8 @@ def _select(function: Function, lanes: int, comparison: str, a: str, b: str, yes
     return function.assign(f"select {vector(lanes, 'i1')} {condition}, {kind} {yes}, {kind} {no}")
 
 
-def _option(activation: Call, name: str, default: float) -> float:
-    value = activation.get(name, default)
+def _option(activation: Call, name: str) -> float:
+    value = options_of(activation)[name]
     if not isinstance(value, (int, float)):
         raise ValueError(f"{activation.name} takes a number as its {name}")
     return float(value)

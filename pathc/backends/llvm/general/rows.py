@@ -39,7 +39,7 @@ def load_units(f: Function, lanes: int, pointer: str, first: int, size: int) -> 
     if size >= lanes:
         shifted = f.load(kind, f.offset(pointer, size - lanes))
         mask = [lanes - rest + i if i < rest else lanes for i in range(lanes)]
-        return f.assign(_shuffled(kind, shifted, "zeroinitializer", mask))
+        return f.assign(shuffled(kind, shifted, "zeroinitializer", mask))
     value = "zeroinitializer"
     for i in range(rest):
         one = f.load(F32, f.offset(pointer, first + i))
@@ -47,7 +47,8 @@ def load_units(f: Function, lanes: int, pointer: str, first: int, size: int) -> 
     return value
 
 
-def _shuffled(kind: str, a: str, b: str, mask: list[int]) -> str:
+def shuffled(kind: str, a: str, b: str, mask: list[int]) -> str:
+    """A shuffle of two vectors of a type, as an instruction; unlike `Function.shuffle` b may be a constant."""
     entries = ", ".join(f"i32 {entry}" for entry in mask)
     return f"shufflevector {kind} {a}, {kind} {b}, <{len(mask)} x i32> <{entries}>"
 
@@ -69,7 +70,7 @@ def store_sums(f: Function, step: Step, machine: Machine, lanes: int, value: str
     done = finish(f, step, machine, lanes, value, to, f.offset("%bias", first))
     if first + lanes > units:
         keep = [i if first + i < units else lanes for i in range(lanes)]
-        done = f.assign(_shuffled(vector(lanes), done, "zeroinitializer", keep))
+        done = f.assign(shuffled(vector(lanes), done, "zeroinitializer", keep))
     f.store(vector(lanes), done, to, 4 * lanes)
 
 
