@@ -177,9 +177,11 @@ def _read_line(cursor: Cursor, doc: str, places: Placing) -> Line:
     if cursor.accept("with"):
         cursor.expect("{")
         options = read_options(cursor, "}")
+    placed = cursor.peek().text == "loc"
     loc = _read_loc(cursor, start, places)
-    if loc is not None and cursor.accept("at"):
-        visits = [replace(visit, loc=cursor.visit_loc(loc.file)) for visit in visits]
+    if placed and loc is not None:
+        given = cursor.accept("at")
+        visits = [replace(visit, loc=cursor.visit_loc(loc.file) if given else None) for visit in visits]
     return Line(start.text[1:], kind, tuple(visits), **fields, options=options, doc=doc, loc=loc)
 
 
