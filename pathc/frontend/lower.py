@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pathc.frontend import ast
-from pathc.frontend.check import check_graph, infer_extents
 from pathc.frontend.draft import Draft
 from pathc.frontend.lines import lower_line
 from pathc.frontend.parser import parse_expression, parse_with_faults
+from pathc.frontend.rules import check_graph, infer_extents
 from pathc.frontend.scope import evaluate
 from pathc.frontend.stations import lower_station
 from pathc.frontend.uses import ReadFile, define, file_key, lower_target, use_file

@@ -242,3 +242,18 @@ def test_extents_of_convolutions_and_pools() -> None:
     assert pool_extents(canonical(Call("maxpool", (("window", 3), ("stride", 2)))), (9, 7)) == (4, 3)
     with pytest.raises(ValueError, match="does not fit"):
         conv_extents(conv(kernel=Size((3, 3))), (2, 2))
+
+
+def test_package_offers_functions_that_no_module_hides() -> None:
+    import importlib
+    import pkgutil
+
+    import pathc.frontend
+
+    modules = {m.name for m in pkgutil.iter_modules(pathc.frontend.__path__)}
+    for name in modules:
+        importlib.import_module(f"pathc.frontend.{name}")
+    assert not modules.intersection(pathc.frontend.__all__)
+    assert all(callable(getattr(pathc.frontend, name)) for name in pathc.frontend.__all__)
+    with pytest.raises(AttributeError):
+        _ = pathc.frontend.no_such_thing
