@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 from pathc.ir import gf2
 from pathc.ir.catalogue import STAGE_KINDS, find
 from pathc.ir.extents import read_extents
-from pathc.ir.facts import Blocks, Fact
+from pathc.ir.facts import Bicliques, Blocks, Distinct, Fact, Mixing, Valence
 from pathc.ir.graph import Graph, Line, Station
 from pathc.ir.order import station_order
 from pathc.ir.text.values import is_name
@@ -25,6 +25,7 @@ from pathc.support.source import Loc
 
 Level = Literal["graph", "structured"]
 Found = Iterator[Diagnostic]
+_COUNTING = (Bicliques, Blocks, Distinct, Mixing, Valence)
 
 
 @dataclass(frozen=True)
@@ -231,9 +232,9 @@ def facts_are_about_the_graph(graph: Graph) -> Found:
 
 @rule("structured")
 def numbers_are_not_negative(graph: Graph) -> Found:
-    """Counts, units and vectors in facts are not negative."""
+    """Facts that count units, edges and paths hold no negative number."""
     for fact in graph.facts:
-        if any(number < 0 for number in _integers(list(vars(fact).values()))):
+        if isinstance(fact, _COUNTING) and any(number < 0 for number in _integers(list(vars(fact).values()))):
             yield _contradiction(fact, "has a negative number")
 
 
