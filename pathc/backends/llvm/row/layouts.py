@@ -104,34 +104,49 @@ def chains(
 
     With `low_first` or `low_last` only those that start or end among the lowest `bits` bits.
     """
-    known: list[Chain] = [(1 << k,) for k in range(bits if low_first else sizes[0].bit_length() - 1)]
-    for pairs in edges:
-        relations = gf2.kernel((*(chain[-1] for chain in known), *(s for s, _ in pairs)))
-        known = [
-            (*_combined(known, relation), gf2.apply([d for _, d in pairs], relation >> len(known)))
-            for relation in relations
-        ]
+    wide = _wide(sizes)
+    known: list[int] = [1 << k for k in range(bits if low_first else sizes[0].bit_length() - 1)]
+    for at, pairs in enumerate(edges):
+        ends = [chain >> at * wide for chain in known]
+        relations = gf2.kernel((*ends, *(s for s, _ in pairs)))
+        steps = [*known, *(d << (at + 1) * wide for _, d in pairs)]
+        known = [_combined(steps, relation) for relation in relations]
     if low_last:
-        relations = gf2.kernel(tuple(chain[-1] >> bits for chain in known))
+        relations = gf2.kernel(tuple(chain >> len(edges) * wide + bits for chain in known))
         known = [_combined(known, relation) for relation in relations]
-    return tuple(known)
+    mask = (1 << wide) - 1
+    return tuple(tuple(chain >> at * wide & mask for at in range(len(sizes))) for chain in known)
 
 
-def _combined(known: Sequence[Chain], relation: int) -> Chain:
-    return tuple(gf2.apply(column, relation) for column in zip(*known, strict=True))
+def _wide(sizes: Sequence[int]) -> int:
+    return max(size.bit_length() for size in sizes)
+
+
+def _combined(chains: Sequence[int], relation: int) -> int:
+    """The XOR of the chains at the set bits of `relation`; a chain is one number, so that this takes no time."""
+    result = 0
+    while relation:
+        low = relation & -relation
+        result ^= chains[low.bit_length() - 1]
+        relation ^= low
+    return result
 
 
 def _draw(pools: Sequence[Sequence[Chain]], bits: int, stations: int, generator: random.Random) -> list[Chain] | None:
     """`bits` random chains that are independent at every station, from the earliest pools that have them."""
     chosen: list[Chain] = []
     bases: list[tuple[int, ...]] = [()] * stations
+    wide = 1 + max((v.bit_length() for pool in pools for chain in pool for v in chain), default=0)
+    mask = (1 << wide) - 1
     for pool in pools:
         if not pool:
             continue
+        joined = [sum(v << at * wide for at, v in enumerate(chain)) for chain in pool]
         for _ in range(4 * bits):
             if len(chosen) == bits:
                 return chosen
-            candidate = _combined(pool, generator.getrandbits(len(pool)))
+            drawn = _combined(joined, generator.getrandbits(len(pool)))
+            candidate = tuple(drawn >> at * wide & mask for at in range(stations))
             if all(gf2.reduce(v, basis) for v, basis in zip(candidate, bases, strict=True)):
                 chosen.append(candidate)
                 bases = [gf2.echelon((*basis, v)) for v, basis in zip(candidate, bases, strict=True)]
