@@ -68,9 +68,9 @@ GENERATOR_OPTIONS = ("scramble", "seed", "skip")
 """Attributes of a line that are options of its generator."""
 
 
-def collect(draft: Draft, block: ast.Attributes | None, rules: tuple[AttributeRule, ...], kind: str) -> dict[
-    str, ast.Attribute
-]:  # fmt: skip
+def collect(
+    draft: Draft, block: ast.Attributes | None, rules: tuple[AttributeRule, ...], kind: str
+) -> dict[str, ast.Attribute]:
     """The attributes of a block that may stand there, by name; reports E0205, E0206, E0227."""
     found: dict[str, ast.Attribute] = {}
     allowed = [rule.name for rule in rules if kind in rule.kinds]

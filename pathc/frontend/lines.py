@@ -96,8 +96,12 @@ def _dimensions(draft: Draft, node: ast.Line) -> list[int] | None:
     known = len(draft.diagnostics)
     given = [visit for visit in node.visits if visit.dimension is not None]
     if given and node.kind != "paths":
-        draft.report("E0227", f"`{node.kind}` draws no paths and takes no dimensions", given[0].span,
-                     help=f"write `{given[0].station.text}`")  # fmt: skip
+        draft.report(
+            "E0227",
+            f"`{node.kind}` draws no paths and takes no dimensions",
+            given[0].span,
+            help=f"write `{given[0].station.text}`",
+        )
         return None
     if not given:
         if node.kind == "paths":

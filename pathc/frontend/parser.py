@@ -137,8 +137,9 @@ def _explain(source: Source, piece: Piece, reason: UnexpectedInput) -> Diagnosti
     token = cast(Token, cast(Any, reason).token)
     expected = _expected(cast(Any, reason).accepts or cast(Any, reason).expected)
     if token.type == "$END":
-        return Diagnostic("E0101", "the statement is not complete", source.span(max(piece.start, end - 1), end),
-                          help=expected)  # fmt: skip
+        return Diagnostic(
+            "E0101", "the statement is not complete", source.span(max(piece.start, end - 1), end), help=expected
+        )
     start = piece.start + (token.start_pos or 0)
     if token.type == "NEWLINE":
         return Diagnostic("E0101", "unexpected end of the line", source.span(start, start + 1), help=expected)

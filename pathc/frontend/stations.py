@@ -114,14 +114,23 @@ def _check_pipeline(draft: Draft, node: ast.Station, stages: tuple[ast.Stage, ..
         entry = find(call.name, STAGE_KINDS)
         kind = entry.kind if entry else ""
         if kind in _ONCE and kind in seen:
-            draft.report("E0230", f"a second `{call.name}` after `{seen[kind]}`", stage.span,
-                         help="use a further station")  # fmt: skip
+            draft.report(
+                "E0230", f"a second `{call.name}` after `{seen[kind]}`", stage.span, help="use a further station"
+            )
         if kind == "conv" and position:
-            draft.report("E0230", "`conv` comes first: it is what the paths carry", stage.span,
-                         help=f"`: {call.name}(...) | ...`")  # fmt: skip
+            draft.report(
+                "E0230",
+                "`conv` comes first: it is what the paths carry",
+                stage.span,
+                help=f"`: {call.name}(...) | ...`",
+            )
         if node.role == "input" and (kind in ("conv", "cell", "ode") or call.name == "concat"):
-            draft.report("E0230", f"an input cannot have `{call.name}`: no line enters it", stage.span,
-                         help="use a layer behind it")  # fmt: skip
+            draft.report(
+                "E0230",
+                f"an input cannot have `{call.name}`: no line enters it",
+                stage.span,
+                help="use a layer behind it",
+            )
         seen[kind] = call.name
 
 
