@@ -159,8 +159,8 @@ def _unknown_word(option: Option, node: ast.Name, scope: Scope) -> PathcError:
     known = [*option.choices, *(scope.values if _takes_number(option) else ())]
     help = did_you_mean(node.text, known)
     if not option.choices:
-        return error("E0210", f"there is no number `{node.text}`", node.span, help=help or f"`{option.name}` must be "
-                     f"{_expected(option)}")  # fmt: skip
+        wanted = f"`{option.name}` must be {_expected(option)}"
+        return error("E0210", f"there is no number `{node.text}`", node.span, help=help or wanted)
     message = f"`{option.name}` cannot be `{node.text}`"
     return error("E0214", message, node.span, help=help or f"it must be {_expected(option)}")
 
