@@ -1,0 +1,61 @@
+"""The figures as a table for people."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from pathc.bench.harness import Row
+
+_WIDTH = 120
+
+
+def show(rows: Sequence[Row]) -> str:
+    """A table of the figures: times, rates, shares of the limit, and how many times faster than each peer."""
+    peers = list(dict.fromkeys(name for row in rows for name in row.peers))
+    table = Table(caption="GFLOP/s count two operations for every weight and sample; `x` is the peer's time over ours")
+    for head in ("model", "target"):
+        table.add_column(head, overflow="fold")
+    for head in ("batch", "median", "spread", "min", "GFLOP/s", "of limit", "bytes", "compile"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name in peers:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        share = f"{row.roofline_share:.0%}" if row.roofline_share is not None else "-"
+        table.add_row(
+            row.model,
+            row.target,
+            str(row.batch),
+            duration(row.seconds_median),
+            f"{row.spread:.0%}",
+            duration(row.seconds_min),
+            f"{row.gflops:.2f}" if row.gflops < 100 else f"{row.gflops:.0f}",
+            share,
+            f"{row.bytes:,}",
+            duration(row.compile_seconds),
+            *(_ratio(row, name) for name in peers),
+        )
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    width = shutil.get_terminal_size((_WIDTH, 24)).columns if sys.stdout.isatty() else _WIDTH
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=colour, no_color=not colour).print(table)
+    return out.getvalue()
+
+
+def duration(seconds: float) -> str:
+    """Seconds with a unit that leaves one to three digits before the point."""
+    for unit, scale in (("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3)):
+        if seconds < 999.5 * scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _ratio(row: Row, name: str) -> str:
+    seconds = row.peers.get(name)
+    return f"{seconds / row.seconds_median:.1f} x" if seconds else "-"

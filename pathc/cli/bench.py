@@ -1,0 +1,44 @@
+"""`pathc bench`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pathc.cli.flags import Verb, add_model, add_pipeline, add_target, add_voice, batches, options_of
+from pathc.cli.talk import Talk, put
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser, several=True)
+    parser.add_argument("--batch", metavar="N,...", default="1,64", help="numbers of samples (default: 1,64)")
+    parser.add_argument("--against", metavar="PEER,...", default="", help="numpy, scipy, torch, mkl")
+    parser.add_argument("--seconds", metavar="S", type=float, default=0.5, help="time to spend on every figure")
+    add_pipeline(parser)
+    add_target(parser, several=True)
+    add_voice(parser, "one object per target and batch")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pathc.bench import Plan, bench, peers_of
+    from pathc.bench.table import show
+
+    talk = Talk.of(arguments)
+    plan = Plan(
+        models=tuple(arguments.files),
+        targets=tuple(arguments.target or ["llvm"]),
+        batches=tuple(batches(arguments.batch)),
+        peers=peers_of(arguments.against),
+        weights=arguments.weights,
+        seconds=arguments.seconds,
+        options=options_of(arguments),
+    )
+    results = bench(plan, talk.diagnostics, talk.more)
+    if arguments.json:
+        put("".join(json.dumps(row.as_json()) + "\n" for row in results))
+    else:
+        put(show(results))
+    return 0
+
+
+VERB = Verb("bench", "measure", "Measure a model on targets and beside other libraries.", _arguments, _run)

@@ -1,0 +1,49 @@
+"""`pathc dump`."""
+
+from __future__ import annotations
+
+import argparse
+
+from pathc.cli.flags import Verb, add_model, add_output, add_pipeline, add_target, add_voice, batches, options_of
+from pathc.cli.talk import Talk, put
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument(
+        "--emit", metavar="KIND", default="pir",
+        help="ast, pir, structure, cost, or a stage of the target: plan, ll, asm, ... (default: pir)",
+    )  # fmt: skip
+    parser.add_argument("--explain-defaults", action="store_true", help="show every default that was applied")
+    parser.add_argument("--batch", metavar="N", default="", help="compile for this many samples")
+    add_output(parser, "write to this file")
+    add_pipeline(parser)
+    add_target(parser)
+    add_voice(parser, "JSON instead of text, for the stages that have it")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from pathc.driver import compile_model, emit, read_source
+    from pathc.stages import KINDS, defaults, view
+    from pathc.support.files import write_atomically
+
+    options, source = options_of(arguments), read_source(arguments.file)
+    if arguments.explain_defaults:
+        data: str | bytes = defaults(source, options, arguments.json)
+    elif arguments.emit in KINDS:
+        data = view(arguments.emit, source, options, arguments.json)
+    else:
+        options = replace(options, batch=batches(arguments.batch)[0] if arguments.batch else 0)
+        compiled = compile_model(source, arguments.target, arguments.weights, options)
+        Talk.of(arguments).diagnostics(compiled.notes)
+        data = emit(compiled, arguments.emit, KINDS)
+    if arguments.output:
+        write_atomically(arguments.output, data)
+    else:
+        put(data)
+    return 0
+
+
+VERB = Verb("dump", "look at any stage", "Show a stage of the compilation as text.", _arguments, _run)
