@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.common import (
+    LATENCY,
     PARAMETERS,
     UNROLLED,
     Bytes,
@@ -138,11 +139,9 @@ class ColumnBlocks:
 
     def cycles(self, step: Step, machine: Machine, samples: int) -> float:
         """Estimated clock cycles for a tile of `samples` columns."""
-        rounds = samples / machine.width
-        total = 0.0
+        total = vecmath.cycles(step.activation) * step.junction.n_dst * samples / machine.width
         for shape in shapes_of(step, machine):
-            total += window_cycles(shape, rounds, machine)
-        total += vecmath.cycles(step.activation) * step.junction.n_dst * rounds
+            total += window_cycles(shape, tile(machine, samples, vectors_beside(machine, shape.destinations)))
         return total
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> Bytes:
@@ -268,9 +267,13 @@ def _through_sources(
     return [loop.results[d * t.vectors : (d + 1) * t.vectors] for d in range(shape.destinations)]
 
 
-def window_cycles(shape: Shape, rounds: float, machine: Machine) -> float:
-    """Estimated clock cycles of one window for `rounds` vectors of columns."""
-    blocks = shape.blocks
-    products_ = blocks.count * blocks.fan_out * blocks.fan_in
-    moved = blocks.count * (blocks.fan_in + 2 * blocks.fan_out)
-    return rounds * (1.04 * products_ + 0.6 * moved) + 4.0 * blocks.count * shape.tiles
+def window_cycles(shape: Shape, t: Tile) -> float:
+    """Estimated clock cycles of one window for a tile of columns.
+
+    A multiply-add takes one; sums that are too few wait for each other, and loads of sources that meet few
+    destinations take more than the products.
+    """
+    blocks, width = shape.blocks, shape.destinations
+    each = max(1.0, LATENCY / (width * t.vectors), 0.5 + 1.0 / width)
+    per_round = each * blocks.fan_in * width + 1.0 * width
+    return blocks.count * shape.tiles * (per_round * t.vectors * t.groups + 2.0)

@@ -20,6 +20,9 @@ Bytes = NDArray[np.uint8]
 Init = Literal["zero", "bias", "add"]
 PARAMETERS = (("ptr noalias", "src"), ("ptr noalias", "dst"), ("ptr noalias", "weights"), ("ptr noalias", "bias"))
 ALIGNMENT = 64
+LATENCY = 4.0
+"""Clock cycles until a sum can be added to again."""
+
 UNROLLED = 256
 """Multiply-adds of vectors in one basic block, at most about so many: more only makes compilation slow."""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.blocks import most_destinations, vectors_beside
 from pathc.backends.llvm.column.common import (
+    LATENCY,
     PARAMETERS,
     Bytes,
     Finish,
@@ -34,8 +35,6 @@ from pathc.backends.llvm.plan import Family, Junction, Step
 
 _THINNEST = 0.4
 _SOURCES = 16
-_LATENCY = 4.0
-"""Clock cycles until a sum can be added to again."""
 
 
 class ColumnDense:
@@ -62,7 +61,7 @@ class ColumnDense:
         rounds = samples / machine.width
         width, _, _ = tiles_of(junction.n_dst, machine)
         sums = width * tile(machine, samples, vectors_beside(machine, width)).vectors
-        each = max(1.02, _LATENCY / sums)
+        each = max(1.02, LATENCY / sums)
         return rounds * junction.n_dst * (each * junction.n_src + 5.0 + vecmath.cycles(step.activation))
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> Bytes:

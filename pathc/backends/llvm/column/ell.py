@@ -34,6 +34,7 @@ from pathc.backends.llvm.column.common import (
     unit_address,
     when_positive,
 )
+from pathc.backends.llvm.column.dense import expected_edges
 from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.general.edges import Distinct, distinct_edges
 from pathc.backends.llvm.machine import Machine
@@ -41,6 +42,9 @@ from pathc.backends.llvm.plan import Family, Junction, Step
 from pathc.ir.gf2 import IndexArray
 
 LOCKSTEP = 4
+VECTORS = 2
+"""Vectors of columns in a register tile: eight sums in flight, and every weight and index is used twice."""
+
 _HEADER = 4
 
 
@@ -108,12 +112,11 @@ class ColumnEll:
     def cycles(self, step: Step, machine: Machine, samples: int) -> float:
         """Estimated clock cycles for a tile of `samples` columns."""
         junction = step.junction
-        cells = junction.n_src * junction.n_dst
-        distinct = -cells * np.expm1(-junction.count / cells) if junction.count > cells / 4 else junction.count
         rounds = samples / machine.width
-        far = 4 * junction.n_src * min(samples, machine.width * vectors_beside(machine)) > machine.l1
-        each = 1.9 if far else 1.5
-        return rounds * (each * float(distinct) + (2.5 + vecmath.cycles(step.activation)) * junction.n_dst)
+        held = 4 * junction.n_src * min(samples, machine.width * step.option("vectors", VECTORS))
+        far = max(0.0, 1.0 - machine.l1 / held)
+        per_unit = 2.2 + vecmath.cycles(step.activation)
+        return rounds * ((1.3 + 1.25 * far) * expected_edges(junction) + per_unit * junction.n_dst)
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> Bytes:
         """Header, runs, rows, then steps of LOCKSTEP indices and weights; indices of 16 bits where they suffice."""
@@ -136,7 +139,7 @@ class ColumnEll:
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
         """The kernel called `name` for `samples` columns."""
         f = Function(name, PARAMETERS)
-        t = tile(machine, samples, step.option("vectors", vectors_beside(machine)))
+        t = tile(machine, samples, step.option("vectors", VECTORS))
         finish = Finish(step.init, step.activation)
         bits = index_bits(step.junction)
         empty, runs, at_rows, at_steps = (table_entry(f, "%weights", k) for k in range(_HEADER))
@@ -163,11 +166,6 @@ class ColumnEll:
 def index_bits(junction: Junction) -> int:
     """Bits of a packed unit number."""
     return 16 if max(junction.n_src, junction.n_dst) <= 1 << 16 else 32
-
-
-def vectors_beside(machine: Machine) -> int:
-    """Vectors of columns in a register tile: two keep enough sums in flight and reuse weights and indices."""
-    return 2
 
 
 def _rows(f: Function, t: Tile, rows: str, bits: int, finish: Finish, data: tuple[str, str, int, Step] | None) -> None:

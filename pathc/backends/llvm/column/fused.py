@@ -195,8 +195,8 @@ class ColumnFused:
         rounds = samples / machine.width
         activations = vecmath.cycles(step.activation) * step.junction.n_dst
         activations += vecmath.cycles(step.fused_activation) * step.fused.n_dst
-        moved = step.junction.n_src + 1.5 * step.fused.n_dst
-        return rounds * (1.06 * group.count * group.multiply_adds + 0.3 * moved + activations)
+        moved = 0.4 * step.junction.n_src + 0.6 * step.fused.n_dst
+        return rounds * (group.count * group.multiply_adds + moved + activations)
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> Bytes:
         """First units of all groups, then per group the weights of both junctions in the order of the kernel."""
