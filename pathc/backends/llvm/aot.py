@@ -94,7 +94,7 @@ def write(program: Program, folder: str | Path, kinds: Iterable[str] = KINDS) ->
 
 
 def text(program: Program, kind: str) -> str | bytes:
-    """The contents of a file of kind ll, s, h, c (text) or params (bytes)."""
+    """The contents of a file of kind ll, s, h, c (text), o, so or params (bytes); raises E0605 and E0606 for so."""
     if kind == "ll":
         return program.complete_ir
     if kind == "s":
@@ -103,6 +103,10 @@ def text(program: Program, kind: str) -> str | bytes:
         return header(program)
     if kind == "c":
         return example(program)
+    if kind in ("o", "so"):
+        linker = _linker(program.machine) if kind == "so" else ""
+        code = emit_object(program.complete_ir, program.machine)
+        return _linked(linker, program.name, code) if linker else code
     return np.ascontiguousarray(program.params).tobytes()
 
 
