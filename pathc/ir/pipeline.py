@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from pathc.ir.graph import Graph
 from pathc.ir.text import parse_graph, print_graph
@@ -21,10 +21,7 @@ _LONGEST_TEXT = 1 << 26
 class Step(Protocol):
     """What a pipeline runs: a pass, `Graph -> Graph`, with a name."""
 
-    @property
-    def name(self) -> str:
-        """Name of the pass."""
-        ...
+    name: ClassVar[str]
 
     def __call__(self, graph: Graph) -> Graph:
         """The new graph; the old one is not touched."""
