@@ -195,10 +195,19 @@ def _steps(
         at = byte_offset(f, start, loop.index)
         factors = broadcast_weights(f, t, step.weight_type, byte_offset(f, at, LOCKSTEP * bits // 8), 0, LOCKSTEP)
         following = list[str]()
-        for lane, first in enumerate(shape):
-            unit = table_entry(f, at, lane, bits)
+        for unit, first in zip(_units(f, at, bits), shape, strict=True):
             values = load_vectors(f, t, unit_address(f, t, "%src", place(f, t, unit, column), 0))
             before = loop.carried[first : first + t.vectors]
-            following += [f.fma(t.lanes, x, factors[lane], a) for x, a in zip(values, before, strict=True)]
+            factor = factors[first // t.vectors]
+            following += [f.fma(t.lanes, x, factor, a) for x, a in zip(values, before, strict=True)]
         loop.following = following
     return [loop.results[first : first + t.vectors] for first in shape]
+
+
+def _units(f: Function, at: str, bits: int) -> list[str]:
+    """The unit numbers of a step. Four of 16 bits come in one load, as loads are what the kernel is short of."""
+    if bits != 16:
+        return [table_entry(f, at, lane, bits) for lane in range(LOCKSTEP)]
+    word = f.load(I64, at, 8)
+    moved = [word, *(f.op("lshr", I64, word, str(bits * lane)) for lane in range(1, LOCKSTEP))]
+    return [*(f.op("and", I64, value, "65535") for value in moved[:-1]), moved[-1]]
