@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm import vecmath
+from pathc.backends.llvm.column.common import aligned, element_bytes, round_up
 from pathc.backends.llvm.emit import I64, Function, constant, vector
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Family, Junction, Layout, Step
-from pathc.backends.llvm.row.stream import Offset, bf16_of, multiply_add, weights_at
+from pathc.backends.llvm.row.stream import Offset, Stream, encoded, multiply_add
 from pathc.backends.llvm.row.tiling import LIMIT, Tiling, tiling
 from pathc.backends.llvm.row.weave import span, weave
 from pathc.ir import gf2
@@ -50,22 +51,23 @@ class Interleaved:
         """Estimated clock cycles for `samples` rows at a time."""
         junction, width = step.junction, machine.width
         products = sum(1 << b.rank for b in junction.blocks) / width
-        size = products * width * (2 if step.weight_type == "bf16" else 4)
-        clocks = 1.0 if size <= machine.l1 * 0.75 else 1.75 if size <= machine.l2 * 0.9 else 2.2
-        if size > machine.l3 * 0.8:
-            clocks = 7.0
-        streamed = products * clocks * width / 16
-        arithmetic = products * samples * (1.0 if machine.avx512 else 0.55) * (1.0 if machine.fma else 2.0)
+        size = products * width * element_bytes(step.weight_type)
+        around = 4 * samples * (junction.n_src + junction.n_dst)
+        line = (
+            1.0 if size + around <= machine.l1 else 2.05 if size <= machine.l2 else 2.6 if size <= machine.l3 else 7.0
+        )
+        each = (1.05 if machine.avx512 else 0.55 if machine.fma else 1.1) * samples
+        narrow = 0.15 if step.weight_type == "bf16" else 0.0
         moved = sum(b.count * (b.fan_in + b.fan_out) for b in junction.blocks) / width
-        ends = junction.n_dst / width * vecmath.cycles(step.activation)
-        return 20.0 + max(streamed, arithmetic) + samples * (1.2 * moved + ends)
+        ends = 0.6 * moved + junction.n_dst / width * vecmath.cycles(step.activation)
+        return 20.0 + max(line * size / 64, (each + narrow) * products) + samples * ends
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
         """Weights in the order the kernel streams them; repeated edges are summed."""
         junction = step.junction
         values = weights[junction.tensor].reshape(-1)
         source, target = junction.edges()
-        parts: list[NDArray[np.float32]] = []
+        parts: list[NDArray[np.uint8]] = []
         for blocks, tiles in _tilings(step, machine, 1):
             stop = blocks.start + blocks.length
             maps = [_affine(units[blocks.start : stop]) for units in (source, target)]
@@ -77,9 +79,8 @@ class Interleaved:
                 part[places] = window
             else:
                 part = np.bincount(places, window, tiles.weights).astype(np.float32)
-            parts.append(part)
-        packed = np.concatenate(parts)
-        return bf16_of(packed).view(np.uint8) if step.weight_type == "bf16" else packed.view(np.uint8)
+            parts.append(encoded(part, step.weight_type, machine.width, paired=tiles.body > 1))
+        return aligned(*parts)
 
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
         """The kernel called `name` for `samples` rows.
@@ -96,8 +97,8 @@ class Interleaved:
         for at, (_, tiles) in enumerate(windows):
             last = at == len(windows) - 1 and whole[at]
             writer = _Writer(function, step, machine, samples, tiles, init, last)
-            writer.write("%src", "%dst", function.offset("%weights", behind, writer.element))
-            init, behind = "add", behind + tiles.weights
+            writer.write("%src", "%dst", function.offset("%weights", behind, "i8"))
+            init, behind = "add", behind + round_up(tiles.weights * element_bytes(step.weight_type))
         if not whole[-1] and step.activation is not None:
             _sweep(function, step, machine, samples, "add", last=True)
         return [function]
@@ -239,24 +240,31 @@ class _Writer:
         held = min(len(tile), max(0, (self.machine.registers // 2 // self.rows).bit_length() - 1))
         for part, shift in enumerate(span(tile[held:])):
             places = [at_d ^ shift ^ d for d in span(tile[:held])]
-            stream = self.function.offset(weights, (part << held) * self.lanes, self.element)
-            self._part(source, src, at_s, target, dst, places, stream)
+            self._part(source, src, at_s, target, dst, places, weights, (part << held) * self.lanes)
 
     def _part(
-        self, source: Offset, src: str, at_s: int, target: Offset, dst: str, places: Sequence[int], weights: str
+        self,
+        source: Offset,
+        src: str,
+        at_s: int,
+        target: Offset,
+        dst: str,
+        places: Sequence[int],
+        weights: str,
+        first: int,
     ) -> None:
         """Destinations held in registers: start, all sources, store."""
         tiles, function, rows = self.tiles, self.function, range(self.rows)
         size = self.step.dst_layout.size
         sums = [self._start(target, dst, place, row * size) for place in places for row in rows]
         if not tiles.chunks:
-            sums = self._chunk(source, src, at_s, weights, sums)
+            sums = self._chunk(source, src, at_s, weights, first, sums)
         else:
             stride = tiles.body * self.lanes
             with function.loop(1 << len(tiles.chunks), [(self.kind, value) for value in sums]) as loop:
                 moved = source.also(loop.index, tiles.chunks)
                 stream = self._advance(weights, loop.index, stride)
-                loop.following = self._chunk(moved, src, at_s, stream, list(loop.carried))
+                loop.following = self._chunk(moved, src, at_s, stream, first, list(loop.carried))
             sums = loop.results
         for at, place in enumerate(places):
             for row in rows:
@@ -273,12 +281,13 @@ class _Writer:
         value = self.function.load(self.kind, target.address(where, place & -self.lanes, behind))
         return self._swapped(value, self.weave.lane(place))
 
-    def _chunk(self, source: Offset, src: str, at_s: int, weights: str, sums: list[str]) -> list[str]:
+    def _chunk(self, source: Offset, src: str, at_s: int, weights: str, first: int, sums: list[str]) -> list[str]:
         """Multiply-adds of the unrolled sources onto a tile."""
         tiles, function, lanes = self.tiles, self.function, self.lanes
         size = self.step.src_layout.size
         held, stride = len(sums) // self.rows, lanes << len(tiles.tile)
         turns = span(self.weave.turns)
+        stream = Stream(function, lanes, weights, self.step.weight_type, paired=tiles.body > 1)
         for number, s in enumerate(span(tiles.chunk)):
             place = at_s ^ s
             loaded = [
@@ -286,11 +295,11 @@ class _Writer:
             ]
             for inside, x in enumerate(turns):
                 turn = self.weave.lane(place ^ x)
-                slot = (number * len(turns) + inside) * stride
+                slot = first + (number * len(turns) + inside) * stride
                 mask = [gf2.apply(self.weave.lanes, lane) ^ turn for lane in range(lanes)]
                 values = [self._permuted(value, mask) for value in loaded]
                 for at in range(held):
-                    weight = weights_at(function, lanes, weights, slot + at * lanes, self.element)
+                    weight = stream.at(slot + at * lanes)
                     for row, value in enumerate(values):
                         sums[at * self.rows + row] = multiply_add(
                             function, lanes, weight, value, sums[at * self.rows + row]

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.column.common import encode
 from pathc.backends.llvm.emit import I64, Function, suffix, vector
+from pathc.backends.llvm.plan import WeightType
 
 
 class Offset:
@@ -66,20 +68,45 @@ def multiply_add(function: Function, lanes: int, a: str, b: str, c: str) -> str:
     return function.call(kind, f"llvm.fmuladd.{suffix(lanes)}", [(kind, a), (kind, b), (kind, c)])
 
 
-def weights_at(function: Function, lanes: int, weights: str, slot: int, element: str) -> str:
-    """A vector of float weights, widened from bfloat16 if `element` is i16."""
-    pointer = function.offset(weights, slot, element)
-    if element == "float":
-        return function.load(vector(lanes), pointer, 4 * lanes)
-    narrow = function.load(vector(lanes, "i16"), pointer, 2 * lanes)
-    wide = function.assign(f"zext {vector(lanes, 'i16')} {narrow} to {vector(lanes, 'i32')}")
-    moved = function.op("shl", vector(lanes, "i32"), wide, "16" if lanes == 1 else "splat (i32 16)")
-    return function.assign(f"bitcast {vector(lanes, 'i32')} {moved} to {vector(lanes)}")
+class Stream:
+    """Weights of one basic block, read by their place in the stream.
+
+    Of bfloat16 weights, two neighbouring vectors share a vector of words if `paired`, the first in the low halves:
+    one load and a shift or a mask for each make floats of them.
+    """
+
+    def __init__(self, function: Function, lanes: int, weights: str, weight_type: WeightType, *, paired: bool) -> None:
+        self.function, self.lanes, self.weights = function, lanes, weights
+        self.narrow, self.paired = weight_type == "bf16", paired
+        self._words: dict[int, str] = {}
+
+    def at(self, slot: int) -> str:
+        """The vector of weights that starts at `slot`, as floats."""
+        function, lanes = self.function, self.lanes
+        if not self.narrow:
+            return function.load(vector(lanes), function.offset(self.weights, slot), 4 * lanes)
+        whole, odd = vector(lanes, "i32"), bool(self.paired and slot // lanes % 2)
+        if self.paired:
+            words = self._pair(slot - lanes * odd)
+        else:
+            half = vector(lanes, "i16")
+            loaded = function.load(half, function.offset(self.weights, slot, "i16"), 2 * lanes)
+            words = function.assign(f"zext {half} {loaded} to {whole}")
+        bits = function.op("and" if odd else "shl", whole, words, f"splat (i32 {-65536 if odd else 16})")
+        return function.assign(f"bitcast {whole} {bits} to {vector(lanes)}")
+
+    def _pair(self, slot: int) -> str:
+        if slot not in self._words:
+            pointer = self.function.offset(self.weights, slot, "i16")
+            self._words[slot] = self.function.load(vector(self.lanes, "i32"), pointer, 4 * self.lanes)
+        return self._words[slot]
 
 
-def bf16_of(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """The nearest bfloat16, ties to even, as their bits; a NaN stays one."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-    quiet = bits >> 16 | 0x40
-    return np.where(np.isnan(values), quiet, rounded).astype(np.uint16)
+def encoded(values: NDArray[np.float32], weight_type: WeightType, lanes: int, *, paired: bool) -> NDArray[np.uint8]:
+    """Weights as `Stream` reads them, as bytes; bfloat16 is the nearest, ties to even."""
+    if weight_type == "f32":
+        return values.view(np.uint8)
+    halves = encode(values, "bf16")
+    if paired:
+        halves = halves.view(np.uint16).reshape(-1, 2, lanes).transpose(0, 2, 1)
+    return np.ascontiguousarray(halves).reshape(-1).view(np.uint8)
