@@ -295,3 +295,28 @@ def test_window_edges_cover_every_edge_of_the_blocks():
     pairs, counts = np.unique(src * 16 + dst, return_counts=True)
     assert len(pairs) == 1 << window.rank
     assert np.all(counts == window.repeat)
+
+
+@pytest.mark.parametrize("order", ["linear", "backwards", "random"])
+@pytest.mark.parametrize("bits", [(5, 6, 2, 3), (0, 0, 0, 0)])
+def test_block_weights_in_any_order_of_paths(order, bits):
+    rng = np.random.default_rng(9)
+    window = blocks_of(rng, *bits)
+    number = np.arange(window.length)
+    if order != "linear":
+        number = number[::-1] if order == "backwards" else rng.permutation(number)
+    inner, outer = len(window.src_basis), len(window.dst_basis)
+    block, row, col = number >> (inner + outer), number >> inner & (window.fan_out - 1), number & (window.fan_in - 1)
+    src = window.src_shift ^ span(window.src_basis, col) ^ span(window.src_reps, block)
+    dst = window.dst_shift ^ span(window.dst_basis, row) ^ span(window.dst_reps, block)
+    junction = paths(src, dst, 32, 64, [window])
+    weights = rng.standard_normal(window.length).astype(np.float32)
+    assert np.array_equal(block_weights(window, junction, weights)[block, row, col], weights)
+
+
+def span(basis, numbers):
+    """The XOR of basis[k] over the set bits of each number."""
+    result = np.zeros_like(numbers)
+    for k, vector in enumerate(basis):
+        result ^= (numbers >> k & 1) * vector
+    return result

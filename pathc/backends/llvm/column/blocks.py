@@ -43,24 +43,40 @@ from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Family, Junction, Step, WeightType
 from pathc.ir.facts import Blocks
-from pathc.ir.gf2 import apply_array, coordinates, span_array
+from pathc.ir.gf2 import IndexArray, apply, apply_array, coordinates, span_array
+
+_PATHS = 1 << 16
+"""Paths that are looked at together when weights are packed: so many that they stay in the cache."""
 
 
 def block_weights(blocks: Blocks, junction: Junction, weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """The weights of a window as [block, destination, source] in the order of reps and bases, repeats added."""
-    window = slice(blocks.start, blocks.start + blocks.length)
     sources, destinations = junction.edges()
-    src = apply_array(coordinates((*blocks.src_basis, *blocks.src_reps)), sources[window] ^ blocks.src_shift)
-    dst = apply_array(coordinates((*blocks.dst_basis, *blocks.dst_reps)), destinations[window] ^ blocks.dst_shift)
-    position = dst << len(blocks.src_basis) | src & (blocks.fan_in - 1)
-    shape = (blocks.count, blocks.fan_out, blocks.fan_in)
-    values = np.asarray(weights, dtype=np.float32).reshape(-1)[window]
-    if blocks.repeat == 1:
-        result = np.empty(1 << blocks.rank, np.float32)
-        result[position] = values
-        return result.reshape(shape)
-    summed = np.bincount(position, values.astype(np.float64), 1 << blocks.rank)
-    return summed.astype(np.float32).reshape(shape)
+    to_src = coordinates((*blocks.src_basis, *blocks.src_reps))
+    to_dst = coordinates((*blocks.dst_basis, *blocks.dst_reps))
+    values = np.asarray(weights, dtype=np.float32).reshape(-1)
+    result = np.zeros(1 << blocks.rank, np.float32 if blocks.repeat == 1 else np.float64)
+    end = blocks.start + blocks.length
+    for first in range(blocks.start, end, _PATHS):
+        some = slice(first, min(first + _PATHS, end))
+        src = _coordinates(to_src, sources[some], blocks.src_shift)
+        dst = _coordinates(to_dst, destinations[some], blocks.dst_shift)
+        position = dst << len(blocks.src_basis) | src & (blocks.fan_in - 1)
+        if blocks.repeat == 1:
+            result[position] = values[some]
+        else:
+            np.add.at(result, position, values[some].astype(np.float64))
+    return result.astype(np.float32, copy=False).reshape(blocks.count, blocks.fan_out, blocks.fan_in)
+
+
+def _coordinates(columns: Sequence[int], units: IndexArray, shift: int) -> IndexArray:
+    """`apply_array(columns, units ^ shift)`, faster where units follow their own number linearly over GF(2)."""
+    bits = (len(units) - 1).bit_length()
+    corners = units[[0, *(1 << k for k in range(bits))]] if len(units) == 1 << bits else units[:0]
+    moves = corners[1:] ^ corners[:1]
+    if corners.size and np.array_equal(span_array(moves.tolist(), int(corners[0])), units):
+        return span_array(apply_array(columns, moves).tolist(), apply(columns, int(corners[0]) ^ shift))
+    return apply_array(columns, units ^ shift)
 
 
 @dataclass(frozen=True)

@@ -227,8 +227,10 @@ class ColumnFused:
         return (both >> size)[:, :, None, :], rows, (both & (group.second.fan_in - 1))[:, :, None, :]
 
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
-        """The kernel called `name` for `samples` columns."""
+        """The kernel called `name` for `samples` columns. ValueError for a first junction that accumulates."""
         assert step.fused is not None
+        if step.init == "add":
+            raise ValueError("units that are kept in registers cannot start from what a buffer holds")
         group = group_of(step.junction, step.fused)
         f = Function(name, PARAMETERS)
         t = tile(machine, samples, 1)
@@ -236,7 +238,7 @@ class ColumnFused:
         per_group = _group_weights(group, kind)
         table = round_up(4 * group.count)
         sources, middles, destinations, weights = (byte_offset(f, "%weights", k * table) for k in range(4))
-        ahead = Finish("bias" if step.init == "bias" else "zero", step.activation)
+        ahead = Finish(step.init, step.activation)
         behind = Finish(step.fused_init, step.fused_activation)
         second_bias = f.offset("%bias", round_up(step.junction.n_dst, machine.width))
         with repeat(f, group.count) as number:
