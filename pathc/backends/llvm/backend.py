@@ -16,10 +16,10 @@ from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import Bound, Kernel
 from pathc.backends.llvm.forms import Choices
 from pathc.backends.llvm.jit import compile_ir
-from pathc.backends.llvm.junctions import junctions_of
+from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
 from pathc.backends.llvm.lower import plan_net
 from pathc.backends.llvm.machine import Machine, machine
-from pathc.backends.llvm.net import emit_net, pack
+from pathc.backends.llvm.net import emit_net, pack, sizes_of
 from pathc.backends.llvm.netplan import NetPlan
 from pathc.backends.llvm.plan import WeightType
 from pathc.backends.llvm.show import show_plan
@@ -29,6 +29,8 @@ from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, error
 
 Arrays = Mapping[str, NDArray[np.float32]]
+Key = tuple[str, tuple[int, ...]]
+"""Family and sizes of a kernel."""
 ROWS = 4
 """Samples a row kernel takes at a time where the batch has them."""
 WEIGHT_TYPES = ("f32", "bf16")
@@ -49,7 +51,11 @@ class CpuExecutable:
     weights: Arrays
     batch: int = 0
     notes: tuple[Diagnostic, ...] = ()
-    _kernels: dict[str, Kernel] = field(default_factory=dict[str, Kernel], init=False, repr=False)
+    _kernels: dict[Key, Kernel] = field(default_factory=dict[Key, Kernel], init=False, repr=False)
+
+    _packed: dict[str, NDArray[np.uint8]] = field(
+        default_factory=dict[str, NDArray[np.uint8]], init=False, repr=False
+    )
 
     @cached_property
     def row_plan(self) -> NetPlan:
@@ -66,26 +72,34 @@ class CpuExecutable:
         if batch == 1 or self.batch == 1:
             return self.row_plan
         few, many = self.row_plan, self.column_plan
-        tiles = -(-batch // many.samples)
-        return few if few.cycles * batch / few.samples <= many.cycles * tiles else many
+        width = self.machine.width
+        columns = -(-batch // width) * width
+        return few if few.cycles * batch / few.samples <= many.cycles * columns / many.samples else many
 
     def kernel(self, batch: int) -> Kernel:
         """The kernel that serves a batch, compiled now or before."""
         plan = self.plan(batch)
-        key = "one" if batch == 1 else plan.family
+        sizes = sizes_of(plan, self.machine, batch)
+        key = plan.family, sizes
         if key not in self._kernels:
-            ir = emit_net(plan, self.machine, self.name, batch=batch if batch == 1 else 0)
+            ir = emit_net(plan, self.machine, self.name, sizes)
             self._kernels[key] = Kernel(
                 compile_ir(ir, self.machine),
                 self.name,
                 plan.inputs,
                 plan.outputs,
-                pack(plan, self.machine, self.weights),
+                self._parameters(plan),
                 scratch=plan.scratch * 4,
                 tile=plan.samples if plan.family == "column" else 1,
                 work=plan.work,
             )
         return self._kernels[key]
+
+    def _parameters(self, plan: NetPlan) -> NDArray[np.uint8]:
+        """The packed weights of a plan, shared by its kernels."""
+        if plan.family not in self._packed:
+            self._packed[plan.family] = pack(plan, self.machine, self.weights)
+        return self._packed[plan.family]
 
     @property
     def name(self) -> str:
@@ -114,9 +128,9 @@ class CpuExecutable:
     def program(self, batch: int = 0) -> aot.Program:
         """The net as a program for files: rows for batch 1, columns otherwise; the machine may be another one."""
         plan = self.row_plan if batch == 1 else self.column_plan
-        ir = emit_net(plan, self.machine, self.name, batch=batch if batch == 1 else 0)
-        packed = pack(plan, self.machine, self.weights)
-        return aot.Program(self.name, ir, self.machine, plan.inputs, plan.outputs, packed, plan.scratch * 4)
+        ir = emit_net(plan, self.machine, self.name, sizes_of(plan, self.machine, 1 if batch == 1 else 0))
+        packed, scratch = self._parameters(plan), plan.scratch * 4
+        return aot.Program(self.name, ir, self.machine, plan.inputs, plan.outputs, packed, scratch)
 
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes: `plan`, `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
@@ -164,19 +178,23 @@ class CpuBackend:
 
 
 def audible(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    """Weights as float32, zero on paths through silent units: those read as zero, whatever reaches them."""
+    """Weights as float32 under the names junctions use: transposes of tied dense lines, silence for silent units.
+
+    Silent units read as zero, whatever reaches them: the weights of paths through them are zeroed.
+    """
     ready = {name: np.asarray(tensor, np.float32) for name, tensor in weights.items()}
-    silent = {s.name for s in graph.stations if s.real_units != s.units and s.role != "input"}
     for junction in junctions_of(graph):
-        if junction.kind != "skip" and silent & {junction.src, junction.dst}:
-            real = [graph.station(name).real_units for name in (junction.src, junction.dst)]
-            if junction.kind == "dense":
-                heard = np.zeros((junction.n_dst, junction.n_src), np.bool_)
-                heard[: real[1], : real[0]] = True
-            else:
-                src, dst = junction.edges()
-                heard = (src < real[0]) & (dst < real[1])
-            ready[junction.tensor] = np.where(heard, ready[junction.tensor], np.float32(0))
+        tensor = junction.tensor
+        if tensor.endswith(TRANSPOSE):
+            ready[tensor] = np.ascontiguousarray(ready[tensor.removesuffix(TRANSPOSE)].T)
+        source, destination = (graph.station(name) for name in (junction.src, junction.dst))
+        if junction.kind == "dense":
+            silent = (0, destination.units - destination.real_units), (0, source.units - source.real_units)
+            ready[tensor] = np.pad(ready[tensor], silent)
+        elif junction.kind == "paths" and any(s.real_units < s.units for s in (source, destination)):
+            src, dst = junction.edges()
+            heard = (src < source.real_units) & (dst < destination.real_units)
+            ready[tensor] = np.where(heard, ready[tensor], np.float32(0))
     return ready
 
 

@@ -1,54 +1,32 @@
-"""Where a row net meets the user's arrays: samples come in and go out in natural order."""
+"""Small pieces of a whole net: samples on their way out, and the loop over a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from pathc.backends.llvm import vecmath
-from pathc.backends.llvm.emit import I64, Function, vector
-from pathc.backends.llvm.general.rows import clear_behind
+from pathc.backends.llvm.emit import F32, I64, Function, vector
 from pathc.backends.llvm.machine import Machine
-from pathc.ir.types import Call
-
-_PARAMETERS = (("ptr", "src"), ("ptr", "dst"), (I64, "stride"))
-
-
-def copy_in(name: str, machine: Machine, rows: int, real: int, size: int, activation: Call | None) -> Function:
-    """The kernel `void name(ptr src, ptr dst, i64 stride)`: `rows` samples, `stride` floats apart, to a row buffer.
-
-    `real` floats of each are taken, with the activation applied; zeros stand behind them up to `size`.
-    """
-    f = Function(name, _PARAMETERS)
-    for row in range(rows):
-        source = f.offset("%src", f.op("mul", I64, "%stride", str(row))) if row else "%src"
-        target = f.offset("%dst", row * size)
-        _copy(f, machine, source, target, real, activation)
-        clear_behind(f, machine.width, target, real, size)
-    return f
 
 
 def copy_out(name: str, machine: Machine, rows: int, real: int, size: int) -> Function:
-    """The kernel `void name(ptr src, ptr dst, i64 stride)` that brings `real` floats of each row to the user."""
-    f = Function(name, _PARAMETERS)
-    for row in range(rows):
-        target = f.offset("%dst", f.op("mul", I64, "%stride", str(row))) if row else "%dst"
-        _copy(f, machine, f.offset("%src", row * size), target, real, None)
-    return f
+    """The kernel `void name(ptr src, ptr dst, i64 stride)`: a row buffer to `rows` samples, `stride` floats apart.
 
-
-def _copy(f: Function, machine: Machine, source: str, target: str, count: int, activation: Call | None) -> None:
-    """Copy `count` floats: whole vectors in a loop, what is left one by one."""
+    `real` floats of each row are copied; rows of the buffer are `size` floats apart.
+    """
+    f = Function(name, (("ptr", "src"), ("ptr", "dst"), (I64, "stride")))
     lanes = machine.width
-    whole = count // lanes * lanes
-    if whole:
-        with f.loop(whole, step=lanes) as loop:
-            value = f.load(vector(lanes), f.offset(source, loop.index))
-            done = vecmath.apply(f, lanes, value, activation, machine)
-            f.store(vector(lanes), done, f.offset(target, loop.index))
-    for at in range(whole, count):
-        value = vecmath.apply(f, 1, f.load("float", f.offset(source, at)), activation, machine)
-        f.store("float", value, f.offset(target, at))
+    whole = real // lanes * lanes
+    for row in range(rows):
+        source = f.offset("%src", row * size)
+        target = f.offset("%dst", f.op("mul", I64, "%stride", str(row))) if row else "%dst"
+        if whole:
+            with f.loop(whole, step=lanes) as loop:
+                value = f.load(vector(lanes), f.offset(source, loop.index))
+                f.store(vector(lanes), value, f.offset(target, loop.index))
+        for at in range(whole, real):
+            f.store(F32, f.load(F32, f.offset(source, at)), f.offset(target, at))
+    return f
 
 
 @contextmanager

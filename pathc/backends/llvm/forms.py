@@ -15,6 +15,7 @@ from pathc.support.diagnostics import did_you_mean, error
 _FORMS = {
     "interleaved": ("row.interleaved", "Interleaved"),
     "windowed": ("general.windowed", "Windowed"),
+    "streamed": ("general.streamed", "Streamed"),
     "dense": ("general.dense", "Dense"),
     "gather": ("general.gather", "Gather"),
     "skip": ("general.skip", "Skip"),

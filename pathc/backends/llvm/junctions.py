@@ -10,17 +10,25 @@ from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line
 
 
+TRANSPOSE = ".T"
+"""Behind the name of a tensor: its transpose."""
+
+
 def junctions_of(graph: Graph) -> tuple[Junction, ...]:
     """Every junction of the graph, in the order of lines."""
     return tuple(_junction(graph, line, number) for line in graph.lines for number in line.junctions)
 
 
-def tensor_of(graph: Graph, line: Line, number: int) -> str:
-    """Name of the tensor that holds a junction's weights; a tied mirror uses the mirrored line's."""
+def tensor_of(graph: Graph, line: Line, number: int) -> tuple[str, bool]:
+    """Name of the tensor that holds a junction's weights, and whether it is the junction's transpose.
+
+    A tied mirror uses the mirrored line's; that matters for dense weights, paths have one order in both directions.
+    """
     if not line.tied or not line.mirror:
-        return f"{line.name}.{number}"
+        return f"{line.name}.{number}", False
     mirrored = graph.line(line.mirror)
-    return tensor_of(graph, mirrored, len(mirrored.visits) - number)
+    name, turned = tensor_of(graph, mirrored, len(mirrored.visits) - number)
+    return name, turned != (line.kind == "dense")
 
 
 def _junction(graph: Graph, line: Line, number: int) -> Junction:
@@ -34,6 +42,7 @@ def _junction(graph: Graph, line: Line, number: int) -> Junction:
         generator = resolve(line, graph)
         return generator.units(number - 1, 0, line.count), generator.units(number, 0, line.count)
 
+    tensor, turned = tensor_of(graph, line, number)
     count = line.count if line.kind == "paths" else src.units * dst.units if line.kind == "dense" else src.units
     return Junction(
         line=line.name,
@@ -45,7 +54,7 @@ def _junction(graph: Graph, line: Line, number: int) -> Junction:
         n_dst=dst.units,
         count=count,
         blocks=blocks,
-        tensor=tensor_of(graph, line, number),
+        tensor=f"{tensor}{TRANSPOSE}" if turned else tensor,
         scale=line.scale,
         edges=edges,
     )

@@ -12,6 +12,8 @@ from pathc.backends.llvm.column import post as column_post
 from pathc.backends.llvm.column import transpose
 from pathc.backends.llvm.emit import I64, Function, module
 from pathc.backends.llvm.forms import form
+from pathc.backends.llvm.general import post as row_post
+from pathc.backends.llvm.general.convert import emit_convert
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.native import aligned
 from pathc.backends.llvm.netplan import ALIGNMENT, Load, Move, NetPlan, Op, Post, Run, Save
@@ -32,16 +34,27 @@ _PASS = (("ptr", "x"), ("ptr", "y"), ("ptr", "params"), ("ptr", "scratch"))
 _STRIDES = ((I64, "x_stride"), (I64, "y_stride"))
 
 
-def emit_net(plan: NetPlan, machine: Machine, name: str, *, batch: int = 0) -> str:
-    """The IR of a net that exports `name`; `batch` 1 leaves out what only larger batches need."""
+def emit_net(plan: NetPlan, machine: Machine, name: str, sizes: Sequence[int] = ()) -> str:
+    """The IR of a net that exports `name`.
+
+    `sizes` are the numbers of samples kernels are made for, falling: a batch is taken in pieces of the first, what
+    is left in pieces of the next. Rows must end with 1; the last tile of columns may be partly filled. The default
+    is all that serve any batch well.
+    """
     functions: list[Function] = []
-    sizes = (1,) if plan.family == "row" and (batch == 1 or plan.samples == 1) else (plan.samples,)
-    if plan.family == "row" and sizes != (1,):
-        sizes = (*sizes, 1)
+    sizes = sizes or sizes_of(plan, machine, 0)
     for samples in sizes:
         functions.extend(_samples(plan, machine, samples))
     functions.append(_entry(plan, name, sizes))
     return module(functions, machine.triple)
+
+
+def sizes_of(plan: NetPlan, machine: Machine, batch: int) -> tuple[int, ...]:
+    """The kernels a batch needs: one size where it divides the batch, a small one for the rest; 0 is any batch."""
+    small = 1 if plan.family == "row" else machine.width
+    if batch and batch < plan.samples:
+        return (small,)
+    return (plan.samples,) if batch and batch % plan.samples == 0 or plan.samples == small else (plan.samples, small)
 
 
 def pack(plan: NetPlan, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
@@ -98,10 +111,9 @@ def _entry(plan: NetPlan, name: str, sizes: Sequence[int]) -> Function:
     for samples in sizes:
         last = samples == sizes[-1]
         count = f.op("sub", I64, "%batch", done)
-        whole = count if last and plan.family == "row" else f.op("udiv", I64, count, str(samples))
         if last and plan.family == "column":
-            more = f.op("add", I64, count, str(samples - 1))
-            whole = f.op("udiv", I64, more, str(samples))
+            count = f.op("add", I64, count, str(samples - 1))
+        whole = f.op("udiv", I64, count, str(samples))
         with ends.repeated(f, whole) as index:
             first = f.op("add", I64, done, f.op("mul", I64, index, str(samples)))
             x = f.offset("%x", f.op("mul", I64, first, "%x_stride"))
@@ -179,7 +191,7 @@ def _row_end(
             if rows == 1 and layout.size == op.real and op.activation is None and _read_only(plan, op.dst):
                 buffers[op.dst] = source
                 return []
-            kernel = ends.copy_in(name, machine, rows, op.real, layout.size, op.activation)
+            kernel = emit_convert(name, machine, "f32", rows, op.real, layout.size, op.activation)
             given = [("ptr", source), ("ptr", buffers[op.dst]), (I64, "%x_stride")]
         case Load(layout=layout):
             return _relaid(f, name, machine, rows, (Layout(layout.size), layout), op, buffers)
@@ -193,8 +205,6 @@ def _row_end(
             given = [("ptr", buffers[op.src]), ("ptr", buffers[op.dst])]
         case Post():
             size = plan.buffer(op.dst).size
-            from pathc.backends.llvm.general import post as row_post
-
             kernel = row_post.emit_post(name, machine, op.units, op.call)
             for row in range(rows):
                 f.call("void", name, [("ptr", f.offset(buffers[op.dst], row * size))], declare=False)
