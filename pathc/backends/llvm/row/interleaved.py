@@ -12,13 +12,12 @@ from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.common import aligned, element_bytes, round_up
 from pathc.backends.llvm.emit import I64, Function, constant, vector
 from pathc.backends.llvm.machine import Machine
-from pathc.backends.llvm.plan import Family, Junction, Layout, Step
-from pathc.backends.llvm.row.stream import Offset, Stream, encoded, multiply_add
+from pathc.backends.llvm.plan import Family, Junction, Step
+from pathc.backends.llvm.row.stream import Offset, Stream, multiply_add, packed_window
 from pathc.backends.llvm.row.tiling import LIMIT, Tiling, tiling
 from pathc.backends.llvm.row.weave import span, weave
 from pathc.ir import gf2
 from pathc.ir.facts import Blocks
-from pathc.ir.generators.base import Affine
 
 SIGNATURE = (("ptr", "src"), ("ptr", "dst"), ("ptr", "weights"), ("ptr", "bias"))
 
@@ -64,22 +63,10 @@ class Interleaved:
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
         """Weights in the order the kernel streams them; repeated edges are summed."""
-        junction = step.junction
-        values = weights[junction.tensor].reshape(-1)
-        source, target = junction.edges()
-        parts: list[NDArray[np.uint8]] = []
-        for blocks, tiles in _tilings(step, machine, 1):
-            stop = blocks.start + blocks.length
-            maps = [_affine(units[blocks.start : stop]) for units in (source, target)]
-            slots = tiles.slots(_explicit(step.src_layout), _explicit(step.dst_layout), *maps)
-            places = gf2.span_array(slots.columns, slots.shift)
-            window = values[blocks.start : stop]
-            if blocks.repeat == 1:
-                part = np.empty(tiles.weights, np.float32)
-                part[places] = window
-            else:
-                part = np.bincount(places, window, tiles.weights).astype(np.float32)
-            parts.append(encoded(part, step.weight_type, machine.width, paired=tiles.body > 1))
+        parts = [
+            packed_window(step, machine, blocks, weights, tiles.order, tiles.weave.base, paired=tiles.body > 1)
+            for blocks, tiles in _tilings(step, machine, 1)
+        ]
         return aligned(*parts)
 
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
@@ -141,21 +128,6 @@ def _tilings(step: Step, machine: Machine, rows: int) -> list[tuple[Blocks, Tili
             raise ValueError("the layouts need too many permutations of lanes")
         result.append((blocks, tiles))
     return result
-
-
-def _explicit(layout: Layout) -> Layout:
-    if layout.columns:
-        return layout
-    return Layout(layout.size, tuple(1 << k for k in range(layout.size.bit_length() - 1)))
-
-
-def _affine(units: NDArray[np.int64]) -> Affine:
-    """The affine map whose table is `units`; ValueError if there is none."""
-    shift = int(units[0])
-    columns = tuple(int(units[1 << k]) ^ shift for k in range(len(units).bit_length() - 1))
-    if not np.array_equal(gf2.span_array(columns, shift), units):
-        raise ValueError("the paths of a window of blocks are not linear over GF(2)")
-    return Affine(columns, shift)
 
 
 def _sweep(function: Function, step: Step, machine: Machine, rows: int, init: str, *, last: bool) -> None:

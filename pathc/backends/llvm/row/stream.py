@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.column.common import encode
 from pathc.backends.llvm.emit import I64, Function, suffix, vector
-from pathc.backends.llvm.plan import WeightType
+from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.plan import Layout, Step, WeightType
+from pathc.backends.llvm.row.weave import Pair
+from pathc.ir import gf2
+from pathc.ir.facts import Blocks
+from pathc.ir.generators.base import Affine
 
 
 class Offset:
@@ -102,11 +107,73 @@ class Stream:
         return self._words[slot]
 
 
-def encoded(values: NDArray[np.float32], weight_type: WeightType, lanes: int, *, paired: bool) -> NDArray[np.uint8]:
-    """Weights as `Stream` reads them, as bytes; bfloat16 is the nearest, ties to even."""
-    if weight_type == "f32":
-        return values.view(np.uint8)
-    halves = encode(values, "bf16")
+def packed_window(
+    step: Step,
+    machine: Machine,
+    blocks: Blocks,
+    weights: Mapping[str, NDArray[np.float32]],
+    order: Sequence[Pair],
+    base: Pair,
+    *,
+    lane_bits: int | None = None,
+    paired: bool,
+) -> NDArray[np.uint8]:
+    """The weights of one window as `Stream` reads them, those of repeated edges added in float64.
+
+    Bit k of a place in the stream stands for the displacement `order[k]` of positions from `base`; the first
+    `lane_bits` are the lanes (all of a vector's, if None), and lanes a vector has beyond them hold zeros.
+    """
+    width = machine.width
+    source, target = (units[blocks.start : blocks.start + blocks.length] for units in step.junction.edges())
+    slots = _slots(order, base, step, _affine(source), _affine(target))
+    gap = 0 if lane_bits is None else width.bit_length() - 1 - lane_bits
+    if gap and lane_bits is not None:
+        low = (1 << lane_bits) - 1
+        moved = tuple(c & low | c >> lane_bits << lane_bits + gap for c in (*slots.columns, slots.shift))
+        slots = Affine(moved[:-1], moved[-1])
+    places = gf2.span_array(slots.columns, slots.shift)
+    values = weights[step.junction.tensor].reshape(-1)[blocks.start : blocks.start + blocks.length]
+    size = 1 << len(order) + gap
+    if blocks.repeat == 1:
+        part = np.zeros(size, np.float32)
+        part[places] = values
+    else:
+        part = np.bincount(places, values, size).astype(np.float32)
+    if step.weight_type == "f32":
+        return part.view(np.uint8)
+    halves = encode(part, "bf16")
     if paired:
-        halves = halves.view(np.uint16).reshape(-1, 2, lanes).transpose(0, 2, 1)
+        halves = halves.view(np.uint16).reshape(-1, 2, width).transpose(0, 2, 1)
     return np.ascontiguousarray(halves).reshape(-1).view(np.uint8)
+
+
+def position_map(layout: Layout, units: int) -> tuple[int, ...]:
+    """Columns of the map from a unit, of a power of two of them, to its position."""
+    return layout.columns or tuple(1 << k for k in range(units.bit_length() - 1))
+
+
+def _slots(order: Sequence[Pair], base: Pair, step: Step, source: Affine, target: Affine) -> Affine:
+    """Place in the stream of path i of a window, from its visits as affine maps of i."""
+    src = position_map(step.src_layout, step.junction.n_src)
+    dst = position_map(step.dst_layout, step.junction.n_dst)
+    wide = max(step.src_layout.size, step.dst_layout.size).bit_length()
+
+    def join(pair: Pair) -> int:
+        return pair[0] << wide | pair[1]
+
+    def place(s: int, d: int) -> int:
+        return join((gf2.apply(src, s), gf2.apply(dst, d)))
+
+    columns = gf2.coordinates([join(pair) for pair in order])
+    steps = (place(s, d) for s, d in zip(source.columns, target.columns, strict=True))
+    first = place(source.shift, target.shift) ^ join(base)
+    return Affine(gf2.compose(columns, tuple(steps)), gf2.apply(columns, first))
+
+
+def _affine(units: NDArray[np.int64]) -> Affine:
+    """The affine map whose table is `units`; ValueError if there is none."""
+    shift = int(units[0])
+    columns = tuple(int(units[1 << k]) ^ shift for k in range(len(units).bit_length() - 1))
+    if not np.array_equal(gf2.span_array(columns, shift), units):
+        raise ValueError("the paths of a window of blocks are not linear over GF(2)")
+    return Affine(columns, shift)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pathc.backends.llvm.plan import Layout
 from pathc.backends.llvm.row.weave import Pair, Weave
-from pathc.ir import gf2
-from pathc.ir.generators.base import Affine
 
 BODY = 128
 """Multiply-adds to which the sources of a tile are unrolled."""
@@ -63,21 +60,6 @@ class Tiling:
     def weights(self) -> int:
         """Number of weights streamed."""
         return 1 << len(self.order)
-
-    def slots(self, src: Layout, dst: Layout, source: Affine, target: Affine) -> Affine:
-        """Place in the stream of path i of the window, from the visits as affine maps of i."""
-        wide = max(src.size, dst.size).bit_length()
-
-        def join(pair: Pair) -> int:
-            return pair[0] << wide | pair[1]
-
-        def place(s: int, d: int) -> int:
-            return join((gf2.apply(src.columns, s), gf2.apply(dst.columns, d)))
-
-        columns = gf2.coordinates([join(pair) for pair in self.order])
-        first = place(source.shift, target.shift) ^ join(self.weave.base)
-        steps = (place(s, d) for s, d in zip(source.columns, target.columns, strict=True))
-        return Affine(gf2.compose(columns, tuple(steps)), gf2.apply(columns, first))
 
 
 def tiling(weave: Weave, registers: int, rows: int = 1) -> Tiling:
