@@ -9,7 +9,6 @@ from pathc.ir.facts import Blocks
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line
 
-
 TRANSPOSE = ".T"
 """Behind the name of a tensor: its transpose."""
 

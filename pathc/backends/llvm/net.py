@@ -54,7 +54,8 @@ def sizes_of(plan: NetPlan, machine: Machine, batch: int) -> tuple[int, ...]:
     small = 1 if plan.family == "row" else machine.width
     if batch and batch < plan.samples:
         return (small,)
-    return (plan.samples,) if batch and batch % plan.samples == 0 or plan.samples == small else (plan.samples, small)
+    whole = batch > 0 and batch % plan.samples == 0
+    return (plan.samples,) if whole or plan.samples == small else (plan.samples, small)
 
 
 def pack(plan: NetPlan, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
