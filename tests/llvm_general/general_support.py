@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
-from pathc.backends.llvm.emit import Function, module
+from pathc.backends.llvm.emit import module
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import host, machine
 from pathc.backends.llvm.plan import Junction, Layout, Step
@@ -61,6 +60,7 @@ def compiled(functions, name, to):
 def run_step(form, step, weights, x, before=None, bias=None, to=None, rows=1):
     """Destination rows [rows, size], of which the part behind the units is included."""
     to = to or host()
+    assert not form.refusal(step.junction, to)
     functions = form.emit(step, "kernel", to, rows)
     library, call = compiled(functions, "kernel", to)
     source = np.zeros((rows, step.src_layout.size), np.float32)
@@ -97,14 +97,3 @@ def expected(junction, weights, x, before=None, bias=None):
         if more is not None:
             total, size = total + more, size + np.abs(more)
     return total, size
-
-
-def renamed(functions: list[Function], suffix: str):
-    """Unused name clashes are avoided by a suffix."""
-    for function in functions:
-        function.name += suffix
-    return functions
-
-
-def without_bias(step):
-    return replace(step, init="zero")

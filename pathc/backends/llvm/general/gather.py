@@ -91,7 +91,7 @@ class Gather:
         cells = junction.n_src * junction.n_dst
         distinct = -cells * float(np.expm1(-junction.count / cells))
         far = 4 * junction.n_src > machine.l1
-        each = 0.62 + 8.0 / (8.0 + junction.fan_in) * 0.2 + (0.4 if far else 0.0)
+        each = 0.62 + 8.0 / (8.0 + junction.fan_in) * 0.2 + (1.0 if far else 0.0)
         return samples * (40.0 + each * distinct + 2.5 * junction.n_dst)
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> Bytes:

@@ -16,20 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm import vecmath
-from pathc.backends.llvm.column.common import PARAMETERS, Bytes, aligned, byte_offset, element_bytes, encode
+from pathc.backends.llvm.column.common import PARAMETERS, Bytes, aligned, byte_offset, element_bytes
 from pathc.backends.llvm.emit import Function, vector
 from pathc.backends.llvm.general.edges import Distinct, Ints, distinct_edges
+from pathc.backends.llvm.general.permute import (
+    choose,
+    operation_count,
+    packed_fields,
+    packed_weights,
+    permute_refusal,
+    pick,
+    sign_of,
+    weight_vector,
+)
 from pathc.backends.llvm.general.rows import BARRIER, clear_behind, each_row, load_units, store_sums
-from pathc.backends.llvm.general.windows import Windows, operations, windows
+from pathc.backends.llvm.general.windows import Windows, windows
 from pathc.backends.llvm.machine import Machine
-from pathc.backends.llvm.plan import Family, Junction, Step, WeightType
+from pathc.backends.llvm.plan import Family, Junction, Step
 
 CHUNK = 6
 """Operations whose places in the window share a vector of integers, `FIELD` bits each."""
 FIELD = 5
 _LONGEST = 1600
-_LOOKED_AT = 1 << 22
-_SAMPLE = 48
 _MIXED = {1: 0.0, 4: 3.0, 8: 7.0}
 
 
@@ -43,14 +51,14 @@ class Windowed:
     def refusal(self, junction: Junction, machine: Machine) -> str:
         """Why the form cannot compute this junction, or an empty string."""
         reason = permute_refusal(junction, machine)
-        if reason:
+        if reason or operation_count(junction, machine) <= _LONGEST:
             return reason
-        if junction.count < _LOOKED_AT and rounds(junction, machine) <= _LONGEST:
-            return ""
         return f"it would be more than {_LONGEST} operations of straight-line code"
 
     def cycles(self, step: Step, machine: Machine, samples: int) -> float:
         """Estimated clock cycles for `samples` rows."""
+        if step.junction.blocks:
+            return samples * 2.5 * operation_count(step.junction, machine)
         plan = arranged(step.junction, machine)
         groups = len(plan.order)
         chunk_bytes = 4 * machine.width + CHUNK * machine.width * element_bytes(step.weight_type)
@@ -88,20 +96,6 @@ class Windowed:
         return [f]
 
 
-def permute_refusal(junction: Junction, machine: Machine) -> str:
-    """Why a junction cannot be computed by permuting windows, or an empty string."""
-    if junction.kind != "paths":
-        return f"it computes paths, not a {junction.kind} junction"
-    if not (machine.avx512 and machine.width == 16) and not (machine.avx2 and machine.width == 8):
-        return "it needs permutations across a vector: AVX2 or AVX-512"
-    return ""
-
-
-def rounds(junction: Junction, machine: Machine) -> float:
-    """Estimated number of operations with destinations in natural order."""
-    return operations(distinct_edges(junction), machine.width, _SAMPLE)
-
-
 def in_registers(machine: Machine) -> int:
     """Groups of destinations whose sums stay in registers."""
     return 20 if machine.registers >= 32 else 8
@@ -133,60 +127,6 @@ def _arrange(edges: Distinct, machine: Machine) -> Windows:
 
 def _cost(plan: Windows) -> float:
     return 2.2 * plan.count + 0.4 * int(plan.masked.sum()) + len(plan.order) * _MIXED[plan.near]
-
-
-def packed_fields(fields: NDArray[np.uint32], bits: int) -> NDArray[np.uint8]:
-    """Small integers [chunks, n, lanes] as one word a lane and chunk: bytes [chunks, 4 * lanes]."""
-    shifts = np.arange(fields.shape[1], dtype=np.uint32) * np.uint32(bits)
-    words = np.bitwise_or.reduce(fields << shifts[:, None], axis=1)
-    return np.ascontiguousarray(words, np.uint32).view(np.uint8).reshape(fields.shape[0], -1)
-
-
-def packed_weights(values: NDArray[np.float32], chunk: int, kind: WeightType) -> NDArray[np.uint8]:
-    """Weights [operations, lanes] as bytes [chunks, n]; two bf16 of neighbouring operations share a word."""
-    rows, lanes = values.shape
-    if kind == "f32":
-        return np.ascontiguousarray(values).view(np.uint8).reshape(rows // chunk, -1)
-    halves = encode(values, kind).view(np.uint16).reshape(rows // 2, 2, lanes)
-    return np.ascontiguousarray(halves.transpose(0, 2, 1)).view(np.uint8).reshape(rows // chunk, -1)
-
-
-def pick(f: Function, lanes: int, window: tuple[str, str], words: str, shift: int) -> str:
-    """The source of every lane: the field of `words` at bit `shift` counts from the start of the window."""
-    kind, whole = vector(lanes), vector(lanes, "i32")
-    first, second = window
-    places = f.op("lshr", whole, words, f"splat (i32 {shift})") if shift else words
-    if lanes == 16:
-        arguments = [(kind, first), (whole, places), (kind, second)]
-        return f.call(kind, "llvm.x86.avx512.vpermi2var.ps.512", arguments)
-    low, high = (f.call(kind, "llvm.x86.avx2.permps", [(kind, v), (whole, places)]) for v in window)
-    return choose(f, lanes, sign_of(f, lanes, words, shift + 3), high, low)
-
-
-def sign_of(f: Function, lanes: int, words: str, bit: int) -> str:
-    """Whether a bit of every word is set."""
-    whole = vector(lanes, "i32")
-    moved = f.op("shl", whole, words, f"splat (i32 {31 - bit})") if bit < 31 else words
-    return f.assign(f"icmp slt {whole} {moved}, zeroinitializer")
-
-
-def choose(f: Function, lanes: int, condition: str, yes: str, no: str) -> str:
-    """Lanes of `yes` where the condition holds, of `no` elsewhere."""
-    kind = vector(lanes)
-    return f.assign(f"select {vector(lanes, 'i1')} {condition}, {kind} {yes}, {kind} {no}")
-
-
-def weight_vectors(f: Function, lanes: int, pointer: str, kind: WeightType, number: int, last: str) -> tuple[str, str]:
-    """Weights of operation `number` of a chunk, and the word vector the next one shares (bf16)."""
-    floats, whole = vector(lanes), vector(lanes, "i32")
-    if kind == "f32":
-        return f.load(floats, byte_offset(f, pointer, number * 4 * lanes), 4 * lanes), ""
-    if number % 2 == 0:
-        last = f.load(whole, byte_offset(f, pointer, number * 2 * lanes), 4 * lanes)
-        bits = f.op("shl", whole, last, "splat (i32 16)")
-    else:
-        bits = f.op("and", whole, last, "splat (i32 -65536)")
-    return f.assign(f"bitcast {whole} {bits} to {floats}"), last
 
 
 class _Writer:
@@ -239,7 +179,7 @@ class _Writer:
         if self.plan.masked[at]:
             value = choose(f, lanes, self.mask(at, shift), value, "zeroinitializer")
         pointer = byte_offset(f, start, 4 * lanes)
-        weight, self.shared = weight_vectors(f, lanes, pointer, self.step.weight_type, number, self.shared)
+        weight, self.shared = weight_vector(f, lanes, pointer, self.step.weight_type, number, self.shared)
         return f.fma(lanes, value, weight, total)
 
     def mask(self, at: int, shift: int) -> str:

@@ -20,7 +20,7 @@ WINDOW = 2
 
 _FAR = np.iinfo(np.int64).max
 _PIECES = 24
-_GROUPED_ROWS = 4096
+_GROUPED_ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False)
