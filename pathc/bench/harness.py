@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,7 +16,7 @@ from pathc.backends.base import Executable
 from pathc.bench.limits import limit_of
 from pathc.bench.peers import Peer
 from pathc.bench.timing import NOISE, Timing, calibrate, time_call
-from pathc.driver import Compiled, Options, compile_model
+from pathc.driver import Compiled, Options, compile_model, load, read_source
 from pathc.ir.cost import Cost, cost
 from pathc.ir.inputs import input_shape
 from pathc.support.diagnostics import Diagnostic, Severity
@@ -80,22 +80,24 @@ def bench(plan: Plan, tell: Tell, say: Say) -> list[Row]:
     """Measure the whole plan; warnings about noise (W0801) and absent peers (E0815) go to `tell`, progress to `say`."""
     rows: list[Row] = []
     noise = [calibrate()]
+    sources = [read_source(model) for model in plan.models]
+    load(sources[0], plan.options.overrides)
     for target in plan.targets:
         _warm_up(target)
     absent = {peer.name: peer.missing() for peer in plan.peers}
     tell(_absent(name, reason) for name, reason in absent.items() if reason)
     peers = [peer for peer in plan.peers if not absent[peer.name]]
-    for model in plan.models:
+    for source in sources:
         for batch in plan.batches:
             beside: dict[str, float | None] | None = None
             for target in plan.targets:
                 started = time.perf_counter()
-                compiled = compile_model(model, target, plan.weights, plan.options)
+                compiled = compile_model(source, target, plan.weights, replace(plan.options, batch=batch))
                 x = inputs_for(compiled, batch, plan.options.seed)
                 compiled.executable(x)
                 ready = time.perf_counter() - started
                 tell(compiled.executable.notes)
-                say(f"{model}: {target}, batch {batch}")
+                say(f"{source.name}: {target}, batch {batch}")
                 timing = time_call(caller(compiled.executable, x), plan.seconds)
                 if beside is None:
                     beside = {peer.name: peer_seconds(peer, compiled, x, plan.seconds) for peer in peers}

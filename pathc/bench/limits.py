@@ -17,6 +17,7 @@ def limit_of(compiled: Compiled, batch: int, spent: Cost) -> float | None:
     """
     if compiled.target.backend.name != "llvm":
         return None
+    from pathc.backends.llvm.call import PARALLEL_WORK
     from pathc.backends.llvm.machine import machine
     from pathc.backends.llvm.roofline import measure
 
@@ -26,4 +27,5 @@ def limit_of(compiled: Compiled, batch: int, spent: Cost) -> float | None:
     roof = measure(chosen)
     if batch == BATCH_1_READS_ONCE:
         return roof.batch1_gflops(spent.weights * width, width)
-    return roof.batch_gflops(chosen.threads or chosen.cores)
+    threads = chosen.threads or chosen.cores
+    return roof.batch_gflops(threads if spent.macs * batch >= PARALLEL_WORK else 1)

@@ -30,7 +30,8 @@ from pathc.support.diagnostics import error
 Array = NDArray[np.float32]
 _F32 = np.dtype(np.float32)
 _NO_ARGUMENTS, _FAST_CALL = 0x0004, 0x0080
-_PARALLEL_WORK = 400_000
+PARALLEL_WORK = 400_000
+"""Multiply-adds of a call from which several threads pay."""
 _RELEASE_WORK = 100_000
 _NEVER = 1 << 62
 _SCRATCH_GAP = 128
@@ -146,7 +147,7 @@ class Kernel:
         call.x_bytes = call.y_bytes = 4
         call.inputs, call.outputs, call.tile, call.threads = self.inputs, self.outputs, self.tile, max(threads, 1)
         work = max(self.work, 1)
-        call.parallel_from = max(2 * self.tile, -(-_PARALLEL_WORK // work))
+        call.parallel_from = max(2 * self.tile, -(-PARALLEL_WORK // work))
         call.free_from = -(-_RELEASE_WORK // work) if self.work else _NEVER
         call.chunk, call.tasks = 0, 1
         return call, (self._params, scratch, self.library, workers)

@@ -24,8 +24,9 @@ _LARGEST = 256 << 20
 
 @dataclass(frozen=True)
 class Roofline:
-    """Measured limits; rates are medians. `fma_gflops` counts two operations a multiply-add, on one core.
+    """Measured limits; rates are those of the fastest run, since other programs only slow one down.
 
+    `fma_gflops` counts two operations a multiply-add, on one core;
     `fma_gflops_all` is the same on `threads` threads at once. `streams` pairs footprints in bytes with the GB/s at
     which one core reads them again and again. `vnni_gops` (u8 x s8) and `bf16_gflops` are 0 where absent. `spread`
     is (largest - smallest) / median of the times behind `fma_gflops`: above 0.1 the machine is busy.
@@ -79,26 +80,26 @@ def measure(machine: Machine | None = None, threads: int = 0) -> Roofline:
 
 
 def _peak(library: Library, name: str, operations: int) -> tuple[float, float]:
-    """Median rate in 1e9 operations a second, and the spread of the times."""
+    """Best rate in 1e9 operations a second, and the spread of the times."""
     run = library.function(name, None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     rounds = np.array([1000], np.int64)
     times = _timed(lambda: run(rounds.ctypes.data, 0, 0), rounds)
-    middle = statistics.median(times)
-    return operations * int(rounds[0]) / middle / 1e9, (max(times) - min(times)) / middle
+    spread = (max(times) - min(times)) / statistics.median(times)
+    return operations * int(rounds[0]) / min(times) / 1e9, spread
 
 
 def _all_cores(library: Library, threads: int, operations: int) -> float:
     workers, address = pool(threads), library.address("fma")
     rounds = np.array([1000], np.int64)
     times = _timed(lambda: workers.run(address, rounds.ctypes.data, threads), rounds)
-    return operations * int(rounds[0]) * threads / statistics.median(times) / 1e9
+    return operations * int(rounds[0]) * threads / min(times) / 1e9
 
 
 def _stream(library: Library, address: int, size: int) -> float:
     run = library.function("stream", None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     rounds = np.array([1], np.int64)
     times = _timed(lambda: run(address, size, int(rounds[0])), rounds)
-    return size * int(rounds[0]) / statistics.median(times) / 1e9
+    return size * int(rounds[0]) / min(times) / 1e9
 
 
 def _timed(run: Callable[[], None], rounds: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> list[float]:
