@@ -116,7 +116,8 @@ def _dimensions(draft: Draft, node: ast.Line) -> list[int] | None:
             help = f"give every station a dimension, or none of them: `{name}@{position}`"
             draft.report("E0203", message, visit.span, label="choose one", help=help)
     dims = [draft.attempt(lambda v=visit: _dimension(draft, v)) for visit in given]
-    return None if len(draft.diagnostics) > known else [dim for dim in dims if dim is not None]
+    settled = [dim for dim in dims if dim is not None]
+    return settled if len(settled) == len(node.visits) and len(draft.diagnostics) == known else None
 
 
 def _dimension(draft: Draft, visit: ast.Visit) -> int:

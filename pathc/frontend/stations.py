@@ -28,7 +28,7 @@ def lower_station(draft: Draft, node: ast.Station) -> Station | None:
         _check_pipeline(draft, node, stages, pipeline)
     attributes = collect(draft, node.attributes, STATION_ATTRIBUTES, node.role)
     pad = _pad(draft, attributes)
-    if shape is None or len(draft.diagnostics) > known:
+    if shape is None or len(pipeline) < len(stages) or len(draft.diagnostics) > known:
         return None
     if kind is None:
         draft.default(node.name.span, subject, "type", F32, "none is given")

@@ -101,6 +101,15 @@ def test_names_of_broken_statements_are_not_reported_as_unknown() -> None:
     assert [d.code for d in diagnostics] == ["E0106", "E0104"]
 
 
+@pytest.mark.parametrize("name", ["A", "B", "C", "D"])
+def test_broken_number_is_reported_once_wherever_it_is_used(name: str) -> None:
+    text = (Path(__file__).parent / "programs" / "lets.path").read_text()
+    broken = re.sub(rf"^let {name} = .*$", f"let {name} = 1 / 0", text, flags=re.MULTILINE)
+    assert [d.code for d in check(Source("m.path", broken))[1]] == ["E0211"]
+    unread = re.sub(rf"^let {name} = .*$", f"let {name} = ", text, flags=re.MULTILINE)
+    assert [d.code for d in check(Source("m.path", unread))[1]] == ["E0101"]
+
+
 def test_load_raises_all_errors_at_once_and_parse_only_those_of_the_text() -> None:
     text = "input x[0]\noutput y[-1]\n"
     with pytest.raises(PathcError) as caught:
