@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pathc.backends import backend_names
 from pathc.backends.base import Executable
 from pathc.bench.limits import limit_of
+from pathc.bench.network import prepare
 from pathc.bench.peers import Peer
 from pathc.bench.timing import NOISE, Timing, calibrate, time_call
 from pathc.driver import Compiled, Options, compile_model, load, read_source
@@ -24,6 +25,9 @@ from pathc.targets import choose_target, parse_target
 
 Say = Callable[[str], object]
 Tell = Callable[[Iterable[Diagnostic]], object]
+
+_PEER_TOLERANCE = 1e-3
+"""Error of a peer, relative to the largest output, above which it does not compute the same net."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +133,12 @@ def caller(executable: Executable, x: NDArray[np.float32]) -> Callable[[], objec
 
 def peer_seconds(peer: Peer, compiled: Compiled, x: NDArray[np.float32], seconds: float) -> float | None:
     """Median seconds of a peer on the same net and inputs; None where its outputs are wrong."""
-    run = peer.prepare(compiled, x)
+    net = prepare(compiled, x, peer)
     expected = np.asarray(compiled.executable(x))
-    error = np.abs(np.asarray(run()) - expected).max(initial=0.0)
-    if not error <= 1e-3 * max(1.0, float(np.abs(expected).max(initial=0.0))):
+    error = np.abs(net.result() - expected).max(initial=0.0)
+    if not error <= _PEER_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0))):
         return None
-    return time_call(run, seconds).median
+    return time_call(net.run, seconds).median
 
 
 def _row(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 
@@ -13,15 +12,17 @@ from rich.table import Table
 
 from pathc.bench.harness import Row
 
-_WIDTH = 120
+_WIDTH = 240
 
 
 def show(rows: Sequence[Row]) -> str:
     """A table of the figures: times, rates, shares of the limit, and how many times faster than each peer."""
     peers = list(dict.fromkeys(name for row in rows for name in row.peers))
-    table = Table(caption="GFLOP/s count two operations for every weight and sample; `x` is the peer's time over ours")
+    table = Table(
+        caption="two operations for every weight and sample; `x` is a peer's time over the target's, peers on one thread"
+    )
     for head in ("model", "target"):
-        table.add_column(head, overflow="fold")
+        table.add_column(head, no_wrap=True)
     for head in ("batch", "median", "spread", "min", "GFLOP/s", "of limit", "bytes", "compile"):
         table.add_column(head, justify="right", no_wrap=True)
     for name in peers:
@@ -42,9 +43,8 @@ def show(rows: Sequence[Row]) -> str:
             *(_ratio(row, name) for name in peers),
         )
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    width = shutil.get_terminal_size((_WIDTH, 24)).columns if sys.stdout.isatty() else _WIDTH
     out = io.StringIO()
-    Console(file=out, width=width, force_terminal=colour, no_color=not colour).print(table)
+    Console(file=out, width=_WIDTH, force_terminal=colour, no_color=not colour).print(table)
     return out.getvalue()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
 from pathc.cli.flags import Verb, add_model, add_pipeline, add_target, add_voice, batches, options_of
 from pathc.cli.talk import Talk, put
@@ -19,7 +20,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_voice(parser, "one object per target and batch")
 
 
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What keeps peers from starting threads that get into each other's way; an environment that sets them wins."""
+
+
 def _run(arguments: argparse.Namespace) -> int:
+    for name in ONE_THREAD:
+        os.environ.setdefault(name, "1")
     from pathc.bench import Plan, bench, peers_of
     from pathc.bench.table import show
 
