@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pathc.backends.base import Request
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import Bound, Kernel
+from pathc.backends.llvm.column.tiling import tile_columns
 from pathc.backends.llvm.forms import Choices
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
@@ -25,6 +26,7 @@ from pathc.backends.llvm.plan import WeightType
 from pathc.backends.llvm.show import show_plan
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
+from pathc.ir.order import station_order
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, error
 
@@ -65,7 +67,10 @@ class CpuExecutable:
     @cached_property
     def column_plan(self) -> NetPlan:
         """The plan for many samples."""
-        return plan_net(self.graph, self.machine, "column", tile_columns(self.graph, self.machine), self.choices)
+        scattered = any(j.kind == "paths" and not j.blocks for j in junctions_of(self.graph))
+        sizes = [self.graph.station(name).units for name in station_order(self.graph)]
+        columns = tile_columns(self.machine, sizes, scattered=scattered)
+        return plan_net(self.graph, self.machine, "column", columns, self.choices)
 
     def plan(self, batch: int) -> NetPlan:
         """The plan that serves a batch: the one the cost model finds cheaper."""
@@ -196,15 +201,6 @@ def audible(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDAr
             heard = (src < source.real_units) & (dst < destination.real_units)
             ready[tensor] = np.where(heard, ready[tensor], np.float32(0))
     return ready
-
-
-def tile_columns(graph: Graph, chosen: Machine) -> int:
-    """Columns of a tile: as many vectors, up to four, as leave two layers in the second-level cache."""
-    widest = max(s.units for s in graph.stations)
-    for vectors in (4, 2):
-        if widest * chosen.width * vectors * 8 <= chosen.l2:
-            return chosen.width * vectors
-    return chosen.width
 
 
 BACKEND = CpuBackend()

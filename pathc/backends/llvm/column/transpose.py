@@ -18,6 +18,8 @@ from pathc.ir.types import Call
 _PIECE = 4
 """Floats in 128 bits: what a vector instruction moves within, or as a whole."""
 
+_ROWS = 8
+"""Samples at a time: as many lines as a set of the first-level cache holds, for rows a power of two apart."""
 TRANSPOSE_PARAMETERS = (("ptr", "rows"), ("ptr", "tile"), ("i64", "stride"), ("i64", "count"))
 
 
@@ -31,9 +33,10 @@ def emit_load(
     `count` on repeat the last sample.
     """
     f = Function(name, TRANSPOSE_PARAMETERS)
-    lanes, whole = machine.width, vector(machine.width)
+    lanes = min(machine.width, _ROWS)
+    whole = vector(lanes)
     with repeat(f, columns // lanes) as group:
-        pointers = _row_pointers(f, machine, group)
+        pointers = _row_pointers(f, lanes, group)
         to = byte_offset(f, "%tile", f.op("mul", I64, str(group), str(4 * lanes), "nuw nsw"))
         for first, step in _pieces(f, lanes, real):
             here = byte_offset(f, to, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
@@ -47,7 +50,7 @@ def emit_load(
             row = f.op("add", I64, str(unit), str(real))
             at = byte_offset(f, "%tile", f.op("mul", I64, row, str(t.stride), "nuw nsw"))
             with column_groups(f, t) as column:
-                store_vectors(f, t, [constant(0.0, lanes)] * t.vectors, byte_offset(f, at, column))
+                store_vectors(f, t, [constant(0.0, t.lanes)] * t.vectors, byte_offset(f, at, column))
     return f
 
 
@@ -58,10 +61,11 @@ def emit_save(name: str, machine: Machine, columns: int, real: int) -> Function:
     sample goes where that sample is written afterwards.
     """
     f = Function(name, TRANSPOSE_PARAMETERS)
-    lanes, whole = machine.width, vector(machine.width)
+    lanes = min(machine.width, _ROWS)
+    whole = vector(lanes)
     used = f.op("add", I64, "%count", str(lanes - 1), "nuw nsw")
     with f.loop(f.op("udiv", I64, used, str(lanes))) as groups:
-        pointers = _row_pointers(f, machine, groups.index)
+        pointers = _row_pointers(f, lanes, groups.index)
         start = byte_offset(f, "%tile", f.op("mul", I64, groups.index, str(4 * lanes), "nuw nsw"))
         for first, step in _pieces(f, lanes, real):
             here = byte_offset(f, start, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
@@ -71,12 +75,12 @@ def emit_save(name: str, machine: Machine, columns: int, real: int) -> Function:
     return f
 
 
-def _row_pointers(f: Function, machine: Machine, group: str | int) -> list[str]:
+def _row_pointers(f: Function, lanes: int, group: str | int) -> list[str]:
     """Addresses of the samples of a group of columns, none behind the last sample."""
     last = f.op("sub", I64, "%count", "1")
-    base = f.op("mul", I64, str(group), str(machine.width), "nuw nsw")
+    base = f.op("mul", I64, str(group), str(lanes), "nuw nsw")
     pointers = list[str]()
-    for lane in range(machine.width):
+    for lane in range(lanes):
         row = f.op("add", I64, base, str(lane), "nuw nsw")
         row = f.call(I64, "llvm.umin.i64", [(I64, row), (I64, last)])
         pointers.append(f.offset("%rows", f.op("mul", I64, row, "%stride")))
