@@ -14,6 +14,8 @@ from pathc.support.diagnostics import did_you_mean, error
 
 _FORMS = {
     "interleaved": ("row.interleaved", "Interleaved"),
+    "dot": ("row.narrow", "Dot"),
+    "spread": ("row.narrow", "Spread"),
     "windowed": ("general.windowed", "Windowed"),
     "streamed": ("general.streamed", "Streamed"),
     "dense": ("general.dense", "Dense"),

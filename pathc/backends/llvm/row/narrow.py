@@ -60,7 +60,7 @@ class Dot:
 
     def cycles(self, step: Step, machine: Machine, samples: int) -> float:
         """Estimated clock cycles for `samples` rows."""
-        folds = 4.0 * step.junction.n_dst + 25.0
+        folds = 3.0 * step.junction.n_dst + 8.0
         return _cycles(step, machine, samples) + samples * (folds + vecmath.cycles(step.activation))
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
@@ -150,7 +150,7 @@ class Spread:
     def cycles(self, step: Step, machine: Machine, samples: int) -> float:
         """Estimated clock cycles for `samples` rows."""
         vectors = -(-step.junction.n_dst // machine.width)
-        ends = 2.0 * step.junction.n_src + vectors * (1.5 + vecmath.cycles(step.activation))
+        ends = step.junction.n_src + vectors * (1.5 + vecmath.cycles(step.activation))
         return _cycles(step, machine, samples) + samples * ends
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
@@ -246,7 +246,7 @@ def _refusal(junction: Junction) -> str:
 def _cycles(step: Step, machine: Machine, samples: int) -> float:
     products = sum(1 << b.rank for b in step.junction.blocks) / machine.width
     narrow = 2.0 if step.weight_type == "bf16" else 1.0
-    return 20.0 + samples * products * narrow * (1.2 if machine.avx512 else 0.7 if machine.fma else 1.2)
+    return 10.0 + samples * products * narrow * (1.05 if machine.avx512 else 0.6 if machine.fma else 1.1)
 
 
 def _seen(step: Step, machine: Machine, blocks: Blocks, *, from_src: bool) -> _Narrow:
