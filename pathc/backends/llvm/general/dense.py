@@ -24,7 +24,7 @@ from pathc.backends.llvm.plan import Family, Junction, Step
 
 _CELLS = 1 << 26
 _UNROLLED = 4
-_FOLDED = 60.0
+_FOLDED = 30.0
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ class Gather:
         distinct = -cells * float(np.expm1(-junction.count / cells))
         far = 4 * junction.n_src > machine.l1
         each = 0.62 + 8.0 / (8.0 + junction.fan_in) * 0.2 + (1.0 if far else 0.0)
-        return samples * (40.0 + each * distinct + 2.5 * junction.n_dst)
+        rows = -(-junction.n_dst // machine.width) * machine.width
+        return samples * (40.0 + each * distinct * rows / junction.n_dst + 1.3 * rows)
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> Bytes:
         """Header, steps of the slices, their destinations, then sources and weights, slice after slice."""

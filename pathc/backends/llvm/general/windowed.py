@@ -65,6 +65,7 @@ class Windowed:
         near = -(-plan.count // CHUNK) * chunk_bytes <= machine.l1
         each = (2.15 if near else 2.4) * (1.0 if machine.width == 16 else 1.35)
         each += (0.15 if near else -0.1) if step.weight_type == "bf16" else 0.0
+        each = max(each, 3.4 / min(groups, 2))  # the additions to one group wait for each other
         masked = 0.4 * int(plan.masked.sum())
         after = groups * (2.0 + _MIXED[plan.near] + vecmath.cycles(step.activation))
         return samples * (20.0 + each * plan.count + masked + after)
