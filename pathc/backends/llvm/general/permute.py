@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.column.common import byte_offset, encode
 from pathc.backends.llvm.emit import Function, vector
-from pathc.backends.llvm.general.edges import distinct_edges
+from pathc.backends.llvm.general.edges import Distinct, distinct_edges
 from pathc.backends.llvm.general.windows import operations
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Junction, WeightType
@@ -15,6 +17,8 @@ from pathc.backends.llvm.plan import Junction, WeightType
 _LOOKED_AT = 1 << 22
 _LONGEST_ROW = 1 << 13
 _SAMPLE = 48
+
+_counted: WeakKeyDictionary[Distinct, dict[int, float]] = WeakKeyDictionary()
 
 
 def permute_refusal(junction: Junction, machine: Machine) -> str:
@@ -37,7 +41,11 @@ def operation_count(junction: Junction, machine: Machine) -> float:
     """
     if junction.blocks:
         return 2.0 * junction.count / machine.width
-    return operations(distinct_edges(junction), machine.width, _SAMPLE)
+    edges, lanes = distinct_edges(junction), machine.width
+    known = _counted.setdefault(edges, {})
+    if lanes not in known:
+        known[lanes] = operations(edges, lanes, _SAMPLE)
+    return known[lanes]
 
 
 def packed_fields(fields: NDArray[np.uint32], bits: int) -> NDArray[np.uint8]:
