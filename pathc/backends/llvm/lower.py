@@ -66,6 +66,7 @@ class _Net:
         self.forms: dict[Key, str] = {}
         self.layouts: dict[Key, tuple[Layout, Layout]] = {}
         self.kept: dict[str, Layout] = {}
+        self.copies: set[str] = set()
         self._inputs = self._outputs = 0
         for junction in self.junctions:
             key = junction.line, junction.number
@@ -102,16 +103,17 @@ class _Net:
         alone = alone and (station.role != "output" or station.real_units == station.units)
         kept = first if alone else self.natural(station.units)
         self.kept[station.name] = kept
+        held = first
         for at, junction in enumerate(entering):
             source, target = self.layouts[junction.line, junction.number]
             init = "add" if at else "bias" if station.stage("bias") else "zero"
             activation = inline if at == len(entering) - 1 else None
             form = self.forms[junction.line, junction.number]
             step = Step(form, self.family, junction, source, target, init, activation, self.choices.weight_type)
-            written = self._buffer(station.name, target)
-            self.ops.append(Run(step, self._reader(junction.src, source), written))
-            if target != kept:
-                self.ops.append(Move(written, self._buffer(station.name, kept), target, kept))
+            self._move(station.name, held, target)
+            self.ops.append(Run(step, self._reader(junction.src, source), self._buffer(station.name, target)))
+            held = target
+        self._move(station.name, held, kept)
         buffer = self._buffer(station.name, kept)
         self.ops.extend(Post(buffer, station.real_units, call) for call in rest)
 
@@ -184,9 +186,15 @@ class _Net:
         """The buffer that holds a station in this layout, permuted into it first where it is kept in another."""
         buffer = self._buffer(station, layout)
         kept = self.kept[station]
-        if layout != kept and not any(isinstance(op, Move) and op.dst == buffer for op in self.ops):
-            self.ops.append(Move(self._buffer(station, kept), buffer, kept, layout))
+        if layout != kept and buffer not in self.copies:
+            self._move(station, kept, layout)
+            self.copies.add(buffer)
         return buffer
+
+    def _move(self, station: str, source: Layout, target: Layout) -> None:
+        """Permute a station, where its order is another."""
+        if source != target:
+            self.ops.append(Move(self._buffer(station, source), self._buffer(station, target), source, target))
 
     def _buffer(self, station: str, layout: Layout) -> str:
         """Name of the buffer of a station in a layout."""
