@@ -71,7 +71,11 @@ def _ast_text(source: Source, options: Options) -> str:
 
 def _tree(record: Record, label: str) -> Iterator[str]:
     """A node in one line with its plain fields, and its parts indented below."""
-    plain = [f"{k}={v!r}" for k, v in record.items() if k != "node" and not isinstance(v, dict | list) and v]
+    plain = [
+        f"{k}={v!r}"
+        for k, v in record.items()
+        if k != "node" and not isinstance(v, dict | list) and v not in (None, "")
+    ]
     yield " ".join([f"{label}{record['node']}", *plain])
     for key, value in record.items():
         parts = cast("list[Any]", value if isinstance(value, list) else [value])

@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         options = replace(options, batch=batches(arguments.batch)[0] if arguments.batch else 0)
         compiled = compile_model(source, arguments.target, arguments.weights, options)
-        Talk.of(arguments).diagnostics(compiled.notes)
+        Talk.of(arguments).diagnostics(compiled.executable.notes)
         data = emit(compiled, arguments.emit, KINDS)
     if arguments.output:
         write_atomically(arguments.output, data)
