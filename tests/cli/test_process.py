@@ -1,0 +1,126 @@
+"""The process: faults, signals, pipes, what is imported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import SMALL, Run
+
+COMMAND = [sys.executable, "-m", "pathc"]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; from pathc.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "usage: pathc" in done.stdout
+    assert not {"numpy", "rich", "lark", "llvmlite", "scipy", "networkx", "dataclasses_json"} & set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "verb", ["check", "fmt", "dump", "compile", "run", "bench", "opt", "explain", "passes", "targets"]
+)
+def test_every_verb_has_help(run: Run, verb: str) -> None:
+    result = run(verb, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert f"usage: pathc {verb}" in result.out
+
+
+def test_fault_leaves_a_reproducer(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr("pathc.driver.compile_model", fault)
+    result = run("compile", model, "--batch", "3")
+    assert result.code == 70
+    assert "error[E0813]" in result.err
+    assert "Traceback" not in result.err
+    (report,) = tmp_path.glob("pathc-crash-*.txt")
+    assert str(report) in result.err
+    text = report.read_text()
+    for part in (f"$ pathc compile {model} --batch 3", SMALL, "ZeroDivisionError: a fault", "Traceback", "Python 3."):
+        assert part in text
+
+
+def test_traceback_on_demand(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATHC_DEBUG", "1")
+    model.write_text(SMALL.replace("relu", "rleu"))
+    result = run("dump", model)
+    assert result.code == 1
+    assert "Traceback" in result.err
+
+
+def test_wrong_outputs_are_a_fault(
+    run: Run, model: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pathc.backends.llvm.backend import CpuExecutable
+
+    right = CpuExecutable.__call__
+    monkeypatch.setattr(CpuExecutable, "__call__", lambda self, x: right(self, x) + 1)
+    result = run("run", model, "--input", inputs, "--against", "reference", "-o", "y.npy")
+    assert result.code == 70
+    assert "error[E0812]" in result.err
+    assert not (tmp_path / "y.npy").exists()
+    assert list(tmp_path.glob("pathc-crash-*.txt"))
+
+
+def test_memory_that_is_refused(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("pathc.driver.compile_model", refuse)
+    result = run("compile", model)
+    assert result.code == 1
+    assert "error[E0814]" in result.err
+
+
+def test_interrupt(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathc.driver.compile_model", interrupt)
+    result = run("compile", model)
+    assert result.code == 130
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_interrupt_from_outside() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "check", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write("pathc 1\n")
+        process.stdin.flush()
+        try:
+            process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("arguments", [("dump", "small.path"), ("explain", "codes")])
+def test_reader_that_goes_away(model: Path, arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*COMMAND, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=model.parent, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_colours_only_on_terminals(model: Path) -> None:
+    model.write_text(SMALL.replace("relu", "rleu"))
+    done = subprocess.run([*COMMAND, "check", str(model)], capture_output=True, text=True, check=False)
+    assert "\x1b[" not in done.stderr
+    assert "^^^^" in done.stderr
