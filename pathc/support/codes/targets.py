@@ -48,6 +48,17 @@ CODES: tuple[Code, ...] = (
         "stations of one extent with `bias` and activations; the message names the stage and its place.",
     ),
     Code(
+        "E0611",
+        "a kernel form that does not fit",
+        "A form was asked for by name for a junction it cannot compute; the message says why. Leave the choice to the "
+        "cost model, or name one of the forms that `pathc explain targets` lists for such a junction.",
+    ),
+    Code(
+        "E0612",
+        "no such kernel form",
+        "The forms of the CPU are listed by `pathc explain targets` and described in docs/cpu.md.",
+    ),
+    Code(
         "E0608",
         "no such kind of file",
         "Ahead of time, `ll`, `s`, `o`, `so`, `h`, `c` and `params` can be written, under a name that is an identifier "
