@@ -51,12 +51,12 @@ CODES: tuple[Code, ...] = (
         "E0611",
         "a kernel form that does not fit",
         "A form was asked for by name for a junction it cannot compute; the message says why. Leave the choice to the "
-        "cost model, or name one of the forms that `pathc explain targets` lists for such a junction.",
+        "cost model, or name one of the forms that `pathc explain forms` lists.",
     ),
     Code(
         "E0612",
         "no such kernel form",
-        "The forms of the CPU are listed by `pathc explain targets` and described in docs/cpu.md.",
+        "The forms of the CPU are listed by `pathc explain forms` and described in docs/cpu.md.",
     ),
     Code(
         "E0608",
