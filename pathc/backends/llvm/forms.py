@@ -9,7 +9,7 @@ from importlib import import_module
 
 from pathc.backends.llvm.column.fused import ColumnFused
 from pathc.backends.llvm.machine import Machine
-from pathc.backends.llvm.plan import Family, Form, Junction, Layout, Step, WeightType
+from pathc.backends.llvm.plan import Family, Form, Junction, Layout, Step, Tiled, TileOption, Tiles, WeightType
 from pathc.support.diagnostics import did_you_mean, error
 
 _FORMS = {
@@ -61,6 +61,18 @@ def form(name: str) -> Form:
     return getattr(import_module(f"pathc.backends.llvm.{module}"), cls)()
 
 
+def tile_options(name: str) -> tuple[TileOption, ...]:
+    """What can be chosen about a form, besides the form itself."""
+    found = form(name)
+    return found.tiles if isinstance(found, Tiled) else ()
+
+
+def tile_of(name: str, junction: Junction, machine: Machine) -> Tiles:
+    """What a form chooses for a junction."""
+    found = form(name)
+    return found.tile(junction, machine) if isinstance(found, Tiled) else ()
+
+
 def form_cycles(step: Step, machine: Machine, samples: int) -> float:
     """The cost model's clock cycles for a step."""
     return form(step.form).cycles(step, machine, samples)
@@ -101,6 +113,7 @@ def fused_step(first: Step, second: Step, machine: Machine, samples: int, choice
     step = replace(
         first,
         form=FUSED,
+        tile=(),
         fused=second.junction,
         dst_layout=second.dst_layout,
         fused_init="bias" if second.init == "bias" else "zero",

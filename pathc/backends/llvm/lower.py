@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from pathc.backends.llvm.forms import ARRANGED, Choices, choose_form, form_cycles, fused_step
+from pathc.backends.llvm.forms import ARRANGED, Choices, choose_form, form_cycles, fused_step, tile_of
 from pathc.backends.llvm.junctions import junctions_of
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.netplan import Load, Move, NetPlan, Op, Post, Run, Save, place
@@ -36,10 +36,30 @@ def plan_net(graph: Graph, machine: Machine, family: Family, samples: int, choic
         net.fuse()
     for station in graph.outputs:
         net.save(station)
-    buffers, scratch = place(net.ops, net.sizes, samples)
+    buffers, scratch = place(net.ops, net.buffers, samples)
     inputs, outputs = (sum(s.real_units for s in stations) for stations in (graph.inputs, graph.outputs))
     work = sum(j.count for j in net.junctions)
-    return NetPlan(graph.name, family, samples, tuple(net.ops), buffers, scratch, inputs, outputs, net.cycles(), work)
+    return NetPlan(
+        name=graph.name,
+        family=family,
+        cpu=machine.cpu,
+        width=machine.width,
+        samples=samples,
+        ops=tuple(net.ops),
+        buffers=buffers,
+        scratch=scratch,
+        inputs=inputs,
+        outputs=outputs,
+        cycles=cycles_of(net.ops, family, machine, samples),
+        work=work,
+    )
+
+
+def cycles_of(ops: Sequence[Op], family: Family, machine: Machine, samples: int) -> float:
+    """Estimated clock cycles for `samples` samples."""
+    runs = sum(form_cycles(op.step, machine, samples) for op in ops if isinstance(op, Run))
+    moved = sum(op.real for op in ops if isinstance(op, Load | Save))
+    return runs + moved * samples * (_TRANSPOSED if family == "column" else _COPIED)
 
 
 def stages_of(station: Station) -> tuple[Call, ...]:
@@ -57,7 +77,7 @@ class _Net:
     samples: int
     choices: Choices
     ops: list[Op] = field(default_factory=list[Op])
-    sizes: dict[str, int] = field(default_factory=dict[str, int])
+    buffers: dict[str, Layout] = field(default_factory=dict[str, Layout])
 
     def __post_init__(self) -> None:
         self.junctions = junctions_of(self.graph)
@@ -66,6 +86,7 @@ class _Net:
         self.forms: dict[Key, str] = {}
         self.layouts: dict[Key, tuple[Layout, Layout]] = {}
         self.kept: dict[str, Layout] = {}
+        self.orders: dict[str, list[Layout]] = {}
         self.copies: set[str] = set()
         self._inputs = self._outputs = 0
         for junction in self.junctions:
@@ -110,6 +131,7 @@ class _Net:
             activation = inline if at == len(entering) - 1 else None
             form = self.forms[junction.line, junction.number]
             step = Step(form, self.family, junction, source, target, init, activation, self.choices.weight_type)
+            step = replace(step, tile=tile_of(form, junction, self.machine))
             self._move(station.name, held, target)
             self.ops.append(Run(step, self._reader(junction.src, source), self._buffer(station.name, target)))
             held = target
@@ -198,15 +220,14 @@ class _Net:
 
     def _buffer(self, station: str, layout: Layout) -> str:
         """Name of the buffer of a station in a layout."""
-        name = f"{station}/{'.'.join(map(str, layout.columns))}" if layout.columns else station
-        self.sizes[name] = layout.size
+        name = station
+        if layout.columns:
+            orders = self.orders.setdefault(station, [])
+            if layout not in orders:
+                orders.append(layout)
+            name = f"{station}.{orders.index(layout) + 1}"
+        self.buffers[name] = layout
         return name
-
-    def cycles(self) -> float:
-        """Estimated clock cycles for `samples` samples."""
-        runs = sum(form_cycles(op.step, self.machine, self.samples) for op in self.ops if isinstance(op, Run))
-        moved = sum(op.real for op in self.ops if isinstance(op, Load | Save))
-        return runs + moved * self.samples * (_TRANSPOSED if self.family == "column" else _COPIED)
 
 
 def _inline(station: Station) -> tuple[Call | None, tuple[Call, ...]]:

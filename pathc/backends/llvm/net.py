@@ -189,7 +189,7 @@ def _row_end(
     match op:
         case Load(layout=layout) if not layout.columns:
             source = f.offset("%x", op.first)
-            if rows == 1 and layout.size == op.real and op.activation is None and _read_only(plan, op.dst):
+            if rows == 1 and layout.size == op.real and op.activation is None and _read_only(plan, op):
                 buffers[op.dst] = source
                 return []
             kernel = emit_convert(name, machine, "f32", rows, op.real, layout.size, op.activation)
@@ -216,9 +216,9 @@ def _row_end(
     return [kernel]
 
 
-def _read_only(plan: NetPlan, buffer: str) -> bool:
-    """Whether nothing is written to the buffer of an input once it is loaded."""
-    return not any(isinstance(op, Post) and op.dst == buffer for op in plan.ops)
+def _read_only(plan: NetPlan, load: Load) -> bool:
+    """Whether nothing else is written to the buffer of an input."""
+    return not any(op is not load and not isinstance(op, Save) and op.dst == load.dst for op in plan.ops)
 
 
 def _relaid(

@@ -72,16 +72,29 @@ Op = Load | Run | Move | Post | Save
 
 @dataclass(frozen=True)
 class Buffer:
-    """A place in scratch memory: floats from its start, and floats for one sample."""
+    """A place in scratch memory: floats from its start, and the order in which it holds its station.
+
+    A buffer is called by its station, with a number behind it where the order is not the natural one: `h1`, `h1.2`.
+    """
 
     name: str
     offset: int
-    size: int
+    layout: Layout
+
+    @property
+    def size(self) -> int:
+        """Floats of one sample."""
+        return self.layout.size
+
+    @property
+    def station(self) -> str:
+        """The station it holds."""
+        return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True)
 class NetPlan:
-    """All operations of a net for one family.
+    """All operations of a net for one family, made for a processor `cpu` with vectors of `width` floats.
 
     `samples` is how many samples the kernels take at a time; a row net also runs one at a time. `inputs` and
     `outputs` are units per sample as the user sees them, `scratch` floats of working memory, `cycles` the cost
@@ -90,6 +103,8 @@ class NetPlan:
 
     name: str
     family: Family
+    cpu: str
+    width: int
     samples: int
     ops: tuple[Op, ...]
     buffers: tuple[Buffer, ...]
@@ -120,7 +135,13 @@ def touched(op: Op) -> tuple[str, ...]:
             return (src, dst)
 
 
-def place(ops: Sequence[Op], sizes: Mapping[str, int], samples: int) -> tuple[tuple[Buffer, ...], int]:
+def length_of(layout: Layout, samples: int) -> int:
+    """Floats a buffer takes for so many samples, whole cache lines."""
+    unit = ALIGNMENT // 4
+    return -(-layout.size * samples // unit) * unit
+
+
+def place(ops: Sequence[Op], layouts: Mapping[str, Layout], samples: int) -> tuple[tuple[Buffer, ...], int]:
     """Lay buffers into scratch memory so that two in use at the same time never overlap.
 
     First fit, the largest first: layers of a deep net come to share two places, which keeps them in the nearest
@@ -132,8 +153,7 @@ def place(ops: Sequence[Op], sizes: Mapping[str, int], samples: int) -> tuple[tu
         for name in touched(op):
             first.setdefault(name, at)
             last[name] = at
-    unit = ALIGNMENT // 4
-    length = {name: -(-sizes[name] * samples // unit) * unit for name in first}
+    length = {name: length_of(layouts[name], samples) for name in first}
     offsets: dict[str, int] = {}
     for name in sorted(first, key=lambda n: (-length[n], first[n])):
         rivals = [n for n in offsets if first[n] <= last[name] and first[name] <= last[n]]
@@ -143,5 +163,5 @@ def place(ops: Sequence[Op], sizes: Mapping[str, int], samples: int) -> tuple[tu
                 break
             at = max(at, end)
         offsets[name] = at
-    buffers = tuple(Buffer(name, offsets[name], sizes[name]) for name in first)
+    buffers = tuple(Buffer(name, offsets[name], layouts[name]) for name in first)
     return buffers, max((offsets[n] + length[n] for n in offsets), default=0)

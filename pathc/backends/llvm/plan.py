@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from pathc.ir.types import Call
 
 Family = Literal["row", "column"]
 WeightType = Literal["f32", "bf16"]
+Tiles = tuple[tuple[str, int], ...]
+"""What a form chooses for itself, by name: sizes of register tiles."""
 Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Source and destination unit of every path, in natural path order: two int64 arrays of shape [paths]."""
 
@@ -104,7 +106,7 @@ class Step:
     fused: Junction | None = None
     fused_init: Literal["zero", "bias"] = "zero"
     fused_activation: Call | None = None
-    tile: tuple[tuple[str, int], ...] = ()
+    tile: Tiles = ()
 
     @property
     def last(self) -> Junction:
@@ -143,4 +145,25 @@ class Form(Protocol):
 
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
         """The kernel called `name` for `samples` rows or columns, and internal functions it needs."""
+        ...
+
+
+@dataclass(frozen=True)
+class TileOption:
+    """One choice of a form: its name, how large it may be (from 1), whether only powers of two will do."""
+
+    name: str
+    most: int
+    power: bool
+    doc: str
+
+
+@runtime_checkable
+class Tiled(Protocol):
+    """A form with choices of its own."""
+
+    tiles: ClassVar[tuple[TileOption, ...]]
+
+    def tile(self, junction: Junction, machine: Machine) -> Tiles:
+        """The choices for a junction it does not refuse."""
         ...

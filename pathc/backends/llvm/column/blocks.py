@@ -41,7 +41,7 @@ from pathc.backends.llvm.column.common import (
 )
 from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.machine import Machine
-from pathc.backends.llvm.plan import Family, Junction, Step, WeightType
+from pathc.backends.llvm.plan import Family, Junction, Step, TileOption, Tiles, WeightType
 from pathc.ir.facts import Blocks
 from pathc.ir.gf2 import IndexArray, apply, apply_array, coordinates, span_array
 
@@ -144,6 +144,16 @@ class ColumnBlocks:
 
     name: ClassVar[str] = "column-blocks"
     family: ClassVar[Family] = "column"
+    tiles: ClassVar[tuple[TileOption, ...]] = (
+        TileOption("destinations", 16, True, "destinations of a block in a register tile"),
+        TileOption("sources", 128, True, "sources of a block unrolled in a loop"),
+    )
+
+    def tile(self, junction: Junction, machine: Machine) -> Tiles:
+        """As many destinations as registers hold beside their sources, and sources for a body of moderate length."""
+        destinations = min(most_destinations(machine), max(window.fan_out for window in junction.blocks))
+        sources = min(UNROLLED // (2 * destinations), max(window.fan_in for window in junction.blocks))
+        return ("destinations", destinations), ("sources", sources)
 
     def refusal(self, junction: Junction, machine: Machine) -> str:
         """Why the form cannot compute this junction, or an empty string."""

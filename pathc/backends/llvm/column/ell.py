@@ -38,7 +38,7 @@ from pathc.backends.llvm.column.dense import expected_edges
 from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.general.edges import Distinct, distinct_edges
 from pathc.backends.llvm.machine import Machine
-from pathc.backends.llvm.plan import Family, Junction, Step
+from pathc.backends.llvm.plan import Family, Junction, Step, TileOption, Tiles
 from pathc.ir.gf2 import IndexArray
 
 LOCKSTEP = 4
@@ -104,6 +104,13 @@ class ColumnEll:
 
     name: ClassVar[str] = "column-ell"
     family: ClassVar[Family] = "column"
+    tiles: ClassVar[tuple[TileOption, ...]] = (
+        TileOption("vectors", 8, False, "vectors of columns in a register tile, at most"),
+    )
+
+    def tile(self, junction: Junction, machine: Machine) -> Tiles:
+        """Eight sums in flight."""
+        return (("vectors", VECTORS),)
 
     def refusal(self, junction: Junction, machine: Machine) -> str:
         """Why the form cannot compute this junction, or an empty string."""
