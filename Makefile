@@ -5,18 +5,19 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test bench lint types ci clean
 
-$(BIN)/pathc: pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pathc needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 demo")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
-$(VENV)/.tests: $(BIN)/pathc
-	$(BIN)/python -m pip install --quiet --editable '.[bench,cuda,test]'
+$(VENV)/.tests: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,test]'
 	@touch $@
 
-demo: $(BIN)/pathc
+demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.tests
@@ -31,6 +32,9 @@ types: $(VENV)/.tests
 
 bench: $(VENV)/.tests
 	$(BIN)/python -m benchmarks
+
+ci:
+	.ci/run
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -21,6 +21,7 @@ from pathc.driver import Compiled, Options, compile_model, load, read_source
 from pathc.ir.cost import Cost, cost
 from pathc.ir.inputs import input_shape
 from pathc.support.diagnostics import Diagnostic, Severity
+from pathc.support.source import Source
 from pathc.targets import choose_target, parse_target
 
 Say = Callable[[str], object]
@@ -32,9 +33,9 @@ _PEER_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. `models` are files; `seconds` is the time spent on every figure."""
+    """What to measure. `models` are files or texts; `seconds` is the time spent on every figure."""
 
-    models: tuple[str, ...]
+    models: tuple[str | Source, ...]
     targets: tuple[str, ...] = ("llvm",)
     batches: tuple[int, ...] = (1, 64)
     peers: tuple[Peer, ...] = ()
@@ -84,7 +85,7 @@ def bench(plan: Plan, tell: Tell, say: Say) -> list[Row]:
     """Measure the whole plan; warnings about noise (W0801) and absent peers (E0815) go to `tell`, progress to `say`."""
     rows: list[Row] = []
     noise = [calibrate()]
-    sources = [read_source(model) for model in plan.models]
+    sources = [model if isinstance(model, Source) else read_source(model) for model in plan.models]
     load(sources[0], plan.options.overrides)
     for target in plan.targets:
         _warm_up(target)
