@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Iterable
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
 
 from pathc.bench import Plan, bench
 from pathc.bench.peers import PEERS
 from pathc.bench.table import show
+from pathc.cli.bench import ONE_THREAD
 from pathc.cli.flags import batches
 from pathc.support.diagnostics import Diagnostic, render_all
 from pathc.support.source import Source
@@ -43,7 +42,10 @@ def tell(found: Iterable[Diagnostic]) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print, in a process whose libraries start no threads of their own."""
+    if not set(ONE_THREAD) <= set(os.environ):
+        quiet = os.environ | dict.fromkeys(ONE_THREAD, "1")
+        sys.exit(subprocess.run([sys.executable, *sys.argv], env=quiet, check=False).returncode)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.3, help="time for every figure")
     parser.add_argument("--batch", default="1,64,256", help="numbers of samples")

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from pathc.backends import backend_names
 from pathc.backends.base import Executable
-from pathc.bench.limits import limit_of
+from pathc.bench.limits import Limits, Work
 from pathc.bench.network import prepare
 from pathc.bench.peers import Peer
 from pathc.bench.timing import NOISE, Timing, calibrate, time_call
 from pathc.driver import Compiled, Options, compile_model, load, read_source
-from pathc.ir.cost import Cost, cost
+from pathc.ir.cost import cost
 from pathc.ir.inputs import input_shape
 from pathc.support.diagnostics import Diagnostic, Severity
 from pathc.support.source import Source
@@ -48,7 +48,7 @@ class Plan:
 class Row:
     """One figure: a model on a target at a batch.
 
-    Times are seconds of one call. `gflops` counts two operations for a weight and sample, `roofline_share` is that
+    Times are seconds of one call. `gflops` counts two operations for an edge and sample, `roofline_share` is that
     rate over the machine's limit for such work (None where no limit is known), `bytes` those of weights and biases
     as float32. `peers` holds the median seconds of other libraries on the same net, None where one failed.
     """
@@ -84,7 +84,7 @@ class Bindable(Protocol):
 def bench(plan: Plan, tell: Tell, say: Say) -> list[Row]:
     """Measure the whole plan; warnings about noise (W0801) and absent peers (E0815) go to `tell`, progress to `say`."""
     rows: list[Row] = []
-    noise = [calibrate()]
+    noise, limits = [calibrate()], Limits()
     sources = [model if isinstance(model, Source) else read_source(model) for model in plan.models]
     load(sources[0], plan.options.overrides)
     for target in plan.targets:
@@ -107,7 +107,7 @@ def bench(plan: Plan, tell: Tell, say: Say) -> list[Row]:
                 if beside is None:
                     beside = {peer.name: peer_seconds(peer, compiled, x, plan.seconds) for peer in peers}
                 noise.append(calibrate())
-                rows.append(_row(compiled, batch, timing, ready, beside, _noise(noise)))
+                rows.append(_row(compiled, batch, timing, ready, beside, _noise(noise), limits))
     tell(_busy(noise))
     return rows
 
@@ -143,11 +143,17 @@ def peer_seconds(peer: Peer, compiled: Compiled, x: NDArray[np.float32], seconds
 
 
 def _row(
-    compiled: Compiled, batch: int, timing: Timing, ready: float, peers: dict[str, float | None], noise: float
+    compiled: Compiled,
+    batch: int,
+    timing: Timing,
+    ready: float,
+    peers: dict[str, float | None],
+    noise: float,
+    limits: Limits,
 ) -> Row:
-    spent: Cost = cost(compiled.graph)
-    gflops = 2 * spent.macs * batch / timing.median / 1e9
-    limit = limit_of(compiled, batch, spent)
+    work = Work.of(compiled)
+    gflops = 2 * work.macs * batch / timing.median / 1e9
+    limit = limits.of(compiled, batch, work, gflops)
     return Row(
         model=compiled.graph.name,
         target=compiled.target.name,
@@ -158,7 +164,7 @@ def _row(
         gflops=gflops,
         roofline_gflops=limit,
         roofline_share=gflops / limit if limit else None,
-        bytes=spent.bytes,
+        bytes=cost(compiled.graph).bytes,
         compile_seconds=ready,
         peers=peers,
         noise=noise,

@@ -19,7 +19,7 @@ def show(rows: Sequence[Row]) -> str:
     """A table of the figures: times, rates, shares of the limit, and how many times faster than each peer."""
     peers = list(dict.fromkeys(name for row in rows for name in row.peers))
     table = Table(
-        caption="two operations a weight and sample; `x`: a peer's time over the target's, peers on one thread"
+        caption="two operations an edge and sample; `x`: a peer's time over the target's, peers on one thread"
     )
     for head in ("model", "target"):
         table.add_column(head, no_wrap=True)
