@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from pathc import __version__
-from pathc.cli import bench, check, compile, crash, dump, explain, fmt, opt, passes, targets
+from pathc.cli import bench, check, compile, crash, dump, explain, fmt, opt, passes, targets, train
 from pathc.cli import run as run_verb
 from pathc.cli.flags import Verb
 from pathc.cli.talk import Talk
@@ -22,6 +22,7 @@ VERBS: tuple[Verb, ...] = (
     compile.VERB,
     run_verb.VERB,
     bench.VERB,
+    train.VERB,
     opt.VERB,
     explain.VERB,
     passes.VERB,

@@ -1,0 +1,196 @@
+"""Training in the float64 interpreter: the oracle of the compiled trainer, and direct feedback alignment.
+
+Direct feedback alignment (Nokland, 2016; Lillicrap et al., 2016) replaces the error a hidden layer receives through
+the weights behind it by B e: the error e at the output's sums times a fixed pseudo-random matrix B [units, outputs].
+B is drawn again from its seed whenever it is needed and never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.training.optimizers import Adam, Momentum
+from pathc.ir.graph import Graph, Station
+from pathc.ir.interp import Trace, backward, evaluate
+from pathc.ir.interp.activations import activation
+from pathc.ir.interp.junctions import PathJunction, junctions_of
+from pathc.ir.weights import Tensors
+from pathc.train.stepper import CROSS_ENTROPY, Plan, Target
+
+Values = NDArray[np.float64]
+_TINY = 1e-300
+_STREAM = 1 << 62
+"""Key of the feedback matrices, apart from that of the shuffling."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Mean loss over the batch, and samples whose largest output is that of the label."""
+
+    loss: float
+    correct: int
+
+
+class ReferenceStepper:
+    """A `Stepper` in float64, one sample after the other."""
+
+    def __init__(self, graph: Graph, weights: Tensors, plan: Plan) -> None:
+        self._graph, self._plan = graph, plan
+        self._paths = {j.tensor for j in junctions_of(graph) if isinstance(j, PathJunction)}
+        self._weights: dict[str, Values] = {}
+        self._signs: dict[str, Values] = {}
+        self.load(weights)
+        self._moments = {f"{m}.{n}": np.zeros_like(w) for m in plan.optimizer.moments for n, w in self._weights.items()}
+        self._steps = 0
+
+    def step(
+        self,
+        x: NDArray[np.float32],
+        target: Target,
+        *,
+        lr: float | None = None,
+        window: tuple[int, int] | None = None,
+    ) -> StepResult:
+        """Forward, backward, move the weights; of paths outside `window` neither is used."""
+        used = self._windowed(window)
+        trace = evaluate(self._graph, used, x)
+        result, gradient = self._loss(trace.outputs, target)
+        if self._plan.feedback == "paths":
+            _, gradients = backward(self._graph, used, x, gradient)
+        else:
+            gradients = self._feedback(trace, used, x, gradient)
+        self._steps += 1
+        for name, values in gradients.items():
+            inside = slice(*window) if window is not None and name in self._paths else slice(None)
+            self._move(name, values, self._plan.optimizer.lr if lr is None else lr, inside)
+        return result
+
+    def gradients(self, x: NDArray[np.float32], target: Target) -> dict[str, Values]:
+        """Gradients of the mean loss by tensor."""
+        trace = evaluate(self._graph, self._weights, x)
+        _, gradient = self._loss(trace.outputs, target)
+        if self._plan.feedback == "paths":
+            return backward(self._graph, self._weights, x, gradient)[1]
+        return self._feedback(trace, self._weights, x, gradient)
+
+    def evaluate(self, x: NDArray[np.float32], target: Target) -> StepResult:
+        """Loss and hits; nothing moves."""
+        return self._loss(evaluate(self._graph, self._weights, x).outputs, target)[0]
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """A copy of the weights."""
+        return {name: values.astype(np.float32) for name, values in self._weights.items()}
+
+    def load(self, weights: Tensors) -> None:
+        """Take other weights; with fixed signs these say what the signs are."""
+        self._weights = {name: np.array(values, np.float64) for name, values in weights.items()}
+        if self._plan.fixed_signs:
+            self._signs = {n: np.where(np.signbit(self._weights[n]), -1.0, 1.0) for n in self._paths}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """A copy of the moments and the number of steps, and of the weights, which are float64 here."""
+        stored = {f"weight.{name}": values.copy() for name, values in self._weights.items()}
+        stored.update({name: values.copy() for name, values in self._moments.items()})
+        return {**stored, "step": np.array(self._steps, np.int64)}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from a state."""
+        self._weights = {name: np.array(state[f"weight.{name}"]) for name in self._weights}
+        self._moments = {name: np.array(state[name]) for name in self._moments}
+        self._steps = int(state["step"])
+
+    def _windowed(self, window: tuple[int, int] | None) -> dict[str, Values]:
+        if window is None:
+            return self._weights
+        used = dict(self._weights)
+        for name in self._paths:
+            used[name] = np.zeros_like(used[name])
+            used[name][slice(*window)] = self._weights[name][slice(*window)]
+        return used
+
+    def _move(self, name: str, gradient: Values, lr: float, inside: slice) -> None:
+        """One step of the optimizer on the weights inside a slice."""
+        weights, rule = self._weights[name][inside], self._plan.optimizer
+        moments = [self._moments[f"{moment}.{name}"][inside] for moment in rule.moments]
+        gradient = gradient[inside]
+        if isinstance(rule, Adam):
+            if rule.decoupled:
+                weights *= 1.0 - lr * rule.weight_decay
+            else:
+                gradient = gradient + rule.weight_decay * weights
+            moments[0] += (1.0 - rule.beta1) * (gradient - moments[0])
+            moments[1] += (1.0 - rule.beta2) * (gradient * gradient - moments[1])
+            mean = moments[0] / (1.0 - rule.beta1**self._steps)
+            weights -= lr * mean / (np.sqrt(moments[1] / (1.0 - rule.beta2**self._steps)) + rule.eps)
+        else:
+            gradient = gradient + rule.weight_decay * weights
+            if isinstance(rule, Momentum):
+                moments[0] *= rule.momentum
+                moments[0] += gradient
+                gradient = moments[0]
+            weights -= lr * gradient
+        if name in self._signs:
+            signs = self._signs[name][inside]
+            weights[...] = signs * np.maximum(signs * weights, 0.0)
+
+    def _loss(self, outputs: Values, target: Target) -> tuple[StepResult, Values]:
+        """Loss, hits, and the gradient with respect to the outputs."""
+        rows = np.arange(len(outputs))
+        if target.ndim == 1:
+            hits = int(np.count_nonzero(outputs.argmax(axis=1) == target))
+            wanted = np.zeros_like(outputs)
+            wanted[rows, target.astype(np.int64)] = 1.0
+        else:
+            hits, wanted = 0, target.astype(np.float64)
+        with np.errstate(all="ignore"):
+            if self._plan.loss == CROSS_ENTROPY:
+                picked = (outputs * wanted).sum(axis=1)
+                bounded = np.maximum(picked, _TINY)
+                return StepResult(float(-np.log(bounded).mean()), hits), -wanted / bounded[:, None] / len(rows)
+            difference = outputs - wanted
+            return StepResult(float((difference**2).mean()), hits), 2.0 * difference / difference.size
+
+    def _feedback(self, trace: Trace, weights: Tensors, x: NDArray[np.float32], gradient: Values) -> dict[str, Values]:
+        """Gradients of direct feedback alignment: exact at the output, B e at every hidden station."""
+        errors, start = dict[str, Values](), 0
+        for station in self._graph.outputs:
+            part = gradient[:, start : start + station.real_units]
+            errors[station.name] = _at_sums(station, trace.sums[station.name], part)
+            start += station.real_units
+        outputs = {station.name for station in self._graph.outputs}
+        error = np.concatenate([errors[s.name][:, : s.real_units] for s in self._graph.outputs], axis=1)
+        for number, station in enumerate(self._graph.stations):
+            if station.role != "input" and station.name not in outputs:
+                back = error @ self._matrix(number, station, error.shape[1]).T
+                errors[station.name] = _at_sums(station, trace.sums[station.name], back)
+        gradients: dict[str, Values] = {}
+        for junction in junctions_of(self._graph):
+            if junction.tensor:
+                part = junction.weight_gradient(trace.values[junction.source], errors[junction.destination])
+                gradients[junction.tensor] = gradients.get(junction.tensor, 0.0) + part
+        for station in self._graph.stations:
+            if station.stage("bias") is not None:
+                gradients[f"{station.name}.bias"] = errors[station.name][:, : station.real_units].sum(axis=0)
+        return gradients
+
+    def _matrix(self, number: int, station: Station, outputs: int) -> Values:
+        """The feedback matrix of a station, [real units, outputs], uniform with variance 1 / outputs."""
+        draw = np.random.Generator(np.random.Philox(key=[self._plan.seed, _STREAM + number]))
+        bound = np.sqrt(3.0 / outputs)
+        return draw.uniform(-bound, bound, (station.real_units, outputs))
+
+
+def _at_sums(station: Station, sums: Values, gradient: Values) -> Values:
+    """The gradient at the sums of a station, from that at what is read from it; zero at silent units."""
+    functions = [f for stage in station.pipeline if (f := activation(stage)) is not None]
+    arguments = [sums[:, : station.real_units]]
+    for function in functions[:-1]:
+        arguments.append(function.apply(arguments[-1]))
+    for function, argument in zip(reversed(functions), reversed(arguments), strict=False):
+        gradient = function.backward(argument, gradient)
+    return np.pad(gradient, ((0, 0), (0, station.units - station.real_units)))

@@ -1,0 +1,160 @@
+"""What the training loop steps: weights in, samples through, weights moved.
+
+Two kinds serve the loop: compiled kernels (`llvm`) and the float64 interpreter (`reference`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.training.optimizers import Adam, Momentum, Optimizer, Sgd
+from pathc.ir.graph import Graph
+from pathc.ir.weights import Tensors
+from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
+
+Target = NDArray[np.int64] | NDArray[np.float32]
+"""Labels [batch] for cross-entropy, values [batch, units] otherwise."""
+Loss = Literal["cross-entropy", "mse"]
+CROSS_ENTROPY: Loss = "cross-entropy"
+MSE: Loss = "mse"
+LOSSES: tuple[Loss, ...] = (CROSS_ENTROPY, MSE)
+"""Means over the batch: -log of the probability of the label; mean over the units of the squared difference."""
+TARGETS = ("llvm", "reference")
+"""Targets that train."""
+OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adam": Adam, "momentum": Momentum, "sgd": Sgd}
+RATES: Mapping[str, float] = {"adam": 2e-3, "momentum": 0.05, "sgd": 0.2}
+"""Learning rates that do well with the default schedule, by optimizer."""
+
+
+class Outcome(Protocol):
+    """What a batch gave: the mean loss over its samples, and how many of them were classified rightly."""
+
+    @property
+    def loss(self) -> float:
+        """Mean loss over the batch."""
+        ...
+
+    @property
+    def correct(self) -> int:
+        """Samples whose largest output is that of the label; 0 where there are no labels."""
+        ...
+
+
+class Stepper(Protocol):
+    """A net in training."""
+
+    def step(
+        self, x: NDArray[np.float32], target: Target, *, lr: float | None = None, window: tuple[int, int] | None = None
+    ) -> Outcome:
+        """Forward, backward, move the weights; of paths outside `window` neither is used.
+
+        The outcome is that before the weights moved.
+        """
+        ...
+
+    def evaluate(self, x: NDArray[np.float32], target: Target) -> Outcome:
+        """Loss and hits of any number of samples; nothing moves."""
+        ...
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """A copy of the weights by tensor."""
+        ...
+
+    def load(self, weights: Tensors) -> None:
+        """Take other weights; what the optimizer remembers stays."""
+        ...
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """A copy of all that the next step depends on beside the weights."""
+        ...
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from a state, after its weights were loaded: the steps are the same, bit by bit."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a net is to be trained, apart from the data."""
+
+    loss: Loss
+    optimizer: Optimizer
+    batch: int
+    threads: int = 1
+    fixed_signs: bool = False
+    feedback: str = "paths"
+    seed: int = 0
+
+
+def loss_for(graph: Graph, labels: bool, wanted: str = "") -> Loss:
+    """The loss of a net: cross-entropy if it ends in softmax and there are labels, the mean squared error otherwise.
+
+    Raises PathcError E0913 for a loss that does not fit, or that does not exist.
+    """
+    stations = graph.outputs
+    ends = stations[0].pipeline[-1].name if len(stations) == 1 and stations[0].pipeline else ""
+    fits: Loss = CROSS_ENTROPY if ends == "softmax" and labels else MSE
+    if not wanted:
+        return fits
+    if wanted not in LOSSES:
+        raise error("E0913", f"there is no loss `{wanted}`", help=did_you_mean(wanted, LOSSES) or "cross-entropy, mse")
+    if wanted == MSE:
+        return MSE
+    if fits == MSE:
+        reason = "there are no labels" if not labels else f"the output station ends in `{ends or 'nothing'}`"
+        text = f"cross-entropy needs labels and one output station that ends in softmax: {reason}"
+        raise error("E0913", text, stations[0].loc if stations else graph.loc, help="use --loss mse")
+    return CROSS_ENTROPY
+
+
+def optimizer_for(name: str, lr: float | None = None) -> Optimizer:
+    """The optimizer of that name with its usual numbers; raises UsageError E0909 for an unknown one."""
+    if name not in OPTIMIZERS:
+        help = did_you_mean(name, OPTIMIZERS) or f"optimizers: {', '.join(OPTIMIZERS)}"
+        raise UsageError(Diagnostic("E0909", f"there is no optimizer `{name}`", help=help))
+    maker: Any = OPTIMIZERS[name]
+    return maker(lr=RATES[name] if lr is None else lr)
+
+
+def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm") -> tuple[Stepper, list[Diagnostic]]:
+    """A net ready to be trained, and what is to be said about its speed.
+
+    Raises PathcError: E0610 for stages that cannot be trained, E0915 for another target.
+    """
+    if target not in TARGETS:
+        raise UsageError(
+            Diagnostic("E0915", f"the target `{target}` cannot train", help=did_you_mean(target, TARGETS) or "-t llvm")
+        )
+    if target == "llvm" and plan.feedback == "paths":
+        from pathc.backends.llvm.training import Trainer
+
+        threads = plan.threads or len(os.sched_getaffinity(0))
+        trainer = Trainer(
+            graph,
+            weights,
+            loss=plan.loss,
+            optimizer=plan.optimizer,
+            batch=plan.batch,
+            threads=threads,
+            fixed_signs=plan.fixed_signs,
+        )
+        return trainer, []
+    from pathc.ir.interp import supports
+    from pathc.train.reference import ReferenceStepper
+
+    found = supports(graph)
+    if found:
+        raise PathcError(*found)
+    return ReferenceStepper(graph, weights, plan), [_slow(plan)]
+
+
+def _slow(plan: Plan) -> Diagnostic:
+    why = "direct feedback has no compiled kernels" if plan.feedback != "paths" else "the reference was asked for"
+    text = f"{why}: training runs in the float64 interpreter, some hundred times slower than compiled kernels"
+    return Diagnostic("W0902", text, help="use few samples, few paths or few epochs", severity=Severity.NOTE)
