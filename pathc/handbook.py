@@ -32,7 +32,11 @@ def explain(topic: str) -> str:
     entry = find(topic)
     if entry is not None:
         return _entry_text(entry)
-    known = [*TOPICS, *catalogue(), *NAMES, *(e.name for e in CATALOGUE)]
+    if topic in backend_names():
+        return _target_text(next(entry for entry in targets() if entry["name"] == topic))
+    if topic in form_names():
+        return _form_text(topic)
+    known = [*TOPICS, *catalogue(), *NAMES, *backend_names(), *form_names(), *(e.name for e in CATALOGUE)]
     help = did_you_mean(topic, known) or f"topics: {_listed(TOPICS)}"
     raise UsageError(Diagnostic("E0805", f"there is nothing to explain under `{topic}`", help=help))
 
@@ -58,11 +62,13 @@ def targets() -> list[dict[str, Any]]:
 
 def targets_text() -> str:
     """All targets for people."""
-    lines: list[str] = []
-    for entry in targets():
-        lines += [f"{entry['name']:12} {entry['summary']}", f"{'':12} shows {', '.join(entry['emits'])}"]
-        if entry["unavailable"]:
-            lines.append(f"{'':12} not available here: {entry['unavailable']}")
+    return "".join(map(_target_text, targets()))
+
+
+def _target_text(entry: dict[str, Any]) -> str:
+    lines = [f"{entry['name']:12} {entry['summary']}", f"{'':12} shows {', '.join(entry['emits'])}"]
+    if entry["unavailable"]:
+        lines.append(f"{'':12} not available here: {entry['unavailable']}")
     return "\n".join(lines) + "\n"
 
 
@@ -91,15 +97,29 @@ def _words_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _forms_text() -> str:
-    from pathc.backends.llvm.forms import form, form_names
+def form_names() -> tuple[str, ...]:
+    """Names of the kernel forms that `--form` takes."""
+    from pathc.backends.llvm import forms
 
-    lines: list[str] = []
-    for name in form_names():
-        one = form(name)
-        summary = (type(one).__doc__ or "").strip().split("\n", 1)[0]
-        lines.append(f"{name:18} {one.family:7} {summary}")
+    return forms.form_names()
+
+
+def _forms_text() -> str:
+    lines = [f"{name:18} {_form_doc(name)[0]}" for name in form_names()]
     return "\n".join(lines) + "\n"
+
+
+def _form_text(name: str) -> str:
+    summary, rest = _form_doc(name)
+    return f"{name}\n{textwrap.indent(_wrapped(f'{summary} {rest}'), '    ')}\n"
+
+
+def _form_doc(name: str) -> tuple[str, str]:
+    from pathc.backends.llvm.forms import form
+
+    one = form(name)
+    summary, _, rest = (type(one).__doc__ or "").strip().partition("\n")
+    return f"{one.family:7} {summary}", " ".join(rest.split())
 
 
 def _entry_text(entry: Entry) -> str:

@@ -200,7 +200,8 @@ def test_bench_contract(run: Run, model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "topic", ["", "codes", "forms", "passes", "targets", "words", "E0203", "e0801", "sobol", "structure"]
+    "topic",
+    ["", "codes", "forms", "passes", "targets", "words", "E0203", "e0801", "sobol", "structure", "llvm", "windowed"],
 )
 def test_explain(run: Run, topic: str) -> None:
     result = run("explain", *([topic] if topic else []))
