@@ -65,6 +65,22 @@ CODES: tuple[Code, ...] = (
         "in C, because the file exports a function of that name.",
     ),
     Code(
+        "E0620",
+        "a loss that does not fit the model",
+        "Training takes `cross-entropy` (integer labels and one output station) or `mse` (squared errors, any number "
+        "of outputs).",
+    ),
+    Code(
+        "E0621",
+        "a setting no trainer can have",
+        "A batch holds at least one sample, a step needs an optimizer, and Adam's `eps` is positive.",
+    ),
+    Code(
+        "E0622",
+        "a state of another trainer",
+        "The moments of an optimizer belong to one model, one optimizer and one choice of frozen tensors.",
+    ),
+    Code(
         "E0699",
         "internal error: LLVM refused the kernel",
         "The compiler wrote LLVM IR that LLVM does not accept. This is a mistake of pathc, whatever the model says.",
@@ -96,5 +112,10 @@ CODES: tuple[Code, ...] = (
         "E0705",
         "input and output overlap",
         "A kernel reads inputs while it writes outputs, so the two arrays must not share memory.",
+    ),
+    Code(
+        "E0710",
+        "a label that names no output",
+        "Cross-entropy takes the number of the right output, from 0 to the outputs less one, for every sample.",
     ),
 )

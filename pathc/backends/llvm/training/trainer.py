@@ -1,0 +1,400 @@
+"""Training from Python: one native call a step, weights in and out in natural path order."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.jit import Library, compile_ir
+from pathc.backends.llvm.machine import Machine, host
+from pathc.backends.llvm.native import aligned, runtime
+from pathc.backends.llvm.threads import pool
+from pathc.backends.llvm.training.model import Model, Tensor, build
+from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
+from pathc.backends.llvm.training.program import CONTEXT, ENTRY, Loss, Program, Variant
+from pathc.ir.graph import Graph
+from pathc.ir.interp import supports
+from pathc.ir.weights import check_weights, tensor_values
+from pathc.support.diagnostics import PathcError, did_you_mean, error
+
+Array = NDArray[np.float32]
+LOSSES = ("none", "cross-entropy", "mse")
+STEP = "step"
+"""Name of the number of steps in a trainer's state."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The loss, mean over the samples, and how many samples the outputs classify right (0 for squared errors)."""
+
+    loss: float
+    correct: int
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """What a forward pass leaves behind for the backward pass: the tiles of `count` samples."""
+
+    acts: NDArray[np.uint8]
+    count: int
+
+
+class Trainer:
+    """A graph being trained on batches of up to `batch` samples.
+
+    `weights` are tensors in natural path order, as files hold them. `loss` is "cross-entropy" (labels; the softmax
+    is the last stage of the one output, or implied), "mse" (targets, mean over samples and outputs) or "none"
+    (`forward` and `backward` alone). `fixed_signs` keeps the weights of paths and dense lines on their side of zero:
+    one that would cross it becomes zero and keeps its sign bit. `frozen` names tensors that stay as they are.
+
+    Paths that share an edge have weights of their own, each with its own step and moments. Results do not depend on
+    `threads`. Raises E0505 to E0508 for weights that do not fit, E0610 for stages without kernels, E0620 for a loss
+    that does not fit the outputs, E0621 for values no optimizer or batch may have.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Mapping[str, NDArray[Any]],
+        *,
+        loss: Loss = "cross-entropy",
+        optimizer: Optimizer | None = None,
+        batch: int = 128,
+        threads: int = 1,
+        machine: Machine | None = None,
+        fixed_signs: bool = False,
+        frozen: Collection[str] = (),
+    ) -> None:
+        found = [*supports(graph), *check_weights(graph, weights)]
+        if found:
+            raise PathcError(*found)
+        _check(graph, loss, optimizer, batch, frozen, weights)
+        self.graph = graph
+        self.loss: Loss = loss
+        self.optimizer = optimizer
+        self.batch = batch
+        self.threads = max(1, threads)
+        self.machine = machine or host()
+        self.fixed_signs = fixed_signs
+        self.step_count = 0
+        self._model = build(graph, self.machine, batch, frozen, len(optimizer.moments) if optimizer else 0)
+        self._params = self._model.memory.build()
+        self._inputs = sum(s.real_units for s in graph.inputs)
+        self._outputs = sum(s.real_units for s in graph.outputs)
+        self._programs: dict[Variant, tuple[Callable[[int], None], Library]] = {}
+        self._free: list[NDArray[np.uint8]] = []
+        self._acts = self._tiles()
+        self._numbers = aligned(4 * NUMBERS).view(np.float32)
+        self._sums = aligned(16 * self._model.tiles).view(np.float64)
+        self._result = aligned(64).view(np.float64)
+        self._context = np.zeros(len(CONTEXT), np.int64)
+        self._set(params=_address(self._params), numbers=_address(self._numbers), sums=_address(self._sums))
+        self._set(result=_address(self._result), acts=_address(self._acts))
+        if self.threads > 1:
+            self._set(pool=pool(self.threads).address)
+        self._step_context = self._context.ctypes.data
+        self._training = Variant(loss, backward=True, update="step")
+        self.load(weights)
+
+    @property
+    def columns(self) -> int:
+        """Samples of a tile."""
+        return self._model.frame.columns
+
+    def step(
+        self,
+        x: Array,
+        target: NDArray[Any],
+        *,
+        lr: float | None = None,
+        window: tuple[int, int] | None = None,
+    ) -> StepResult:
+        """One step of the optimizer on a batch of 1 to `batch` samples; the loss is that before the step.
+
+        `x` is float32 [n, inputs]; `target` integer labels [n], or float32 [n, outputs] for squared errors. `lr`
+        overrides the optimizer's. With `window` = (a, b) only paths a .. b-1 of every line of paths take part: the
+        others count as absent in this step, and neither they nor their moments change. A loss that is NaN or infinite is returned
+        as such, and the weights have then moved to NaN as well. Raises E0702 and E0701 for arrays that do not fit,
+        E0710 for labels that name no output.
+        """
+        optimizer = self._needs_optimizer()
+        if window is not None:
+            return self._windowed_step(x, target, optimizer, lr, window)
+        self._prepare(x, target)
+        self._begin(optimizer, lr)
+        self._run(self._training)
+        self._check_labels()
+        self.step_count += 1
+        return self._outcome()
+
+    def evaluate(self, x: Array, target: NDArray[Any]) -> StepResult:
+        """Loss and right samples of any number of samples, forwards only; raises as `step`."""
+        self._needs_loss()
+        total, correct = 0.0, 0
+        for start in range(0, max(len(x), 1), self.batch):
+            part, wanted = x[start : start + self.batch], target[start : start + self.batch]
+            self._prepare(part, wanted)
+            self._run(Variant(self.loss))
+            self._check_labels()
+            outcome = self._outcome()
+            total += outcome.loss * len(part)
+            correct += outcome.correct
+        return StepResult(total / len(x), correct)
+
+    def gradients(self, x: Array, target: NDArray[Any]) -> tuple[float, dict[str, Array]]:
+        """Loss and gradients of its mean with respect to every trained tensor, natural order; raises as `step`."""
+        self._needs_loss()
+        self._prepare(x, target)
+        self._run(Variant(self.loss, backward=True, update="store"))
+        self._check_labels()
+        return self._outcome().loss, self._stored_gradients()
+
+    def forward(self, x: Array) -> tuple[Array, Saved]:
+        """Outputs [n, outputs] of float32 inputs [n, inputs], and what `backward` needs. Raises E0701, E0702."""
+        x = self._rows(x, self._inputs, "input")
+        y = np.empty((len(x), self._outputs), np.float32)
+        saved = Saved(self._free.pop() if self._free else self._tiles(), len(x))
+        self._set(x=_address(x), x_stride=x.strides[0] // 4, y=_address(y), y_stride=self._outputs)
+        self._shape(len(x))
+        self._run(Variant(outputs=True), saved.acts)
+        return y, saved
+
+    def backward(self, saved: Saved, dy: Array, *, inputs: bool = True) -> tuple[Array, dict[str, Array]]:
+        """Gradients at inputs [n, inputs] (empty if not asked for) and trained tensors, given those at the outputs.
+
+        The weights must be those of the forward pass.
+        """
+        dy = self._rows(dy, self._outputs, "output gradient")
+        if len(dy) != saved.count:
+            raise error("E0702", f"there are {saved.count} outputs and {len(dy)} gradients")
+        dx = np.zeros((len(dy), self._inputs if inputs else 0), np.float32)
+        self._set(target=_address(dy), target_stride=dy.strides[0] // 4, dx=_address(dx), dx_stride=self._inputs)
+        self._shape(len(dy))
+        self._run(Variant(forward=False, backward=True, inputs=inputs, update="store"), saved.acts)
+        return dx, self._stored_gradients()
+
+    def release(self, saved: Saved) -> None:
+        """Let a later forward pass use the memory of this one, whose backward pass is done."""
+        self._free.append(saved.acts)
+
+    def weights(self) -> dict[str, Array]:
+        """All tensors in natural path order, float32."""
+        return {name: self._natural(t, t.master) for name, t in self._model.tensors.items()}
+
+    def load(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Take other weights, natural order; moments stay. Raises E0505 to E0508."""
+        found = check_weights(self.graph, weights)
+        if found:
+            raise PathcError(*found)
+        for name, tensor in self._model.tensors.items():
+            self._put(tensor, tensor.master, tensor_values(weights, name))
+        self._refresh()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Moments in natural order as `<moment>:<tensor>`, and `step`; with the weights, all that resuming needs."""
+        state: dict[str, NDArray[Any]] = {STEP: np.array(self.step_count, np.int64)}
+        for name, tensor in self._model.tensors.items():
+            for moment, place in zip(self._moments(), tensor.moments, strict=False):
+                state[f"{moment}:{name}"] = self._natural(tensor, place)
+        return state
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take the state of a trainer of the same model and optimizer. Raises E0622 if it does not fit."""
+        wanted = {key: value.shape for key, value in self.state().items()}
+        given = {key: np.shape(value) for key, value in state.items()}
+        if wanted != given:
+            off = sorted(set(wanted.items()) ^ set(given.items()))[0][0]
+            text = f"the state of the optimizer does not fit at `{off}`"
+            raise error("E0622", text, help="resume with the model, the optimizer and the frozen tensors it was saved with")
+        self.step_count = int(state[STEP])
+        for name, tensor in self._model.tensors.items():
+            for moment, place in zip(self._moments(), tensor.moments, strict=False):
+                self._put(tensor, place, state[f"{moment}:{name}"])
+
+    # One call
+
+    def _run(self, variant: Variant, acts: NDArray[np.uint8] | None = None) -> None:
+        found = self._programs.get(variant)
+        if found is None:
+            ir = Program(self._model, variant, self.optimizer, self.fixed_signs).text()
+            imports = {"pathc_pool_run": runtime().address("pathc_pool_run")}
+            library = compile_ir(ir, self.machine, imports=imports)
+            found = library.function(ENTRY, None, ctypes.c_void_p), library
+            self._programs[variant] = found
+        if acts is not None:
+            self._set(acts=_address(acts))
+        found[0](self._step_context)
+        if acts is not None:
+            self._set(acts=_address(self._acts))
+
+    def _set(self, **values: int) -> None:
+        for name, value in values.items():
+            self._context[CONTEXT.index(name)] = value
+
+    def _shape(self, count: int) -> None:
+        self._set(count=count, tiles=-(-count // self.columns))
+
+    def _prepare(self, x: Array, target: NDArray[Any]) -> None:
+        """Point the call at a batch."""
+        x = self._rows(x, self._inputs, "input")
+        if self.loss == "cross-entropy":
+            if target.ndim != 1 or target.dtype.kind not in "ui":
+                text = f"labels are {target.dtype} of shape {list(target.shape)}, not integers [{len(x)}]"
+                raise error("E0702", text, help="give one integer label per sample")
+            target = np.ascontiguousarray(target, np.int64)
+            stride = 1
+        else:
+            target = self._rows(target, self._outputs, "target")
+            stride = target.strides[0] // 4
+        if len(target) != len(x):
+            raise error("E0702", f"there are {len(x)} samples and {len(target)} targets")
+        self._held = x, target
+        context, count = self._context, len(x)
+        context[2], context[3], context[4], context[5] = _address(x), x.strides[0] // 4, _address(target), stride
+        context[6], context[7] = count, -(-count // self.columns)
+
+    def _rows(self, array: NDArray[Any], units: int, what: str) -> Array:
+        if array.dtype != np.float32:
+            raise error("E0701", f"the {what} is {array.dtype}, not float32", help="convert with `.astype(np.float32)`")
+        if array.ndim != 2 or array.shape[1] != units or not 1 <= len(array) <= self.batch:
+            text = f"the {what} has shape {list(array.shape)}, not [1 to {self.batch}, {units}]"
+            raise error("E0702", text, help="`batch` of the trainer is the most samples at a time")
+        plain = array.strides[1] == 4 and array.strides[0] >= 0 and array.strides[0] % 4 == 0
+        return array if plain else np.ascontiguousarray(array)
+
+    def _begin(self, optimizer: Optimizer, lr: float | None) -> None:
+        numbers = optimizer.numbers(optimizer.lr if lr is None else lr, self.step_count + 1)
+        self._numbers[: len(numbers)] = numbers
+
+    def _outcome(self) -> StepResult:
+        samples = int(self._context[6])
+        per_loss = samples * (self._outputs if self.loss == "mse" else 1)
+        return StepResult(float(self._result[0]) / per_loss, int(self._result[1]))
+
+    def _check_labels(self) -> None:
+        if self.loss == "cross-entropy" and self._result[2]:
+            labels = self._held[1]
+            wrong = int(labels[(labels < 0) | (labels >= self._outputs)][0])
+            text = f"{int(self._result[2])} labels name no output, the first is {wrong}"
+            raise error("E0710", text, help=f"labels are 0 to {self._outputs - 1}")
+
+    def _windowed_step(
+        self, x: Array, target: NDArray[Any], optimizer: Optimizer, lr: float | None, window: tuple[int, int]
+    ) -> StepResult:
+        """A step in which the paths outside the window are absent: their weights are zero meanwhile, then put back."""
+        before: list[tuple[Tensor, list[tuple[int, Array]], NDArray[np.bool_]]] = []
+        for name, tensor in self._model.tensors.items():
+            if len(tensor.shape) == 1 and not tensor.bias:
+                number = np.arange(tensor.shape[0])
+                outside = (number < window[0]) | (number >= window[1])
+                kept = [(at, self._natural(tensor, at)) for at in (tensor.master, *tensor.moments)]
+                before.append((tensor, kept, outside))
+                self._put(tensor, tensor.master, np.where(outside, np.float32(0), kept[0][1]))
+            del name
+        self._refresh()
+        try:
+            self._prepare(x, target)
+            self._run(Variant(self.loss, backward=True, update="store"))
+            self._check_labels()
+        finally:
+            for tensor, kept, _ in before:
+                self._put(tensor, tensor.master, kept[0][1])
+            self._refresh()
+        outcome = self._outcome()
+        self._begin(optimizer, lr)
+        self._run(Variant(forward=False, update="stored"))
+        for tensor, kept, outside in before:
+            for at, old in kept:
+                self._put(tensor, at, np.where(outside, old, self._natural(tensor, at)))
+        self._refresh()
+        self.step_count += 1
+        return outcome
+
+    # Memory
+
+    def _tiles(self) -> NDArray[np.uint8]:
+        return aligned(self._model.tile_bytes * self._model.tiles + 64)
+
+    def _part(self, at: int, count: int) -> Array:
+        return self._params[at : at + 4 * count].view(np.float32)
+
+    def _natural(self, tensor: Tensor, at: int) -> Array:
+        """A tensor in natural order, from the copies and slots at a place."""
+        whole = self._part(at, tensor.copies * tensor.size)
+        return whole[tensor.copy * tensor.size + tensor.slot].reshape(tensor.shape)
+
+    def _put(self, tensor: Tensor, at: int, values: NDArray[Any]) -> None:
+        whole = self._part(at, tensor.copies * tensor.size)
+        whole[:] = 0.0
+        with np.errstate(over="ignore"):
+            whole[tensor.copy * tensor.size + tensor.slot] = values.reshape(-1)
+
+    def _stored_gradients(self) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for name, tensor in self._model.tensors.items():
+            if tensor.trained:
+                found[name] = self._part(tensor.gradient, tensor.size)[tensor.slot].reshape(tensor.shape)
+        return found
+
+    def _refresh(self) -> None:
+        """Renew the copies of weights that kernels read."""
+        for tensor in self._model.tensors.values():
+            if tensor.copies > 1:
+                copies = self._part(tensor.master, tensor.copies * tensor.size).reshape(tensor.copies, tensor.size)
+                total = np.zeros(tensor.size, np.float32)
+                for copy in copies:
+                    total += copy
+                self._part(tensor.working, tensor.size)[:] = total
+        for copy in self._model.copies:
+            index = self._params[copy.index : copy.index + 4 * copy.size].view(np.uint32)
+            source = self._params[copy.source :].view(np.float32)
+            self._part(copy.target, copy.size)[:] = source[index]
+
+    def _moments(self) -> tuple[str, ...]:
+        return self.optimizer.moments if self.optimizer else ()
+
+    def _needs_optimizer(self) -> Optimizer:
+        self._needs_loss()
+        if self.optimizer is None:
+            raise error("E0621", "there is no optimizer to make a step with", help="pass optimizer = Sgd(lr = 0.1)")
+        return self.optimizer
+
+    def _needs_loss(self) -> None:
+        if self.loss == "none":
+            raise error("E0620", "the trainer has no loss", help="pass loss = 'cross-entropy' or 'mse'")
+
+
+def _address(array: NDArray[Any]) -> int:
+    return cast(int, array.__array_interface__["data"][0])
+
+
+def _check(
+    graph: Graph,
+    loss: str,
+    optimizer: Optimizer | None,
+    batch: int,
+    frozen: Collection[str],
+    weights: Mapping[str, NDArray[Any]],
+) -> None:
+    """Raise what is wrong with the arguments of a trainer."""
+    if loss not in LOSSES:
+        raise error("E0620", f"there is no loss `{loss}`", help=did_you_mean(loss, LOSSES) or "cross-entropy or mse")
+    if loss == "cross-entropy" and len(graph.outputs) != 1:
+        text = f"cross-entropy takes one output station, the model has {len(graph.outputs)}"
+        raise error("E0620", text, graph.loc, help="use squared errors, or one output")
+    if batch < 1:
+        raise error("E0621", f"a batch of {batch} samples is none", help="use at least 1")
+    if optimizer is not None and not getattr(optimizer, "eps", 1.0) > 0.0:
+        raise error("E0621", "`eps` of Adam must be positive", help="the usual value is 1e-8")
+    for name in frozen:
+        if name not in weights:
+            hint = did_you_mean(name, weights) or f"the model has {', '.join(weights)}"
+            raise error("E0506", f"the frozen tensor `{name}` belongs to no line or station", help=hint)
+
+
+__all__ = ["LOSSES", "Model", "Saved", "StepResult", "Trainer"]

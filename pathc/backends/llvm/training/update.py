@@ -1,0 +1,145 @@
+"""What happens to gradients: kept, or one step of the optimizer on every path's weight; copies of weights renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pathc.backends.llvm.column.common import byte_offset
+from pathc.backends.llvm.emit import F32, I64, Function, constant, suffix, vector
+from pathc.backends.llvm.training.frame import Frame, added, reduced
+from pathc.backends.llvm.training.model import Tensor
+from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
+
+RANGE = (
+    ("ptr noalias", "params"),
+    ("ptr noalias", "acts"),
+    ("ptr noalias", "numbers"),
+    (I64, "span"),
+    (I64, "start"),
+    (I64, "stop"),
+)
+"""Parameters of kernels that work on a range of weights: `span` is the bytes of all tiles."""
+
+
+@dataclass
+class Sink:
+    """Takes gradients of a tensor, a vector at a time.
+
+    Without an optimizer they are stored; with one, the weights move. `extra` adds the gradients of other uses of
+    the tensor, `fixed` keeps every weight on its side of zero.
+    """
+
+    f: Function
+    frame: Frame
+    tensor: Tensor
+    optimizer: Optimizer | None
+    fixed: bool
+    extra: bool
+
+    def __post_init__(self) -> None:
+        f, lanes = self.f, self.frame.lanes
+        self.numbers: Sequence[str] = ()
+        if self.optimizer is not None:
+            self.numbers = [f.broadcast(lanes, f.load(F32, f.offset("%numbers", k))) for k in range(NUMBERS)]
+
+    def __call__(self, f: Function, gradient: str, slot: str) -> None:
+        """Write what happens to the gradients of the slots from `slot` on."""
+        frame, tensor = self.frame, self.tensor
+        at = f.op("shl", I64, slot, "2", "nuw nsw")
+        if self.extra:
+            more = frame.load(f, byte_offset(f, "%params", tensor.extra), at)
+            gradient = f.op("fadd", frame.kind, gradient, more)
+        if self.optimizer is None:
+            frame.store(f, gradient, byte_offset(f, "%params", tensor.gradient), at)
+        elif tensor.copies == 1:
+            self._step(f, self.optimizer, at, gradient)
+        else:
+            self._copies(f, self.optimizer, at, gradient)
+
+    def _copies(self, f: Function, optimizer: Optimizer, at: str, gradient: str) -> None:
+        """One step for every path of a slot, and the sum of their weights."""
+        frame, tensor = self.frame, self.tensor
+        whole, mask = vector(frame.lanes, "i32"), vector(frame.lanes, "i1")
+        counts = ""
+        if tensor.counts >= 0:
+            counts = f.load(whole, byte_offset(f, byte_offset(f, "%params", tensor.counts), at), frame.bytes)
+        with f.loop(tensor.copies, [(frame.kind, frame.zero())]) as loop:
+            own = gradient
+            if counts:
+                number = f.broadcast(frame.lanes, f.assign(f"trunc i64 {loop.index} to i32"), "i32")
+                exists = f.assign(f"icmp slt {whole} {number}, {counts}")
+                own = f.assign(f"select {mask} {exists}, {frame.kind} {gradient}, {frame.kind} {frame.zero()}")
+            moved = f.op("mul", I64, loop.index, str(4 * tensor.size), "nuw nsw")
+            weight = self._step(f, optimizer, added(f, at, moved), own)
+            loop.following = [f.op("fadd", frame.kind, loop.carried[0], weight)]
+        frame.store(f, loop.results[0], byte_offset(f, "%params", tensor.working), at)
+
+    def _step(self, f: Function, optimizer: Optimizer, at: str, gradient: str) -> str:
+        frame, tensor = self.frame, self.tensor
+        places = [byte_offset(f, "%params", base) for base in (tensor.master, *tensor.moments)]
+        old, *moments = (frame.load(f, place, at) for place in places)
+        new, after = optimizer.write(f, frame.lanes, self.numbers, old, gradient, moments)
+        if self.fixed and not tensor.bias:
+            new = self._on_its_side(f, old, new)
+        for place, value in zip(places, (new, *after), strict=True):
+            frame.store(f, value, place, at)
+        return new
+
+    def _on_its_side(self, f: Function, old: str, new: str) -> str:
+        """The new weight, or zero with the old one's sign if it has another sign; a NaN stays."""
+        lanes, kind = self.frame.lanes, self.frame.kind
+        name, one, zero = f"llvm.copysign.{suffix(lanes)}", constant(1.0, lanes), self.frame.zero()
+        side = f.call(kind, name, [(kind, one), (kind, old)])
+        crossed = f.assign(f"fcmp olt {kind} {f.op('fmul', kind, new, side)}, {zero}")
+        floor = f.call(kind, name, [(kind, zero), (kind, old)])
+        return f.assign(f"select {vector(lanes, 'i1')} {crossed}, {kind} {floor}, {kind} {new}")
+
+
+def write_stored(frame: Frame, name: str, tensor: Tensor, optimizer: Optimizer, fixed: bool) -> Function:
+    """The kernel that takes stored gradients of vectors `%start` .. `%stop` - 1 and moves the weights."""
+    f = Function(name, RANGE)
+    sink = Sink(f, frame, tensor, optimizer, fixed, False)
+    with f.loop("%stop", start="%start") as loop:
+        slot = f.op("mul", I64, loop.index, str(frame.lanes), "nuw nsw")
+        stored = f.offset(byte_offset(f, "%params", tensor.gradient), slot)
+        sink(f, f.load(frame.kind, stored, frame.bytes), slot)
+    return f
+
+
+def write_bias_gradient(frame: Frame, name: str, delta: int, tile_bytes: int, rows: int, sink: Sink) -> None:
+    """Write the sums of the rows of a gradient over the batch, for vectors of units `%start` .. `%stop` - 1."""
+    f, lanes = sink.f, frame.lanes
+    with f.loop("%stop", start="%start") as loop:
+        first = f.op("mul", I64, loop.index, str(lanes), "nuw nsw")
+        base = byte_offset(f, "%acts", delta)
+        places = list[str]()
+        for lane in range(lanes):
+            row = f.call(I64, "llvm.umin.i64", [(I64, added(f, first, lane)), (I64, str(rows))])
+            places.append(byte_offset(f, base, f.op("shl", I64, row, str(frame.shift))))
+        with f.loop("%span", [(frame.kind, frame.zero())] * lanes, step=tile_bytes) as tiles:
+            total = list(tiles.carried)
+            for v in range(frame.vectors):
+                here = added(f, tiles.index, v * frame.bytes)
+                total = [
+                    f.op("fadd", frame.kind, t, frame.load(f, p, here)) for t, p in zip(total, places, strict=True)
+                ]
+            tiles.following = total
+        sink(f, reduced(f, lanes, tiles.results.__getitem__), first)
+
+
+def write_copy(name: str, frame: Frame, index: int, source: int, target: int, *, add: bool) -> Function:
+    """The kernel that copies (or adds) `source[index[i]]` to `target[i]` for vectors `%start` .. `%stop` - 1."""
+    f = Function(name, RANGE)
+    table, values, to = (byte_offset(f, "%params", at) for at in (index, source, target))
+    with f.loop("%stop", start="%start") as loop:
+        first = f.op("mul", I64, loop.index, str(frame.lanes), "nuw nsw")
+        here, out = f.offset(table, first, "i32"), f.offset(to, first)
+        for lane in range(frame.lanes):
+            number = f.load("i32", f.offset(here, lane, "i32"))
+            value = f.load(F32, f.offset(values, f.assign(f"zext i32 {number} to i64")))
+            place = f.offset(out, lane)
+            if add:
+                value = f.op("fadd", F32, value, f.load(F32, place))
+            f.store(F32, value, place)
+    return f
