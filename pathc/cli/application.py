@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 from pathc import __version__
-from pathc.cli import bench, check, compile, crash, dump, explain, fmt, opt, passes, targets, train
+from pathc.cli import bench, check, compile, dump, explain, fmt, opt, passes, sweep, targets, train
 from pathc.cli import run as run_verb
 from pathc.cli.flags import Verb
 from pathc.cli.talk import Talk
@@ -23,6 +22,7 @@ VERBS: tuple[Verb, ...] = (
     run_verb.VERB,
     bench.VERB,
     train.VERB,
+    sweep.VERB,
     opt.VERB,
     explain.VERB,
     passes.VERB,
@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     except PathcError as mistake:
         talk.diagnostics(mistake.diagnostics)
         if isinstance(mistake, InternalError):
-            talk.say(crash.report(arguments, mistake))
+            talk.say(_reproducer(arguments, mistake))
         _show_traceback()
         return mistake.exit_code
     except KeyboardInterrupt:
@@ -88,13 +88,21 @@ def run(arguments: Sequence[str]) -> int:
         _show_traceback()
         return WRONG_MODEL
     except Exception as fault:
-        where = crash.report(arguments, fault)
+        where = _reproducer(arguments, fault)
         text = f"internal error: {type(fault).__name__}: {fault}"
         talk.diagnostics([Diagnostic("E0813", text, help="please report it with that file").note(where)])
         _show_traceback()
         return INTERNAL
 
 
+def _reproducer(arguments: Sequence[str], fault: BaseException) -> str:
+    from pathc.cli import crash
+
+    return crash.report(arguments, fault)
+
+
 def _show_traceback() -> None:
     if os.environ.get("PATHC_DEBUG", "") not in ("", "0"):
+        import traceback
+
         traceback.print_exc()

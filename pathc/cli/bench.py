@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
 from pathc.cli.flags import Verb, add_model, add_pipeline, add_target, add_voice, batches, options_of
@@ -25,6 +24,8 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import json
+
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
     from pathc.bench import Plan, bench, peers_of

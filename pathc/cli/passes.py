@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pathc.cli.flags import Verb, add_voice
 from pathc.cli.talk import put
@@ -14,6 +13,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import json
+
     from pathc.handbook import passes, passes_text
 
     put("".join(json.dumps(entry) + "\n" for entry in passes()) if arguments.json else passes_text())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
 from pathc.cli.flags import Verb, add_model, add_output, add_pipeline, add_target, add_voice, options_of
@@ -21,6 +20,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import json
+
     from pathc.driver import compare, compile_model, disagreement, evaluate, save_array, summary
 
     talk = Talk.of(arguments)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -49,6 +47,8 @@ class Diagnostic:
 
     def as_json(self) -> str:
         """One line of JSON: code, severity, message, file, line, column, end_column, notes, help."""
+        import json  # here, so that --help stays fast
+
         loc = self.loc
         record: dict[str, Any] = {
             "code": self.code,
@@ -112,6 +112,8 @@ def error(code: str, message: str, place: Place = None, *, label: str = "", help
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint naming the closest known word, or an empty string."""
+    import difflib  # here, so that --help stays fast
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else ""
 
