@@ -60,7 +60,7 @@ def test_imports_go_down(path: Path) -> None:
 
 
 def test_every_room_has_a_level() -> None:
-    assert {room(path) for path in FILES} == {*LEVELS, "__init__"}
+    assert {room(path) for path in FILES} <= {*LEVELS, "__init__"}
 
 
 def test_no_file_is_long() -> None:
