@@ -209,4 +209,3 @@ def sums_of(
             factor = f.broadcast(frame.lanes, f.load(F32, pointer))
             line[:] = [f.fma(frame.lanes, x, factor, a) for x, a in zip(values, line, strict=True)]
     return result
-

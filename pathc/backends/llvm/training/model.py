@@ -215,17 +215,14 @@ class Model:
 
     def _weights(self, name: str, shape: tuple[int, ...], junctions: list[Junction]) -> None:
         lanes = self.frame.lanes
-        owner: Cut | None = None
-        for number, junction in enumerate(junctions):
-            parts = cut(junction, _edges(self.graph, junction), lanes)
-            element = parts.edges.element
-            if owner is None:
-                owner = parts
-                slot, copy = np.empty_like(parts.slot), np.empty_like(parts.copy)
-                slot[element], copy[element] = parts.slot, parts.copy
-                tied = len(junctions) > 1
-                tensor = self._tensor(name, shape, slot, copy, parts.copies, parts.size, bias=False, tied=tied)
-            self._use(junction, parts, tensor, number == 0)
+        cuts = [cut(junction, _edges(self.graph, junction), lanes) for junction in junctions]
+        owner = cuts[0]
+        slot, copy = np.empty_like(owner.slot), np.empty_like(owner.copy)
+        slot[owner.edges.element], copy[owner.edges.element] = owner.slot, owner.copy
+        tied = len(junctions) > 1
+        tensor = self._tensor(name, shape, slot, copy, owner.copies, owner.size, bias=False, tied=tied)
+        for junction, parts in zip(junctions, cuts, strict=True):
+            self._use(junction, parts, tensor, parts is owner)
 
     def _use(self, junction: Junction, parts: Cut, tensor: Tensor, owner: bool) -> None:
         lanes, memory, frame = self.frame.lanes, self.memory, self.frame

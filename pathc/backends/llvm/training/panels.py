@@ -206,4 +206,3 @@ def _over_batch(f: Function, frame: Frame, src_rows: list[str], dst_rows: list[s
             ]
         loop.following = total
     return loop.results
-

@@ -220,9 +220,7 @@ def _dense_panel(junction: Junction, width: int) -> Panels:
     return Panels(src, dst, tile, 0, True, True)
 
 
-def _rows_of(
-    junction: Junction, edges: Edges, chosen: Ints, slot: Ints, base: int, width: int
-) -> tuple[Rows, Turned]:
+def _rows_of(junction: Junction, edges: Edges, chosen: Ints, slot: Ints, base: int, width: int) -> tuple[Rows, Turned]:
     """Rows of the chosen weights and the reverse; fills in their slots."""
     keys = edges.dst[chosen] * junction.n_src + edges.src[chosen]
     distinct, first, of_path = np.unique(keys, return_index=True, return_inverse=True)

@@ -170,7 +170,8 @@ class Program:
         frame, station, name = self.frame, place.station, place.station.name
         bias = station.stage("bias") is not None
         wanted = self._stages_wanted(place)
-        inline = wanted[0] if wanted and stages.kept(wanted[0]) == "value" and wanted[0].name not in stages.WHOLE else None
+        first = wanted[0] if wanted and wanted[0].name not in stages.WHOLE else None
+        inline = first if first and stages.kept(first) == "value" else None
         terms = self._terms(name)
         init: Init = "bias" if bias else "zero"
         if station.role == "input":
@@ -307,9 +308,7 @@ class Program:
         if self.variant.loss == "cross-entropy":
             values = place.buffers[-2] if self._scores(place) else place.values
             labels = f.offset(self.context["target"], f.op("mul", I64, self.first, "1"), I64)
-            kernel = losses.write_cross_entropy(
-                self.frame, self._name("loss"), place.real, gradient=gradient, add=add
-            )
+            kernel = losses.write_cross_entropy(self.frame, self._name("loss"), place.real, gradient=gradient, add=add)
             self._run(kernel, self._at(values), self._at(place.delta), labels, more=more)
             return
         total = sum(p.real for p in self._of_role("output"))
@@ -329,7 +328,7 @@ class Program:
         if output and not late:
             self._output_gradient(place)
             init = "add"
-        elif terms and not terms[0][1] or (not terms and not late):
+        elif (terms and not terms[0][1]) or (not terms and not late):
             self._fill(place.delta, place.units)
             init = "add"
         steps = list(enumerate(place.stages))
@@ -479,9 +478,7 @@ class Program:
             gradients = byte_offset(f, "%params", use.gradient)
             if use.owner and not step and tensor.extra < 0:
                 sink = None
-            rows.write_gradient(
-                f, frame, use.cut.rows, use.rows, values, deltas, gradients, model.tile_bytes, sink
-            )
+            rows.write_gradient(f, frame, use.cut.rows, use.rows, values, deltas, gradients, model.tile_bytes, sink)
             self.functions.append(f)
             each = use.cut.rows.size / use.cut.rows.sets
             found.append(Task(f.name, use.cut.rows.sets, max(1, int(_WORK / each))))
@@ -518,7 +515,8 @@ class Program:
         chosen = f.load("ptr", f.offset(f"@{name}.kernels", "%task", "ptr"), 8)
         pair = f.offset(f"@{name}.ranges", f.op("shl", I64, "%task", "1"), I64)
         start, stop = f.load(I64, pair, 8), f.load(I64, f.offset(pair, 1, I64), 8)
-        params, acts, tiles, numbers = (self._field(f, CONTEXT.index(n)) for n in ("params", "acts", "tiles", "numbers"))
+        fields = "params", "acts", "tiles", "numbers"
+        params, acts, tiles, numbers = (self._field(f, CONTEXT.index(name)) for name in fields)
         span = f.op("mul", I64, tiles, str(self.model.tile_bytes))
         given = f"ptr {params}, ptr {acts}, ptr {numbers}, i64 {span}, i64 {start}, i64 {stop}"
         f.line(f"call void {chosen}({given})")
@@ -546,7 +544,7 @@ class Program:
         self.functions.append(f)
 
     def _check_labels(self, f: Function, result: str) -> None:
-        """Write the search for labels that name no output: their number is the third result, and nothing else is done."""
+        """Write the count of labels that name no output, the third result; if there are any, nothing else is done."""
         units = next(p.real for p in self._of_role("output"))
         labels, count = (self._field(f, CONTEXT.index(n)) for n in ("target", "count"))
         with f.loop(count, [(I64, "0")]) as loop:

@@ -36,9 +36,7 @@ class RowTables:
         )
 
 
-def write_sums(
-    f: Function, frame: Frame, rows: Rows, tables: RowTables, source: str, weights: str, sums: Sums
-) -> None:
+def write_sums(f: Function, frame: Frame, rows: Rows, tables: RowTables, source: str, weights: str, sums: Sums) -> None:
     """Write the sums of all rows; `weights` is the base of the junction's slots."""
     vectors = min(_VECTORS, frame.vectors)
     weights = byte_offset(f, weights, 4 * rows.base)

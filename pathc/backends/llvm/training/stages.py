@@ -81,7 +81,7 @@ def helpers(frame: Frame, name: str, stage: Call, real: int) -> list[Function]:
 
 
 def write_slope(frame: Frame, name: str, stage: Call, units: int, real: int) -> Function:
-    """`void name(ptr kept, ptr value, ptr delta)`: the gradient in `delta` goes from a stage's value to its argument."""
+    """`void name(ptr kept, ptr value, ptr delta)`: `delta` goes from a stage's value to its argument."""
     f = Function(name, (("ptr", "kept"), ("ptr", "value"), ("ptr", "delta")))
     if stage.name == "softmax":
         _softmax_slope(f, frame, real)

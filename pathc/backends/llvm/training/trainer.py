@@ -81,6 +81,7 @@ class Trainer:
         self.threads = max(1, threads)
         self.machine = machine or host()
         self.fixed_signs = fixed_signs
+        self.frozen = frozenset(frozen)
         self.step_count = 0
         self._model = build(graph, self.machine, batch, frozen, len(optimizer.moments) if optimizer else 0)
         self._params = self._model.memory.build()
@@ -118,9 +119,9 @@ class Trainer:
 
         `x` is float32 [n, inputs]; `target` integer labels [n], or float32 [n, outputs] for squared errors. `lr`
         overrides the optimizer's. With `window` = (a, b) only paths a .. b-1 of every line of paths take part: the
-        others count as absent in this step, and neither they nor their moments change. A loss that is NaN or infinite is returned
-        as such, and the weights have then moved to NaN as well. Raises E0702 and E0701 for arrays that do not fit,
-        E0710 for labels that name no output.
+        others count as absent in this step, and neither they nor their moments change. A loss that is NaN or infinite
+        is returned as such, and the weights have then moved to NaN as well. Raises E0702 and E0701 for arrays that do
+        not fit, E0710 for labels that name no output.
         """
         optimizer = self._needs_optimizer()
         if window is not None:
@@ -210,7 +211,7 @@ class Trainer:
         if wanted != given:
             off = sorted(set(wanted.items()) ^ set(given.items()))[0][0]
             text = f"the state of the optimizer does not fit at `{off}`"
-            raise error("E0622", text, help="resume with the model, the optimizer and the frozen tensors it was saved with")
+            raise error("E0622", text, help="resume with the model and the optimizer it was saved with")
         self.step_count = int(state[STEP])
         for name, tensor in self._model.tensors.items():
             for moment, place in zip(self._moments(), tensor.moments, strict=False):
