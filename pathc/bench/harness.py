@@ -20,7 +20,8 @@ from pathc.bench.timing import NOISE, Timing, calibrate, time_call
 from pathc.driver import Compiled, Options, compile_model, load, read_source
 from pathc.ir.cost import cost
 from pathc.ir.inputs import input_shape
-from pathc.support.diagnostics import Diagnostic, Severity
+from pathc.support.diagnostics import Diagnostic, Severity, error
+from pathc.support.files import memory_limit
 from pathc.support.source import Source
 from pathc.targets import choose_target, parse_target
 
@@ -120,8 +121,13 @@ def _warm_up(target: str) -> None:
 
 
 def inputs_for(compiled: Compiled, batch: int, seed: int) -> NDArray[np.float32]:
-    """Random inputs in [0, 1), the same for the same seed: [batch, units], or [units] for a batch of one."""
+    """Random inputs in [0, 1), the same for the same seed: [batch, units]; E0502 if the memory does not suffice."""
     shape = input_shape(compiled.graph)
+    widest = max(math.prod(station.shape) for station in compiled.graph.stations)
+    needed = 3 * 4 * batch * max(widest, math.prod(shape))
+    if needed > memory_limit():
+        text = f"a batch of {batch} needs about {needed} bytes, the memory can take {memory_limit()}"
+        raise error("E0502", text, help="use a smaller --batch")
     return np.random.default_rng(seed).random((batch, *shape), dtype=np.float32)
 
 

@@ -98,6 +98,11 @@ def test_count_beyond_memory(run: Run, model: Path, inputs: Path, tmp_path: Path
     assert files(tmp_path) == before
 
 
+def test_batch_beyond_memory(run: Run, model: Path) -> None:
+    wide = SMALL.replace("h[32]", "h[1Mi]")
+    assert_refused(run("bench", "-", "--batch", 1 << 24, stdin=wide.encode()), "E0502")
+
+
 @pytest.mark.parametrize("cut", [0.1, 0.5, 0.9])
 def test_truncated_graph(run: Run, model: Path, tmp_path: Path, cut: float) -> None:
     text = run("dump", model).out
