@@ -43,7 +43,9 @@ def main() -> None:
         trained = ("digits.path", "--weights", "digits.safetensors", "--input", x)
         step("Run it on images it has never seen", "run", *trained, "-t", "llvm", "--against", "reference", "-o", y)
         right = (np.load(y).argmax(axis=1) == digits["y_test"]).sum()
-        SCREEN.print(f"\n{right} of {len(digits['y_test'])} digits are right: [bold]{right / len(digits['y_test']):.1%}")
+        SCREEN.print(
+            f"\n{right} of {len(digits['y_test'])} digits are right: [bold]{right / len(digits['y_test']):.1%}"
+        )
     models = ("digits.path", "classifier.path", "classifier_pow2.path")
     step("How fast is that?", "bench", *models, "-t", "llvm", "--batch", "1,64", "--against", "scipy")
 
