@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,11 @@ class Tensor:
     counts: int
     trained: bool
     bias: bool
+
+    @cached_property
+    def places(self) -> Ints:
+        """Where element k of the natural order lies in an array [copies, size], flattened."""
+        return self.copy * self.size + self.slot
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,8 @@ from pathc.support.diagnostics import PathcError, did_you_mean, error
 
 Array = NDArray[np.float32]
 LOSSES = ("none", "cross-entropy", "mse")
+KEPT = 8
+"""Released memories of forward passes that are kept for later ones."""
 STEP = "step"
 """Name of the number of steps in a trainer's state."""
 
@@ -89,7 +91,7 @@ class Trainer:
         self._outputs = sum(s.real_units for s in graph.outputs)
         self._programs: dict[Variant, tuple[Callable[[int], None], Library]] = {}
         self._free: list[NDArray[np.uint8]] = []
-        self._acts = self._tiles()
+        self._acts = self._tiles(self._model.tiles)
         self._numbers = aligned(4 * NUMBERS).view(np.float32)
         self._sums = aligned(16 * self._model.tiles).view(np.float64)
         self._result = aligned(64).view(np.float64)
@@ -156,10 +158,13 @@ class Trainer:
         return self._outcome().loss, self._stored_gradients()
 
     def forward(self, x: Array) -> tuple[Array, Saved]:
-        """Outputs [n, outputs] of float32 inputs [n, inputs], and what `backward` needs. Raises E0701, E0702."""
-        x = self._rows(x, self._inputs, "input")
+        """Outputs [n, outputs] of float32 inputs [n, inputs], n >= 1 as large as you like, and what `backward` needs.
+
+        Raises E0701, E0702.
+        """
+        x = self._rows(x, self._inputs, "input", any_count=True)
         y = np.empty((len(x), self._outputs), np.float32)
-        saved = Saved(self._free.pop() if self._free else self._tiles(), len(x))
+        saved = Saved(self._spare(-(-len(x) // self.columns)), len(x))
         self._set(x=_address(x), x_stride=x.strides[0] // 4, y=_address(y), y_stride=self._outputs)
         self._shape(len(x))
         self._run(Variant(outputs=True), saved.acts)
@@ -170,10 +175,10 @@ class Trainer:
 
         The weights must be those of the forward pass.
         """
-        dy = self._rows(dy, self._outputs, "output gradient")
+        dy = self._rows(dy, self._outputs, "output gradient", any_count=True)
         if len(dy) != saved.count:
             raise error("E0702", f"there are {saved.count} outputs and {len(dy)} gradients")
-        dx = np.zeros((len(dy), self._inputs if inputs else 0), np.float32)
+        dx = np.empty((len(dy), self._inputs if inputs else 0), np.float32)
         self._set(target=_address(dy), target_stride=dy.strides[0] // 4, dx=_address(dx), dx_stride=self._inputs)
         self._shape(len(dy))
         self._run(Variant(forward=False, backward=True, inputs=inputs, update="store"), saved.acts)
@@ -182,6 +187,7 @@ class Trainer:
     def release(self, saved: Saved) -> None:
         """Let a later forward pass use the memory of this one, whose backward pass is done."""
         self._free.append(saved.acts)
+        del self._free[:-KEPT]
 
     def weights(self) -> dict[str, Array]:
         """All tensors in natural path order, float32."""
@@ -193,7 +199,8 @@ class Trainer:
         if found:
             raise PathcError(*found)
         for name, tensor in self._model.tensors.items():
-            self._put(tensor, tensor.master, tensor_values(weights, name))
+            plain = weights[name].dtype == np.float32
+            self._put(tensor, tensor.master, weights[name] if plain else tensor_values(weights, name))
         self._refresh()
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -259,11 +266,14 @@ class Trainer:
         context[2], context[3], context[4], context[5] = _address(x), x.strides[0] // 4, _address(target), stride
         context[6], context[7] = count, -(-count // self.columns)
 
-    def _rows(self, array: NDArray[Any], units: int, what: str) -> Array:
+    def _rows(self, array: NDArray[Any], units: int, what: str, *, any_count: bool = False) -> Array:
         if array.dtype != np.float32:
             raise error("E0701", f"the {what} is {array.dtype}, not float32", help="convert with `.astype(np.float32)`")
-        if array.ndim != 2 or array.shape[1] != units or not 1 <= len(array) <= self.batch:
+        most = len(array) if any_count and array.ndim else self.batch
+        if array.ndim != 2 or array.shape[1] != units or not 1 <= len(array) <= most:
             text = f"the {what} has shape {list(array.shape)}, not [1 to {self.batch}, {units}]"
+            if any_count:
+                raise error("E0702", f"the {what} has shape {list(array.shape)}, not [n, {units}] with n at least 1")
             raise error("E0702", text, help="`batch` of the trainer is the most samples at a time")
         plain = array.strides[1] == 4 and array.strides[0] >= 0 and array.strides[0] % 4 == 0
         return array if plain else np.ascontiguousarray(array)
@@ -318,8 +328,15 @@ class Trainer:
 
     # Memory
 
-    def _tiles(self) -> NDArray[np.uint8]:
-        return aligned(self._model.tile_bytes * self._model.tiles + 64)
+    def _tiles(self, count: int) -> NDArray[np.uint8]:
+        return aligned(self._model.tile_bytes * count + 64)
+
+    def _spare(self, count: int) -> NDArray[np.uint8]:
+        """Memory of so many tiles, released memory if there is such."""
+        for number, acts in enumerate(self._free):
+            if acts.size == self._model.tile_bytes * count + 64:
+                return self._free.pop(number)
+        return self._tiles(count)
 
     def _part(self, at: int, count: int) -> Array:
         return self._params[at : at + 4 * count].view(np.float32)
@@ -327,13 +344,13 @@ class Trainer:
     def _natural(self, tensor: Tensor, at: int) -> Array:
         """A tensor in natural order, from the copies and slots at a place."""
         whole = self._part(at, tensor.copies * tensor.size)
-        return whole[tensor.copy * tensor.size + tensor.slot].reshape(tensor.shape)
+        return whole[tensor.places].reshape(tensor.shape)
 
     def _put(self, tensor: Tensor, at: int, values: NDArray[Any]) -> None:
         whole = self._part(at, tensor.copies * tensor.size)
         whole[:] = 0.0
         with np.errstate(over="ignore"):
-            whole[tensor.copy * tensor.size + tensor.slot] = values.reshape(-1)
+            whole[tensor.places] = values.reshape(-1)
 
     def _stored_gradients(self) -> dict[str, Array]:
         found: dict[str, Array] = {}
