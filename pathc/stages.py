@@ -111,6 +111,18 @@ def _structure(source: Source, options: Options) -> Record:
     return structure_json(_graph(source, options))
 
 
+def _schedule_text(source: Source, options: Options) -> str:
+    from pathc.ir.schedule import schedule_report
+
+    return schedule_report(_graph(source, options))
+
+
+def _schedule(source: Source, options: Options) -> Record:
+    from pathc.ir.schedule import schedule_json
+
+    return schedule_json(_graph(source, options))
+
+
 def _cost_of(source: Source, options: Options) -> Cost:
     from pathc.ir.cost import cost
 
@@ -138,6 +150,7 @@ KINDS: dict[str, tuple[Callable[[Source, Options], str], Callable[[Source, Optio
     "ast": (_ast_text, _ast),
     "pir": (_pir_text, _pir),
     "structure": (_structure_text, _structure),
+    "schedule": (_schedule_text, _schedule),
     "cost": (_cost_text, _cost),
 }
 """Stages that need no target: how each is shown as text and as a dictionary."""

@@ -12,7 +12,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument(
         "--emit", metavar="KIND", default="pir",
-        help="ast, pir, structure, cost, or a stage of the target: plan, ll, asm, ... (default: pir)",
+        help="ast, pir, structure, schedule, cost, or a stage of the target: plan, ll, asm, ... (default: pir)",
     )  # fmt: skip
     parser.add_argument("--explain-defaults", action="store_true", help="show every default that was applied")
     parser.add_argument("--batch", metavar="N", default="", help="compile for this many samples")

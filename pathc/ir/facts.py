@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pathc.support.source import Loc
 
@@ -126,3 +127,43 @@ class Valence(Fact):
     touched: int
     least: int
     most: int
+
+
+@dataclass(frozen=True)
+class Bank(Fact):
+    """The units of a station lie in `banks` memories, picked by `map`; `masks` are those of a custom map.
+
+    `ir.schedule.Banks` gives bank and row of every unit.
+    """
+
+    station: str
+    banks: int
+    map: Literal["high", "low", "bank-major", "custom"]
+    masks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Order(Fact):
+    """The paths of a junction are processed `z` at a time, in the order of the interleaver `kind`.
+
+    They take `cycles` cycles if no bank is asked twice in one, and `stalls` more as the banks are: 0 is
+    clash-free, -1 not counted. `proof` is algebra, count or none. With `writes` the banks of the destinations are
+    held to the same as those of the sources. `ir.schedule.schedule_of` gives the cycles.
+    """
+
+    line: str
+    junction: int
+    kind: str
+    z: int
+    cycles: int
+    stalls: int
+    proof: Literal["algebra", "count", "none"]
+    writes: bool = True
+
+    @property
+    def summary(self) -> str:
+        """`clash-free, proved`."""
+        if self.proof == "none":
+            return "clashes not counted"
+        found = "clash-free" if self.stalls == 0 else f"{self.stalls} stalls"
+        return f"{found}, {'proved' if self.proof == 'algebra' else 'counted'}"

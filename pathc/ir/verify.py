@@ -13,10 +13,13 @@ from typing import Any, Literal, cast
 
 from pathc.ir import gf2
 from pathc.ir.catalogue import STAGE_KINDS, find
+from pathc.ir.claims import false_blocks
 from pathc.ir.extents import read_extents
-from pathc.ir.facts import Bicliques, Blocks, Distinct, Fact, Mixing, Valence
+from pathc.ir.facts import Bank, Bicliques, Blocks, Distinct, Fact, Mixing, Order, Valence
 from pathc.ir.graph import Graph, Line, Station
 from pathc.ir.order import station_order
+from pathc.ir.schedule.banks import check_banks
+from pathc.ir.schedule.build import check_order
 from pathc.ir.text.values import is_name
 from pathc.ir.types import Call, Quantity, Size, Value, Word
 from pathc.ir.vocabulary import Kind, Option
@@ -261,6 +264,42 @@ def blocks_fit(graph: Graph) -> Found:
             yield _contradiction(fact, f"needs {fact.fan_in} different sources among {source} units")
         elif not _lies_inside(fact.dst_basis, fact.dst_reps, fact.dst_shift, destination):
             yield _contradiction(fact, f"needs {fact.fan_out} different destinations among {destination} units")
+
+
+@rule("structured")
+def blocks_are_true(graph: Graph) -> Found:
+    """Blocks are those that the paths of their window form, and no two windows of a junction overlap."""
+    claims: dict[str, list[Blocks]] = {}
+    for fact in graph.facts_of(Blocks):
+        claims.setdefault(fact.line, []).append(fact)
+    for name, facts in claims.items():
+        try:
+            for fact, problem in false_blocks(graph.line(name), graph, facts):
+                yield _contradiction(fact, problem)
+        except PathcError as mistake:
+            yield from mistake.diagnostics
+
+
+@rule("structured")
+def schedules_fit(graph: Graph) -> Found:
+    """Banks are laid out by a known map, one layout a station; only paths have an order, of a known kind."""
+    seen: set[str] = set()
+    for fact in graph.facts_of(Bank):
+        if fact.station in seen:
+            yield _contradiction(fact, f"is the second one of `{fact.station}`")
+        seen.add(fact.station)
+        try:
+            check_banks(fact.banks, fact.map, fact.masks, fact.loc)
+        except PathcError as problem:
+            yield from problem.diagnostics
+    lines = {line.name: line for line in graph.lines}
+    for fact in graph.facts_of(Order):
+        if lines[fact.line].kind != "paths" or fact.cycles < 1 or fact.stalls < -1:
+            yield _contradiction(fact, "is not that of paths")
+        try:
+            check_order(fact.kind, fact.z, fact.loc)
+        except PathcError as problem:
+            yield from problem.diagnostics
 
 
 def _lies_inside(basis: tuple[int, ...], reps: tuple[int, ...], shift: int, units: int) -> bool:

@@ -73,7 +73,7 @@ def test_fmt_prints_graphs_as_the_printer_does(run: Run, model: Path) -> None:
     assert run("fmt", "-", stdin=graph.replace("  %x", "      %x").encode()).out == graph
 
 
-@pytest.mark.parametrize("kind", ["ast", "pir", "structure", "cost"])
+@pytest.mark.parametrize("kind", ["ast", "pir", "structure", "schedule", "cost"])
 def test_dump_shows_every_stage_as_text_and_json(run: Run, model: Path, kind: str) -> None:
     text = run("dump", model, "--emit", kind)
     assert (text.code, text.err) == (0, "")

@@ -11,7 +11,7 @@ from pathc.support.source import Source
 def test_facts_of_all_passes_verify_and_survive_their_text():
     graph = run_passes(net((784, 256, 64, 10), range(4), 1536), parse_pipeline(",".join(NAMES)))
     assert {type(f).__name__ for f in graph.facts} == {
-        "Blocks", "Distinct", "Bicliques", "Valence", "Mixing"
+        "Blocks", "Distinct", "Bicliques", "Valence", "Mixing", "Bank", "Order"
     }  # fmt: skip
     text = print_graph(graph)
     again = parse_graph(Source("net.pir", text))

@@ -46,9 +46,10 @@ class RegularPaths(ABC):
     def units(self, visit: int, start: int, stop: int) -> UnitArray:
         """Units visited by paths start .. stop-1 at `visit`: int64 of shape [stop - start]."""
         check_window(start, stop, self.count)
-        return self._slots_at(visit)[start:stop] // (self.count // self.sizes[visit])
+        return self.slots(visit)[start:stop] // (self.count // self.sizes[visit])
 
-    def _slots_at(self, visit: int) -> Permutation:
+    def slots(self, visit: int) -> Permutation:
+        """Slot of every path at a visit: a permutation, int64 of shape [count]."""
         if visit not in self._slots:
             self._slots[visit] = self._chain(visit)
         return self._slots[visit]
@@ -58,7 +59,7 @@ class RegularPaths(ABC):
             return np.arange(self.count, dtype=np.int64)
         if visit == 0:
             return self.junction(1)
-        return inverse(self.junction(visit))[self._slots_at(visit - 1)]
+        return inverse(self.junction(visit))[self.slots(visit - 1)]
 
 
 def inverse(permutation: Permutation) -> Permutation:

@@ -17,6 +17,8 @@ _PASSES = {
     "bicliques": ("bicliques", "Bicliques"),
     "coverage": ("coverage", "Coverage"),
     "mixing": ("mixing", "Mixing"),
+    "bank": ("bank", "Bank"),
+    "interleave": ("interleave", "Interleave"),
 }
 NAMES = tuple(_PASSES)
 """Names of all passes, in the order a pipeline would run them."""

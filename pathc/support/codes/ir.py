@@ -128,4 +128,67 @@ LINT_CODES: tuple[Code, ...] = (
 )
 """Given by pathc.ir.passes.lint."""
 
-CODES: tuple[Code, ...] = (*GENERATOR_CODES, *PASS_CODES, *LINT_CODES)
+SCHEDULE_CODES: tuple[Code, ...] = (
+    Code(
+        "E0350",
+        "number of lanes or banks out of range",
+        "A schedule has 1 to 65536 lanes, a layer 1 to 65536 banks.",
+    ),
+    Code(
+        "E0351",
+        "unknown order of paths",
+        "`interleave` knows the orders blocks, stall and colour, and the interleavers basic, sv, ss, md and their "
+        "sums, type1, type2, type3.",
+    ),
+    Code(
+        "E0352",
+        "unknown bank map, or masks that make none",
+        "`bank` knows the maps high, low, bank-major and custom; custom takes one mask for each bit of the bank, "
+        "none of them the XOR of others: bank{banks=4,map=custom,masks=8+1}.",
+    ),
+    Code(
+        "E0353",
+        "the paths are not drawn by this interleaver",
+        "An interleaver decides which units are joined, not only when. Lines drawn another way keep their paths under "
+        "the orders blocks, stall and colour; with redraw = true the interleaver draws other paths instead.",
+        "paths main : x -> y { count = 256, sequence = interleaver(kind = ss+md, z = 16) }",
+    ),
+    Code(
+        "E0354",
+        "z does not fit the fan-in",
+        "The z weights of a cycle belong to whole right units, or a right unit takes whole cycles: z is a multiple of "
+        "the fan-in, or the fan-in a multiple of z.",
+    ),
+    Code(
+        "E0355",
+        "the next junction has too few memories",
+        "A junction finishes ceil(z / fan-in) units a cycle; the next one needs as many memories to put them in: "
+        "z of the next junction is at least that.",
+    ),
+    Code(
+        "E0356",
+        "too long for a list of cycles",
+        "A schedule that is written out has at most 2^24 paths and 2^26 cycles times lanes. Layers, banks and lanes of "
+        "powers of two need no list: Sobol' blocks are kept as a rule.",
+    ),
+    Code(
+        "E0357",
+        "no schedule",
+        "A schedule is an array [cycles, lanes] of path numbers, -1 for an idle lane, with the units that every path "
+        "joins and their banks. Files of schedules are written by `save_schedule`.",
+    ),
+    Code(
+        "E0358",
+        "no paths of that name",
+        "Options `line` and `station` of passes name a line of paths and a station that paths visit.",
+    ),
+    Code(
+        "W0350",
+        "banks are asked twice in a cycle",
+        "Lanes that find their bank taken wait. Aligned blocks of Sobol' paths through layers of 2^m units never do so "
+        "if the bank is the top bits of the unit; edge colouring serves all other paths in the fewest cycles.",
+    ),
+)
+"""Raised by pathc.ir.schedule, pathc.ir.passes.bank and pathc.ir.passes.interleave."""
+
+CODES: tuple[Code, ...] = (*GENERATOR_CODES, *PASS_CODES, *LINT_CODES, *SCHEDULE_CODES)
