@@ -48,13 +48,14 @@ class Options:
     """How a model is compiled, whatever the target.
 
     `overrides` maps `let`s to expressions, `pipeline` spells the passes, `forms` maps junctions (`main.1`, `*`) to
-    kernel forms, `batch` 0 leaves the batch open, `seed` is that of random initial signs, `name` replaces that of
-    the model, and with it that of the exported symbol.
+    kernel forms, `plan` names a file with plans the target is to follow, `batch` 0 leaves the batch open, `seed` is
+    that of random initial signs, `name` replaces that of the model, and with it that of the exported symbol.
     """
 
     overrides: Mapping[str, str] = field(default_factory=dict[str, str])
     pipeline: str = DEFAULT_PIPELINE
     forms: Mapping[str, str] = field(default_factory=dict[str, str])
+    plan: str | Path = ""
     batch: int = 0
     seed: int = 0
     name: str = ""
@@ -215,10 +216,21 @@ def compile_model(
     graph = transform(replace(graph, name=options.name or graph.name), options)
     tensors = weights_of(graph, weights, options.seed)
     ready = time.perf_counter()
-    executable = chosen.backend.compile(Request(graph, tensors, chosen.options, options.batch, options.forms))
+    plan = read_plan(options.plan, chosen) if options.plan else None
+    executable = chosen.backend.compile(Request(graph, tensors, chosen.options, options.batch, options.forms, plan))
     end = time.perf_counter()
     _tell(options, "target", end - ready)
     return Compiled(graph, tensors, chosen, executable, end - start, weights is None)
+
+
+def read_plan(path: str | Path, target: Target) -> Source:
+    """The text of plans; raises E0110, E0501, E0502, and UsageError E0804 for a target that has none."""
+    if "plan" not in target.backend.emits:
+        text = f"the target `{target.name}` follows no plan"
+        raise UsageError(Diagnostic("E0804", text, help="plans are those of `llvm`"))
+    from pathc.frontend import read_text
+
+    return Source(str(path), read_text(str(path)))
 
 
 def _tell(options: Options, name: str, seconds: float) -> None:

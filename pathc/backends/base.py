@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pathc.ir.graph import Graph
 from pathc.ir.types import Value
 from pathc.support.diagnostics import Diagnostic
+from pathc.support.source import Source
 
 Weights = Mapping[str, NDArray[Any]]
 Array = NDArray[np.float32]
@@ -21,7 +22,8 @@ Array = NDArray[np.float32]
 class Request:
     """What to compile: a structured graph, its weights, the target's options and the batch it is meant for.
 
-    `batch` 0 leaves the batch open. `forms` forces a kernel form for a junction (`main.1`) or for all (`*`).
+    `batch` 0 leaves the batch open. `forms` forces a kernel form for a junction (`main.1`) or for all (`*`). `plan` is
+    a text in which a target that emits `plan` finds its decisions made.
     """
 
     graph: Graph
@@ -29,6 +31,7 @@ class Request:
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
     batch: int = 0
     forms: Mapping[str, str] = field(default_factory=dict[str, str])
+    plan: Source | None = None
 
 
 class Executable(Protocol):

@@ -63,7 +63,7 @@ def add_pipeline(parser: argparse.ArgumentParser) -> None:
 
 
 def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """`-t`, `--weights`, `--form` and `--seed`."""
+    """`-t`, `--weights`, `--form`, `--plan` and `--seed`."""
     group = parser.add_argument_group("target")
     what = "llvm, llvm{cpu=avx2,threads=1}, reference, or the name of a target block (default: llvm)"
     if several:
@@ -71,6 +71,7 @@ def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
     else:
         group.add_argument("-t", "--target", metavar="TARGET", default="llvm", help=what)
     group.add_argument("--weights", metavar="W", help=".safetensors or .npz file (default: initial weights)")
+    group.add_argument("--plan", metavar="FILE", default="", help="follow the plans that `--emit plan` wrote to FILE")
     group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of random initial signs and inputs")
     group.add_argument(
         "--form", metavar="[JUNCTION=]FORM", action="append", default=[],
@@ -96,6 +97,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         overrides=pairs("--set", given.get("set", ())),
         pipeline=DEFAULT_PIPELINE if spelt is None else spelt,
         forms=forms(given.get("form", ())),
+        plan=given.get("plan", ""),
         seed=given.get("seed", 0),
         hooks=hooks,
     )

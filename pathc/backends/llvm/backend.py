@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,17 +18,18 @@ from pathc.backends.llvm.column.tiling import tile_columns
 from pathc.backends.llvm.forms import Choices
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
-from pathc.backends.llvm.lower import plan_net
+from pathc.backends.llvm.lower import cycles_of, plan_net
 from pathc.backends.llvm.machine import Machine, machine
 from pathc.backends.llvm.net import emit_net, pack, sizes_of
-from pathc.backends.llvm.netplan import NetPlan
-from pathc.backends.llvm.plan import WeightType
-from pathc.backends.llvm.show import show_plan
+from pathc.backends.llvm.netplan import NetPlan, Run
+from pathc.backends.llvm.plan import Family, WeightType
+from pathc.backends.llvm.plantext import PlanText, parse_plans, print_plans
+from pathc.backends.llvm.verify import verify_plan
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.order import station_order
 from pathc.ir.weights import check_weights
-from pathc.support.diagnostics import Diagnostic, PathcError, error
+from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Key = tuple[str, tuple[int, ...]]
@@ -44,7 +45,8 @@ class CpuExecutable:
 
     Kernels are made when first needed: rows for one sample, rows for a few, columns for many; `batch` 1 says there
     will never be more than one. Inputs and outputs are float32, [batch, units] or [units], several stations side
-    by side in the order of declaration.
+    by side in the order of declaration. `given` holds plans that were read from a text, by family; the others are
+    made here.
     """
 
     graph: Graph
@@ -53,6 +55,7 @@ class CpuExecutable:
     weights: Arrays
     batch: int = 0
     notes: tuple[Diagnostic, ...] = ()
+    given: Mapping[Family, PlanText] = field(default_factory=dict[Family, PlanText])
     _kernels: dict[Key, Kernel] = field(default_factory=dict[Key, Kernel], init=False, repr=False)
 
     _packed: dict[str, NDArray[np.uint8]] = field(
@@ -62,11 +65,15 @@ class CpuExecutable:
     @cached_property
     def row_plan(self) -> NetPlan:
         """The plan for few samples."""
+        if "row" in self.given:
+            return self.given["row"].plan
         return plan_net(self.graph, self.machine, "row", 1 if self.batch == 1 else ROWS, self.choices)
 
     @cached_property
     def column_plan(self) -> NetPlan:
         """The plan for many samples."""
+        if "column" in self.given:
+            return self.given["column"].plan
         scattered = any(j.kind == "paths" and not j.blocks for j in junctions_of(self.graph))
         sizes = [self.graph.station(name).units for name in station_order(self.graph)]
         columns = tile_columns(self.machine, sizes, scattered=scattered)
@@ -87,7 +94,7 @@ class CpuExecutable:
         sizes = sizes_of(plan, self.machine, batch)
         key = plan.family, sizes
         if key not in self._kernels:
-            ir = emit_net(plan, self.machine, self.name, sizes)
+            ir = self._code(plan, sizes)
             self._kernels[key] = Kernel(
                 compile_ir(ir, self.machine),
                 self.name,
@@ -99,6 +106,12 @@ class CpuExecutable:
                 work=plan.work,
             )
         return self._kernels[key]
+
+    def _code(self, plan: NetPlan, sizes: Sequence[int]) -> str:
+        """The IR of a plan that has been checked: none is ever made of another."""
+        given = self.given.get(plan.family)
+        verify_plan(plan, self.graph, self.machine, given.places if given else None)
+        return emit_net(plan, self.machine, self.name, sizes)
 
     def _parameters(self, plan: NetPlan) -> NDArray[np.uint8]:
         """The packed weights of a plan, shared by its kernels."""
@@ -133,7 +146,7 @@ class CpuExecutable:
     def program(self, batch: int = 0) -> aot.Program:
         """The net as a program for files: rows for batch 1, columns otherwise; the machine may be another one."""
         plan = self.row_plan if batch == 1 else self.column_plan
-        ir = emit_net(plan, self.machine, self.name, sizes_of(plan, self.machine, 1 if batch == 1 else 0))
+        ir = self._code(plan, sizes_of(plan, self.machine, 1 if batch == 1 else 0))
         packed, scratch = self._parameters(plan), plan.scratch * 4
         return aot.Program(self.name, ir, self.machine, plan.inputs, plan.outputs, packed, scratch)
 
@@ -141,7 +154,7 @@ class CpuExecutable:
         """A stage as text or bytes: `plan`, `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
         if kind == "plan":
             plans = [self.row_plan] if self.batch == 1 else [self.row_plan, self.column_plan]
-            return "\n".join(show_plan(plan) for plan in plans)
+            return print_plans(plans, self.machine)
         return aot.text(self.program(self.batch), {"asm": "s"}.get(kind, kind))
 
 
@@ -178,8 +191,33 @@ class CpuBackend:
             raise PathcError(*found)
         weight_type: WeightType = "bf16" if kind == "bf16" else "f32"
         choices = Choices(weight_type, request.forms)
+        given, notes = plans_of(request, chosen, weight_type)
         weights = audible(request.graph, request.weights)
-        return CpuExecutable(request.graph, chosen, choices, weights, request.batch)
+        return CpuExecutable(request.graph, chosen, choices, weights, request.batch, notes, given)
+
+
+def plans_of(
+    request: Request, machine: Machine, weight_type: WeightType
+) -> tuple[dict[Family, PlanText], tuple[Diagnostic, ...]]:
+    """The plans a request brings along, checked, their cost estimated anew; a note where they are another machine's.
+
+    Raises PathcError: E0640 to E0658, E0611, E0612; E0603 for bf16 weights in a plan where the target has f32.
+    """
+    given: dict[Family, PlanText] = {}
+    notes: list[Diagnostic] = []
+    for text in parse_plans(request.plan, request.graph) if request.plan else ():
+        plan, places = text.plan, text.places
+        verify_plan(plan, request.graph, machine, places)
+        for at, op in enumerate(plan.ops):
+            if isinstance(op, Run) and weight_type == "f32" and op.step.weight_type != "f32":
+                help = "compile for `llvm{weights=bf16}`"
+                raise error("E0603", "the target has weights of type f32, the plan bf16", places.get(at), help=help)
+        if plan.cpu != machine.cpu:
+            slow = f"the plan was made for {plan.cpu}, its forms and tiles may be slow on {machine.cpu}"
+            notes.append(Diagnostic("W0647", slow, places.get(""), severity=Severity.NOTE))
+        cycles = cycles_of(plan.ops, plan.family, machine, plan.samples)
+        given[plan.family] = replace(text, plan=replace(plan, cycles=cycles))
+    return given, tuple(notes)
 
 
 def audible(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:

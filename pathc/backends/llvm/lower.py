@@ -59,7 +59,7 @@ def cycles_of(ops: Sequence[Op], family: Family, machine: Machine, samples: int)
     """Estimated clock cycles for `samples` samples."""
     runs = sum(form_cycles(op.step, machine, samples) for op in ops if isinstance(op, Run))
     moved = sum(op.real for op in ops if isinstance(op, Load | Save))
-    return runs + moved * samples * (_TRANSPOSED if family == "column" else _COPIED)
+    return round(runs + moved * samples * (_TRANSPOSED if family == "column" else _COPIED), 1)
 
 
 def stages_of(station: Station) -> tuple[Call, ...]:

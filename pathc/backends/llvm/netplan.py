@@ -68,6 +68,8 @@ class Save:
 
 
 Op = Load | Run | Move | Post | Save
+Where = int | str
+"""A place in a plan: the number of an operation, the name of a buffer, or "" for the plan as a whole."""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,85 @@ CODES: tuple[Code, ...] = (
         "The moments of an optimizer belong to one model, one optimizer and one choice of frozen tensors.",
     ),
     Code(
+        "E0640",
+        "something else must stand here in a plan",
+        "The text of a plan is read line by line; docs/cpu.md gives its grammar.",
+    ),
+    Code(
+        "E0641",
+        "no plan, or one of another version",
+        "The first line is `plan 1`, then come one or two plans, at most one of row and one of column kernels.",
+    ),
+    Code("E0642", "a plan ends too early", "The closing brace of a plan is missing. The file was probably cut off."),
+    Code(
+        "E0643",
+        "an unknown word in a plan",
+        "Stations and junctions are those of the model, buffers those that stand above the operations.",
+    ),
+    Code(
+        "E0644",
+        "a value that cannot stand in a plan",
+        "A number of the plan is missing, given twice, too large, or of another type.",
+    ),
+    Code(
+        "E0645",
+        "a plan of another net",
+        "A junction of the model has other sizes than the plan says. Write the plan again with `--emit plan`, for the "
+        "model, overrides and passes it is used with.",
+    ),
+    Code("E0646", "plan too long", "A plan holds no weights, so 64 Mi characters are enough for every model."),
+    Code(
+        "W0647",
+        "a plan of another processor",
+        "A plan runs on every processor with vectors of its width, but what is fast on one need not be on another.",
+    ),
+    Code(
+        "E0650",
+        "a plan that does not suit the machine",
+        "Vectors of the target are wider or narrower than those of the plan, or kernels cannot take so many samples.",
+    ),
+    Code(
+        "E0651",
+        "a number of the plan is wrong",
+        "Inputs, outputs and work are those of the model; they are checked because callers rely on them.",
+    ),
+    Code(
+        "E0652",
+        "a buffer that is not there or does not fit",
+        "Buffers have names of their own, start at cache lines and lie inside the scratch memory of the plan.",
+    ),
+    Code(
+        "E0653",
+        "a wrong length or order of a buffer",
+        "A buffer holds all units of its station. Its order, if it has one, is a linear bijection over GF(2).",
+    ),
+    Code(
+        "E0654",
+        "an operation that contradicts the model",
+        "An operation speaks of a station or junction as it is not in the model, or of a buffer of another.",
+    ),
+    Code(
+        "E0655",
+        "a value that is not there when it is read",
+        "A buffer is read before anything was written to it, or after another one in the same place was.",
+    ),
+    Code(
+        "E0656",
+        "sums that are not what the model says",
+        "Every junction is added to its station exactly once; sums start from the bias if the station has one.",
+    ),
+    Code(
+        "E0657",
+        "activations that are not what the model says",
+        "The stages of a station are applied to its finished sums, each once, in order.",
+    ),
+    Code("E0658", "outputs that are not saved once", "Every output of the model is saved exactly once."),
+    Code(
+        "E0659",
+        "internal error: a wrong plan",
+        "Every plan is verified before code is made from it. This is a mistake of pathc, whatever the model says.",
+    ),
+    Code(
         "E0699",
         "internal error: LLVM refused the kernel",
         "The compiler wrote LLVM IR that LLVM does not accept. This is a mistake of pathc, whatever the model says.",

@@ -91,6 +91,15 @@ class Interleaved:
         return [function]
 
 
+def layouts_refusal(step: Step, machine: Machine) -> str:
+    """Why `Interleaved` cannot compute a junction it does not refuse in the layouts of a step, or an empty string."""
+    try:
+        _tilings(step, machine, 1)
+    except ValueError as reason:
+        return str(reason)
+    return ""
+
+
 def common_edges(windows: Sequence[Blocks]) -> tuple[tuple[int, int], ...]:
     """Basis of the displacements (source, destination) of units that lead from edge to edge in every window."""
     wide = 1 + max(v.bit_length() for b in windows for v in (*b.dst_basis, *b.dst_reps, 1))
