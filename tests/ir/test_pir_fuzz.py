@@ -20,11 +20,12 @@ graph net {
   %x : f32[16] = input
   %h : f32[13 pad 16] = layer | bias | leaky(slope = 0.1)
   %y : f32[16] = output | kwinners(k = 4)
-  $main = paths %x@0 -> %h@1 -> %y@2 { count = 64, generator = sobol(scramble = owen, seed = 9), sign = bit(m = 3) }
+  $main = paths %x@0 -> %h@1 -> %y@2 { count = 64, generator = sobol(scramble = lms, seed = 9), sign = bit(m = 3) }
   $back = paths %x@2 -> %h@1 -> %y@0 { count = 64, generator = sobol, sign = hadamard, mirror = $main, tied = true }
   $res = skip %x -> %y { scale = 0.5 }
   target chip = engine { lanes = 16, clock = 200 MHz }
-  blocks $main.2 { start = 0, length = 64, src_basis = [1, 2], dst_basis = [1, 8], src_reps = [4], dst_reps = [2] }
+  blocks $main.2 { start = 0, length = 64, dst_shift = 2,\
+ src_basis = [6, 10], dst_basis = [5, 11], src_reps = [1, 2], dst_reps = [2, 1] }
   mixing $main { least = [4, 16], most = [4, 16], pieces = 1, exact = false }
 }
 """

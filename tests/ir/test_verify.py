@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -93,6 +94,11 @@ WRONG = [
     ("E0310", with_blocks(src_basis=(1, 1))),
     ("E0310", with_blocks(src_shift=16)),
     ("E0310", with_blocks(dst_basis=(16, 1))),
+    ("E0310", with_blocks(src_shift=BLOCKS.src_shift ^ 1)),
+    ("E0310", with_blocks(src_reps=BLOCKS.dst_reps, dst_reps=BLOCKS.src_reps)),
+    ("E0310", with_fact(BLOCKS, BLOCKS)),
+    ("E0310", replace(with_line(generator=Call("random")), facts=(BLOCKS,))),
+    ("E0310", replace(with_line(visits=(Visit("s0", 0), Visit("s1", 3), Visit("s2", 2))), facts=(BLOCKS,))),
     ("E0311", with_station(0, role="layer")),
     ("E0311", with_station(2, role="layer")),
     ("E0312", with_stage(Call("rleu"))),
@@ -141,6 +147,21 @@ def test_structure_facts_of_uneven_sizes_pass():
         graph = Structure()(chain(sizes, count))
         assert list(graph.facts_of(Blocks))
         verify(graph)
+
+
+@pytest.mark.parametrize("field", ["src_basis", "dst_basis", "src_reps", "dst_reps"])
+def test_no_false_base_of_blocks_passes(field):
+    for i, vector in enumerate(getattr(BLOCKS, field)):
+        for changed in set(range(16)) - {vector}:
+            vectors = getattr(BLOCKS, field)
+            assert violations(with_blocks(**{field: (*vectors[:i], changed, *vectors[i + 1 :])}))
+
+
+def test_blocks_of_deep_lines_are_checked_quickly():
+    graph = Structure()(chain((256,) * 500, 1 << 20))
+    start = time.perf_counter()
+    verify(graph)
+    assert time.perf_counter() - start < 5
 
 
 def test_diagnostics_point_to_the_guilty_node():

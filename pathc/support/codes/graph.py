@@ -56,8 +56,8 @@ GRAPH_CODES: tuple[Code, ...] = (
     Code(
         "E0310",
         "a fact that contradicts the graph",
-        "The numbers of a fact do not fit the sizes and counts of what it is about. Facts belong to the graph they "
-        "were found for; run the passes again after a change.",
+        "The numbers of a fact do not fit the sizes and counts of what it is about, or its dense blocks are not those "
+        "that the paths form. Facts belong to the graph they were found for; run the passes again after a change.",
     ),
     Code("E0311", "a graph without input or output", "A model has at least one input and one output station."),
     Code(
