@@ -20,6 +20,10 @@ _PIECE = 4
 
 _ROWS = 8
 """Samples at a time: as many lines as a set of the first-level cache holds, for rows a power of two apart."""
+_LINE = 16
+"""Floats in a cache line: whole ones are read and written where registers hold the units of one."""
+_BLOCK = 128
+"""Units that are brought across for all samples before the next: few enough that their part of a tile stays near."""
 TRANSPOSE_PARAMETERS = (("ptr", "rows"), ("ptr", "tile"), ("i64", "stride"), ("i64", "count"))
 
 
@@ -35,15 +39,16 @@ def emit_load(
     f = Function(name, TRANSPOSE_PARAMETERS)
     lanes = min(machine.width, _ROWS)
     whole = vector(lanes)
-    with repeat(f, columns // lanes) as group:
-        pointers = _row_pointers(f, lanes, group)
-        to = byte_offset(f, "%tile", f.op("mul", I64, str(group), str(4 * lanes), "nuw nsw"))
-        for first, step in _pieces(f, lanes, real):
-            here = byte_offset(f, to, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
-            ahead = [f.offset(pointer, first) for pointer in pointers]
-            for k, value in enumerate(_across(f, lanes, ahead, step)):
-                finished = vecmath.apply(f, lanes, value, activation, machine)
-                f.store(whole, finished, byte_offset(f, here, 4 * columns * k), 4 * lanes)
+    for start, block in _blocks(f, real):
+        with repeat(f, columns // lanes) as group:
+            pointers = _row_pointers(f, lanes, group)
+            to = byte_offset(f, "%tile", f.op("mul", I64, str(group), str(4 * lanes), "nuw nsw"))
+            for first, step in _pieces(f, machine, start, block):
+                here = byte_offset(f, to, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
+                ahead = [f.offset(pointer, first) for pointer in pointers]
+                for k, value in enumerate(_across(f, lanes, ahead, step)):
+                    finished = vecmath.apply(f, lanes, value, activation, machine)
+                    f.store(whole, finished, byte_offset(f, here, 4 * columns * k), 4 * lanes)
     if units > real:
         t = tile(machine, columns, 4)
         with repeat(f, units - real) as unit:
@@ -64,15 +69,28 @@ def emit_save(name: str, machine: Machine, columns: int, real: int) -> Function:
     lanes = min(machine.width, _ROWS)
     whole = vector(lanes)
     used = f.op("add", I64, "%count", str(lanes - 1), "nuw nsw")
-    with f.loop(f.op("udiv", I64, used, str(lanes))) as groups:
-        pointers = _row_pointers(f, lanes, groups.index)
-        start = byte_offset(f, "%tile", f.op("mul", I64, groups.index, str(4 * lanes), "nuw nsw"))
-        for first, step in _pieces(f, lanes, real):
-            here = byte_offset(f, start, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
-            ahead = [f.offset(pointer, first) for pointer in pointers]
-            loaded = [f.load(whole, byte_offset(f, here, 4 * columns * k), 4 * lanes) for k in range(step)]
-            _back(f, lanes, loaded, ahead)
+    count = f.op("udiv", I64, used, str(lanes))
+    for start, block in _blocks(f, real):
+        with f.loop(count) as groups:
+            pointers = _row_pointers(f, lanes, groups.index)
+            source = byte_offset(f, "%tile", f.op("mul", I64, groups.index, str(4 * lanes), "nuw nsw"))
+            for first, step in _pieces(f, machine, start, block):
+                here = byte_offset(f, source, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
+                ahead = [f.offset(pointer, first) for pointer in pointers]
+                loaded = [f.load(whole, byte_offset(f, here, 4 * columns * k), 4 * lanes) for k in range(step)]
+                _back(f, lanes, loaded, ahead)
     return f
+
+
+def _blocks(f: Function, units: int) -> Iterator[tuple[str, int]]:
+    """The units in blocks: first unit and how many; writes the loop over whole ones."""
+    whole = units // _BLOCK
+    if whole:
+        with repeat(f, whole) as index:
+            yield f.op("mul", I64, str(index), str(_BLOCK), "nuw nsw"), _BLOCK
+    rest = units - whole * _BLOCK
+    if rest:
+        yield str(units - rest), rest
 
 
 def _row_pointers(f: Function, lanes: int, group: str | int) -> list[str]:
@@ -87,27 +105,30 @@ def _row_pointers(f: Function, lanes: int, group: str | int) -> list[str]:
     return pointers
 
 
-def _pieces(f: Function, lanes: int, units: int) -> Iterator[tuple[str, int]]:
-    """The units in pieces: first unit and how many, `lanes`, 4 or 1; writes the loops.
+def _pieces(f: Function, machine: Machine, start: str, units: int) -> Iterator[tuple[str, int]]:
+    """`units` units from `start` on in pieces: first unit and how many, a line, a square, 4 or 1; writes the loops.
 
     The last piece of a size may overlap the one before it.
     """
-    step = next(size for size in (lanes, _PIECE, 1) if size <= units)
+    lanes = min(machine.width, _ROWS)
+    sizes = (lanes, _PIECE, 1) if machine.registers <= _LINE or lanes < _ROWS else (_LINE, lanes, _PIECE, 1)
+    step = next(size for size in sizes if size <= units)
     whole = units // step
     with repeat(f, whole) as index:
-        yield f.op("mul", I64, str(index), str(step), "nuw nsw"), step
+        yield f.op("add", I64, start, f.op("mul", I64, str(index), str(step), "nuw nsw"), "nuw nsw"), step
     rest = units - whole * step
     if not rest:
         return
-    if rest <= _PIECE < step:
-        step = _PIECE
-    yield f.op("add", I64, "0", str(units - step)), step
+    step = next((size for size in reversed(sizes) if rest <= size > 1), step)
+    yield f.op("add", I64, start, str(units - step), "nuw nsw"), step
 
 
 def _across(f: Function, lanes: int, pointers: Sequence[str], step: int) -> list[str]:
     """The next `step` units of the samples at these addresses: a vector over the samples for each unit."""
-    if step == lanes:
-        return _square(f, lanes, [f.load(vector(lanes), pointer) for pointer in pointers])
+    if step % lanes == 0:
+        parts = range(0, step, lanes)
+        rows = [[f.load(vector(lanes), f.offset(pointer, at)) for at in parts] for pointer in pointers]
+        return [value for part in zip(*rows, strict=True) for value in _square(f, lanes, part)]
     if step == 1:
         kind, value = vector(lanes), "poison"
         for lane, pointer in enumerate(pointers):
@@ -119,9 +140,12 @@ def _across(f: Function, lanes: int, pointers: Sequence[str], step: int) -> list
 def _back(f: Function, lanes: int, units: Sequence[str], pointers: Sequence[str]) -> None:
     """Store units, each a vector over samples, to the samples at these addresses, the last sample first."""
     kind = vector(lanes)
-    if len(units) == lanes:
-        for value, pointer in reversed(list(zip(_square(f, lanes, units), pointers, strict=True))):
-            f.store(kind, value, pointer)
+    if len(units) % lanes == 0:
+        parts = range(0, len(units), lanes)
+        rows = zip(*(_square(f, lanes, units[at : at + lanes]) for at in parts), strict=True)
+        for row, pointer in reversed(list(zip(rows, pointers, strict=True))):
+            for at, value in zip(parts, row, strict=True):
+                f.store(kind, value, f.offset(pointer, at))
         return
     across = _transposed(f, lanes, units) if len(units) == _PIECE else []
     for row in range(lanes - 1, -1, -1):
