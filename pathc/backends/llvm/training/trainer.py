@@ -120,8 +120,9 @@ class Trainer:
         """One step of the optimizer on a batch of 1 to `batch` samples; the loss is that before the step.
 
         `x` is float32 [n, inputs]; `target` integer labels [n], or float32 [n, outputs] for squared errors. `lr`
-        overrides the optimizer's. With `window` = (a, b) only paths a .. b-1 of every line of paths take part: the
-        others count as absent in this step, and neither they nor their moments change. A loss that is NaN or infinite
+        overrides the optimizer's. With `window` = (a, b) only paths a .. b-1 of every line of paths take part, those
+        from a on and those before b where b < a: the others count as absent in this step, and neither they nor their
+        moments change. A loss that is NaN or infinite
         is returned as such, and the weights have then moved to NaN as well. Raises E0702 and E0701 for arrays that do
         not fit, E0710 for labels that name no output.
         """
@@ -302,7 +303,8 @@ class Trainer:
         for name, tensor in self._model.tensors.items():
             if len(tensor.shape) == 1 and not tensor.bias:
                 number = np.arange(tensor.shape[0])
-                outside = (number < window[0]) | (number >= window[1])
+                before_a, from_b = number < window[0], number >= window[1]
+                outside = before_a | from_b if window[0] <= window[1] else before_a & from_b
                 kept = [(at, self._natural(tensor, at)) for at in (tensor.master, *tensor.moments)]
                 before.append((tensor, kept, outside))
                 self._put(tensor, tensor.master, np.where(outside, np.float32(0), kept[0][1]))
