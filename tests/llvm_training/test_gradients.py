@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from training_support import (
     BIAS,
     SOFTMAX,
+    canonical,
     chain,
     cross_entropy,
     drawn,
@@ -21,13 +22,13 @@ from training_support import (
 from pathc.backends.llvm.machine import machine
 from pathc.backends.llvm.training import Sgd, Trainer
 from pathc.ir import interp
-from pathc.ir.graph import Graph
+from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.types import Call
 
 MACHINES = [name for name in ("native", "avx512", "avx2", "sse") if machine({"cpu": name}).runs_here]
 BATCHES = [1, 7, 64, 128, 130]
 QUIET = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
@@ -153,3 +154,45 @@ def test_nan_is_reported():
     assert np.isnan(trainer.evaluate(x, labels).loss)
     assert np.isnan(trainer.step(x, labels).loss)
     assert np.isnan(trainer.evaluate(np.nan_to_num(x), labels).loss)
+
+
+def test_an_output_that_others_read_keeps_its_scores():
+    stations = (
+        Station("x", "input", (20,)),
+        Station("y", "output", (10,), pipeline=(BIAS, Call("tanh"), SOFTMAX)),
+        Station("z", "layer", (6,), pipeline=(BIAS,)),
+    )
+    lines = (
+        Line("main", "dense", (Visit("x", 0), Visit("y", 0))),
+        Line("on", "paths", (Visit("y", 1), Visit("z", 2)), 9),
+    )
+    graph = canonical(Graph("net", stations, lines))
+    weights, x, labels = drawn(graph, 1), inputs(graph, 12, 2), np.arange(12) % 10
+    loss, gradients = Trainer(graph, weights, batch=12).gradients(x, labels)
+    right_loss, right = cross_entropy(graph, weights, x, labels)
+    assert loss == pytest.approx(right_loss, rel=1e-5)
+    for name, gradient in right.items():
+        close(gradients[name], gradient)
+
+
+@pytest.mark.parametrize("last", [(), (BIAS, Call("tanh"))])
+def test_softmax_is_implied(last):
+    graph = chain((30, 20, 10), 300, Call("tanh"), out=last)
+    scored = chain((30, 20, 10), 300, Call("tanh"), out=(*last, SOFTMAX))
+    weights, x, labels = drawn(graph, 1), inputs(graph, 12, 2), np.arange(12) % 10
+    loss, gradients = Trainer(graph, weights, batch=12).gradients(x, labels)
+    right_loss, right = cross_entropy(scored, weights, x, labels)
+    assert loss == pytest.approx(right_loss, rel=1e-5)
+    for name, gradient in right.items():
+        close(gradients[name], gradient)
+
+
+@pytest.mark.parametrize("cpu", MACHINES)
+@pytest.mark.parametrize(("units", "paths"), [((64, 64, 64), 1024), ((128, 64, 32), 2048), ((32, 64, 4), 768)])
+def test_every_shape_of_blocks(units, paths, cpu):
+    graph = chain(units, paths, Call("tanh"), out=(Call("tanh"),))
+    weights, x = drawn(graph, 1), inputs(graph, 100, 2)
+    trainer = Trainer(graph, weights, loss="mse", batch=100, machine=machine({"cpu": cpu}))
+    target = np.ones((100, units[-1]), np.float32)
+    for name, gradient in squares(graph, weights, x, target)[1].items():
+        close(trainer.gradients(x, target)[1][name], gradient)

@@ -128,7 +128,7 @@ def _across(f: Function, lanes: int, pointers: Sequence[str], step: int) -> list
     if step % lanes == 0:
         parts = range(0, step, lanes)
         rows = [[f.load(vector(lanes), f.offset(pointer, at)) for at in parts] for pointer in pointers]
-        return [value for part in zip(*rows, strict=True) for value in _square(f, lanes, part)]
+        return [value for part in zip(*rows, strict=True) for value in square(f, lanes, part)]
     if step == 1:
         kind, value = vector(lanes), "poison"
         for lane, pointer in enumerate(pointers):
@@ -142,7 +142,7 @@ def _back(f: Function, lanes: int, units: Sequence[str], pointers: Sequence[str]
     kind = vector(lanes)
     if len(units) % lanes == 0:
         parts = range(0, len(units), lanes)
-        rows = zip(*(_square(f, lanes, units[at : at + lanes]) for at in parts), strict=True)
+        rows = zip(*(square(f, lanes, units[at : at + lanes]) for at in parts), strict=True)
         for row, pointer in reversed(list(zip(rows, pointers, strict=True))):
             for at, value in zip(parts, row, strict=True):
                 f.store(kind, value, f.offset(pointer, at))
@@ -169,7 +169,7 @@ def _joined(f: Function, pointers: Sequence[str]) -> str:
     return pieces[0]
 
 
-def _square(f: Function, lanes: int, rows: Sequence[str]) -> list[str]:
+def square(f: Function, lanes: int, rows: Sequence[str]) -> list[str]:
     """The transpose of as many vectors as each has lanes: within 128 bits, then whole 128 bits."""
     if lanes == 1:
         return list(rows)

@@ -139,25 +139,44 @@ def every_vector(f: Function, frame: Frame, units: int, first: int = 0) -> Gener
         yield loop.index
 
 
-def reduced(f: Function, lanes: int, vectors: Callable[[int], str]) -> str:
-    """The vector whose lane i is the sum of all lanes of `vectors(i)`; asks for them in an order that frees registers.
+def lane_masks(lanes: int) -> NDArray[np.uint16]:
+    """The first part of every arena: for steps 1, 2, 4, ... which lanes lie in the upper half of their group."""
+    steps = [1 << k for k in range(lanes.bit_length() - 1)]
+    return np.array([sum(1 << lane for lane in range(lanes) if lane & step) for step in steps], np.uint16)
 
-    Halves of pairs of vectors are swapped and added until every lane belongs to one of them.
+
+class Reduction:
+    """Adds up the lanes of many vectors at a time, in a function whose `%params` points at an arena.
+
+    Masks come from memory: constants would be shuffles to the code generator, and there are enough of those.
     """
-    kind = vector(lanes)
 
-    def combined(first: int, step: int) -> str:
+    def __init__(self, f: Function, lanes: int) -> None:
+        self.f, self.lanes = f, lanes
+        self.masks = dict[int, str]()
+        for k in range(lanes.bit_length() - 1):
+            mask = f.load("i16", f.offset("%params", k, "i16"), 2)
+            if lanes < 16:
+                mask = f.assign(f"trunc i16 {mask} to i{lanes}")
+            self.masks[1 << k] = f.assign(f"bitcast i{lanes} {mask} to {vector(lanes, 'i1')}")
+
+    def __call__(self, vectors: Callable[[int], str]) -> str:
+        """The vector whose lane i is the sum of all lanes of `vectors(i)`, asked for in an order that frees registers.
+
+        Halves of pairs of vectors are swapped and added until every lane belongs to one of them.
+        """
+        return self._combined(vectors, 0, 1)
+
+    def _combined(self, vectors: Callable[[int], str], first: int, step: int) -> str:
+        f, lanes, kind = self.f, self.lanes, vector(self.lanes)
         if step == lanes:
             return vectors(first)
-        a, b = combined(first, 2 * step), combined(first + step, 2 * step)
-        low = [lane % (2 * step) < step for lane in range(lanes)]
-        kept = [lane if low[lane] else lanes + lane for lane in range(lanes)]
-        moved = [lane + step if low[lane] else lanes + lane - step for lane in range(lanes)]
-        straight = f.assign(f"shufflevector {kind} {a}, {kind} {b}, {indices(kept)}")
+        a = self._combined(vectors, first, 2 * step)
+        b = self._combined(vectors, first + step, 2 * step)
+        moved = [lane + step if lane & step == 0 else lanes + lane - step for lane in range(lanes)]
+        straight = f.assign(f"select {vector(lanes, 'i1')} {self.masks[step]}, {kind} {b}, {kind} {a}")
         crossed = f.assign(f"shufflevector {kind} {a}, {kind} {b}, {indices(moved)}")
         return f.op("fadd", kind, straight, crossed)
-
-    return combined(0, 1)
 
 
 @dataclass

@@ -54,14 +54,21 @@ def write_cross_entropy(frame: Frame, name: str, units: int, *, gradient: bool, 
         with f.loop(units, [(kind, frame.zero())]) as loop:
             at = f.op("shl", I64, loop.index, str(frame.shift))
             below = f.op("fsub", kind, frame.load(f, scores, at), most)
-            loop.following = [f.op("fadd", kind, loop.carried[0], vecmath.exp(f, lanes, below))]
+            power = vecmath.exp(f, lanes, below)
+            if gradient and not add:
+                frame.store(f, power, deltas, at)
+            loop.following = [f.op("fadd", kind, loop.carried[0], power)]
         (total,) = loop.results
         if gradient:
             factor = f.op("fdiv", kind, scale, total)
             with f.loop(units) as loop:
                 at = f.op("shl", I64, loop.index, str(frame.shift))
-                below = f.op("fsub", kind, frame.load(f, scores, at), most)
-                value = f.op("fmul", kind, vecmath.exp(f, lanes, below), factor)
+                if add:
+                    below = f.op("fsub", kind, frame.load(f, scores, at), most)
+                    power = vecmath.exp(f, lanes, below)
+                else:
+                    power = frame.load(f, deltas, at)
+                value = f.op("fmul", kind, power, factor)
                 number = f.broadcast(lanes, f.assign(f"trunc i64 {loop.index} to i32"), "i32")
                 here = f.assign(f"icmp eq {whole} {number}, {label}")
                 less = f.op("fsub", kind, value, scale)

@@ -14,7 +14,7 @@ from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
 from pathc.backends.llvm.lower import stages_of
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Junction
-from pathc.backends.llvm.training.frame import SPARE_ROWS, Arena, Frame, Ints
+from pathc.backends.llvm.training.frame import SPARE_ROWS, Arena, Frame, Ints, lane_masks
 from pathc.backends.llvm.training.panels import PanelTables
 from pathc.backends.llvm.training.pieces import Cut, Edges, cut
 from pathc.backends.llvm.training.rows import RowTables
@@ -27,7 +27,7 @@ from pathc.ir.types import Call
 from pathc.ir.weights import expected_tensors
 
 Floats = NDArray[np.float32]
-_WIDEST = 64
+_WIDEST, _SCATTERED = 64, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +144,7 @@ class Model:
     tile_bytes: int = 0
 
     def __post_init__(self) -> None:
+        self.memory.put(lane_masks(self.frame.lanes))
         junctions = junctions_of(self.graph)
         self.skips = [j for j in junctions if j.kind == "skip"]
         self._buffers()
@@ -204,7 +205,8 @@ class Model:
             stages = stages_of(station)
             buffers = [reserve(station.units)]
             for number, stage in enumerate(stages):
-                free = number == 0 or kept(stages[number - 1]) == "argument"
+                scored = station.role == "output" and stage.name == "softmax"
+                free = not scored and (number == 0 or kept(stages[number - 1]) == "argument")
                 buffers.append(buffers[-1] if free and kept(stage) == "value" else reserve(station.units))
             self.places[name] = Place(station, stages, tuple(buffers), reserve(station.units), 0)
         for station in self.graph.stations:
@@ -287,10 +289,15 @@ def build(graph: Graph, machine: Machine, batch: int, frozen: Collection[str], m
 
 
 def columns_of(graph: Graph, machine: Machine, batch: int) -> int:
-    """Columns of a tile: up to 64, fewer where the batch has fewer or a layer would leave the second-level cache."""
+    """Columns of a tile: up to 64, or 32 where paths without blocks read units all over a layer.
+
+    Fewer where the batch has fewer, or a layer would leave the second-level cache.
+    """
     widest = max((s.units for s in graph.stations), default=1)
-    columns = machine.width
-    while columns < min(_WIDEST, batch) and 16 * columns * widest <= 2 * machine.l2:
+    linear = {fact.line for fact in graph.facts_of(Blocks)}
+    scattered = any(line.kind == "paths" and line.name not in linear for line in graph.lines)
+    columns, most = machine.width, _SCATTERED if scattered else _WIDEST
+    while columns < min(most, batch) and 16 * columns * widest <= 2 * machine.l2:
         columns *= 2
     return columns
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from pathc.backends.llvm.column.common import byte_offset, repeat
 from pathc.backends.llvm.emit import I64, Function
-from pathc.backends.llvm.training.frame import Arena, Frame, Sums, added, entry, reduced, row_table, scaled, sums_of
+from pathc.backends.llvm.training.frame import Arena, Frame, Reduction, Sums, added, entry, row_table, scaled, sums_of
 from pathc.backends.llvm.training.pieces import Panels
 
 _UNROLLED = 16
+_PRODUCTS = 128
+"""Sources and multiply-adds in one basic block, about."""
 _WIDEST = 8
 
 
@@ -50,7 +52,8 @@ class _Way:
 
 
 def _forward(panel: Panels, tables: PanelTables) -> _Way:
-    tile, unrolled = panel.tile, min(_UNROLLED, panel.fan_in)
+    tile = panel.tile
+    unrolled = min(_UNROLLED, _PRODUCTS // tile, panel.fan_in)
     return _Way(
         panel.fan_in,
         panel.fan_out,
@@ -171,6 +174,7 @@ def write_gradient(
     """
     lanes, tile = frame.lanes, panel.tile
     sources = lanes // tile
+    reduced = Reduction(f, lanes)
     read_src, read_dst = byte_offset(f, "%params", tables.read_src), byte_offset(f, "%params", tables.read_dst)
     with f.loop("%stop", start="%start") as blocks:
         src_at = f.offset(read_src, scaled(f, blocks.index, panel.fan_in), "i32")
@@ -182,7 +186,7 @@ def write_gradient(
                 at = f.offset(src_at, scaled(f, piece, sources), "i32")
                 src_rows = [byte_offset(f, values, entry(f, at, s)) for s in range(sources)]
                 total = _over_batch(f, frame, src_rows, dst_rows, tile_bytes)
-                gradient = reduced(f, lanes, total.__getitem__)
+                gradient = reduced(total.__getitem__)
                 slot = f.op("mul", I64, blocks.index, str(panel.tiles), "nuw nsw")
                 slot = added(f, slot, number)
                 slot = added(f, f.op("mul", I64, slot, str(panel.fan_in // sources), "nuw nsw"), piece)

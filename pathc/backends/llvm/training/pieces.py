@@ -188,7 +188,8 @@ def _panel_of(block: Blocks, junction: Junction, edges: Edges, base: int, width:
     )
     src = first_src[:, None] ^ span_array(block.src_basis)[None, :]
     dst = first_dst[:, None] ^ span_array(block.dst_basis)[None, :]
-    tile = max(min(width // 2, block.fan_out), width // block.fan_in)
+    whole = block.fan_out >= width and block.fan_in >= 8
+    tile = width if whole else max(min(width // 2, block.fan_out), width // block.fan_in)
     panel = Panels(src, dst, tile, base, dst.size == junction.n_dst, src.size == junction.n_src)
     window = slice(block.start, block.start + block.length)
     at_src = apply_array(coordinates((*block.src_basis, *block.src_reps)), edges.src[window] ^ block.src_shift)

@@ -13,7 +13,7 @@ from typing import Literal
 from pathc.backends.llvm.column import transpose
 from pathc.backends.llvm.column.common import byte_offset
 from pathc.backends.llvm.emit import F32, I64, Function, constant, module
-from pathc.backends.llvm.training import losses, panels, rows, stages
+from pathc.backends.llvm.training import losses, outer, panels, rows, stages
 from pathc.backends.llvm.training.frame import End, Init, Sums
 from pathc.backends.llvm.training.model import Copy, Model, Place, Tensor, Use
 from pathc.backends.llvm.training.optimizers import Optimizer
@@ -470,7 +470,13 @@ class Program:
                 at = f.op("shl", I64, slot, "2", "nuw nsw")
                 frame.store(f, gradient, byte_offset(f, "%params", use.gradient), at)
 
-            panels.write_gradient(f, frame, panel, tables, values, deltas, model.tile_bytes, sink or keep)
+            if outer.suits(panel, frame):
+                gradients = byte_offset(f, "%params", use.gradient)
+                if use.owner and not step and tensor.extra < 0:
+                    sink = None
+                outer.write_gradient(f, frame, panel, tables, (values, deltas), gradients, model.tile_bytes, sink)
+            else:
+                panels.write_gradient(f, frame, panel, tables, values, deltas, model.tile_bytes, sink or keep)
             self.functions.append(f)
             found.append(Task(f.name, panel.blocks, max(1, _WORK // (panel.fan_in * panel.fan_out))))
         if use.cut.rows and use.rows:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pathc.backends.llvm.column.common import byte_offset, repeat
 from pathc.backends.llvm.emit import F32, I64, Function
-from pathc.backends.llvm.training.frame import Arena, Frame, Sums, added, entry, reduced, row_table
+from pathc.backends.llvm.training.frame import Arena, Frame, Reduction, Sums, added, entry, row_table
 from pathc.backends.llvm.training.pieces import LOCKSTEP, Rows
 
 _VECTORS = 4
@@ -83,6 +83,7 @@ def write_gradient(
     They gather in `gradients`, the junction's slots; `sink` then takes them a vector at a time.
     """
     lanes = frame.lanes
+    reduced = Reduction(f, lanes)
     gradients = byte_offset(f, gradients, 4 * rows.base)
     sets, reads, read = (byte_offset(f, "%params", at) for at in (tables.sets, tables.read_dst, tables.read_src))
     with f.loop("%stop", start="%start") as loop:
@@ -110,7 +111,7 @@ def write_gradient(
                         )
                     return result
 
-                new = reduced(f, lanes, product)
+                new = reduced(product)
                 place = f.offset(total, steps.index)
                 old = f.load(frame.kind, place, frame.bytes)
                 kept = f.assign(f"select i1 {later}, {frame.kind} {old}, {frame.kind} {frame.zero()}")

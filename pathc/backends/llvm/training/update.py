@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pathc.backends.llvm.column.common import byte_offset
 from pathc.backends.llvm.emit import F32, I64, Function, constant, suffix, vector
-from pathc.backends.llvm.training.frame import Frame, added, reduced
+from pathc.backends.llvm.training.frame import Frame, Reduction, added
 from pathc.backends.llvm.training.model import Tensor
 from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
 
@@ -110,6 +110,7 @@ def write_stored(frame: Frame, name: str, tensor: Tensor, optimizer: Optimizer, 
 def write_bias_gradient(frame: Frame, name: str, delta: int, tile_bytes: int, rows: int, sink: Sink) -> None:
     """Write the sums of the rows of a gradient over the batch, for vectors of units `%start` .. `%stop` - 1."""
     f, lanes = sink.f, frame.lanes
+    reduced = Reduction(f, lanes)
     with f.loop("%stop", start="%start") as loop:
         first = f.op("mul", I64, loop.index, str(lanes), "nuw nsw")
         base = byte_offset(f, "%acts", delta)
@@ -125,7 +126,7 @@ def write_bias_gradient(frame: Frame, name: str, delta: int, tile_bytes: int, ro
                     f.op("fadd", frame.kind, t, frame.load(f, p, here)) for t, p in zip(total, places, strict=True)
                 ]
             tiles.following = total
-        sink(f, reduced(f, lanes, tiles.results.__getitem__), first)
+        sink(f, reduced(tiles.results.__getitem__), first)
 
 
 def write_copy(name: str, frame: Frame, index: int, source: int, target: int, *, add: bool) -> Function:
