@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from pathc import __version__
-from pathc.cli import bench, check, compile, dump, explain, fmt, opt, passes, targets, train
+from pathc.cli import bench, check, compile, dump, explain, fmt, opt, passes, sweep, targets, train
 from pathc.cli import run as run_verb
 from pathc.cli.flags import Verb
 from pathc.cli.talk import Talk
@@ -22,6 +22,7 @@ VERBS: tuple[Verb, ...] = (
     run_verb.VERB,
     bench.VERB,
     train.VERB,
+    sweep.VERB,
     opt.VERB,
     explain.VERB,
     passes.VERB,

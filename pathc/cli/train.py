@@ -27,7 +27,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", metavar="S", type=float, default=0.0, help="divide integer samples by S")
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", metavar="N", type=int, default=10, help="passes over the data (default: 10)")
-    group.add_argument("--batch", metavar="N", type=int, default=128, help="samples of a step (default: 128)")
+    group.add_argument("--batch", metavar="N", type=int, default=64, help="samples of a step (default: 64)")
     group.add_argument("--optimizer", metavar="NAME", default="adam", help="adam, momentum or sgd (default: adam)")
     group.add_argument("--lr", metavar="R", type=float, default=0.0, help="learning rate (default: by optimizer)")
     group.add_argument(
@@ -40,7 +40,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sign", metavar="RULE", default="", help="rule of the initial signs (default: the model's)")
     group.add_argument("--magnitude", metavar="F", type=float, default=1.0, help="multiply the initial weights")
     group.add_argument("--fixed-signs", action="store_true", help="weights keep their signs, or become zero")
-    group.add_argument("--window", metavar="N", type=int, default=0, help="use N paths in a step, a power of two")
+    group.add_argument("--drop", metavar="N", type=int, default=0, help="leave out a window of N paths in a step")
     group.add_argument("--feedback", metavar="HOW", default="paths", help="errors go back along `paths`, or `direct`")
     group.add_argument("--validation", metavar="SHARE", type=float, default=0.0, help="hold out training samples")
     group.add_argument("--patience", metavar="N", type=int, default=0, help="stop after N epochs without progress")

@@ -50,15 +50,15 @@ def initial_weights(graph: Graph, seed: int = 0) -> Weights:
 
 
 def magnitude(graph: Graph, source: Station, destination: Station) -> float:
-    """The constant magnitude sqrt(6 / (fan_in + fan_out)) of weights between two stations.
+    """The constant magnitude sqrt(2 / (fan_in + fan_out)) of weights between two stations.
 
-    This is the bound of the uniform initialization of Glorot and Bengio (2010), with the fan-in of the
+    This is the standard deviation of the initialization of Glorot and Bengio (2010), with the fan-in of the
     destination and the fan-out of the source averaged over their units and summed over all lines of paths and
     dense lines there. Silent units of `pad` are not counted as inputs.
     """
     inward = sum(_paths_per_unit(graph, line, j, destination, True) for line in graph.lines for j in line.junctions)
     outward = sum(_paths_per_unit(graph, line, j, source, False) for line in graph.lines for j in line.junctions)
-    return math.sqrt(6 / (inward + outward))
+    return math.sqrt(2 / (inward + outward))
 
 
 def junction_weights(line: Line, junction: int, graph: Graph, seed: int, bound: float) -> NDArray[np.float32]:

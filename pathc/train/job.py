@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -195,9 +195,20 @@ def _figures(result: Result) -> dict[str, str]:
 
 def grow_of(text: str) -> tuple[str, tuple[str, ...]]:
     """Name and values of `P=1024,2048`; raises UsageError E0801."""
-    name, equals, values = text.partition("=")
-    found = tuple(value.strip() for value in values.split(","))
-    if not equals or not name.strip() or not all(found) or len(found) < 2:
-        help = "--grow P=1024,2048,4096"
-        raise UsageError(Diagnostic("E0801", f"`--grow {text}` names no `let` with several values", help=help))
-    return name.strip(), found
+    ((name, values),) = values_of("--grow", [text]).items()
+    return name, values
+
+
+def values_of(flag: str, items: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Names and values of several `P=1024,2048`; raises UsageError E0801."""
+    found: dict[str, tuple[str, ...]] = {}
+    for item in items:
+        name, _, text = (part.strip() for part in item.partition("="))
+        values = tuple(dict.fromkeys(value.strip() for value in text.split(",")))
+        if not name or not all(values):
+            help = f"{flag} P=1024,2048,4096"
+            raise UsageError(Diagnostic("E0801", f"`{flag} {item}` has no name and values", help=help))
+        if name in found:
+            raise UsageError(Diagnostic("E0801", f"`{flag} {name}` is given twice", help="join the values by commas"))
+        found[name] = values
+    return found

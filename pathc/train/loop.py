@@ -27,7 +27,7 @@ from pathc.train.provenance import provenance
 from pathc.train.samples import Samples, Split, split_for
 from pathc.train.schedules import Schedule, rate
 from pathc.train.settings import Settings
-from pathc.train.stepper import Outcome, Stepper, loss_for, stepper_for
+from pathc.train.stepper import CROSS_ENTROPY, Outcome, Stepper, loss_for, stepper_for
 from pathc.train.windows import Windows
 
 Record = dict[str, Any]
@@ -96,6 +96,7 @@ class _Run:
     schedule: Schedule
     best: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
     judge: Stepper | None = None
+    counts: bool = True
 
     @property
     def steps(self) -> int:
@@ -125,8 +126,9 @@ def train(
     """
     settings = settings or Settings()
     split = split_for(graph, dataset, settings.goal, settings.validation, settings.seed)
-    plan = settings.plan(loss_for(graph, split.train.labels is not None, settings.loss))
-    windows = Windows(graph, settings.window, settings.seed)
+    loss = loss_for(graph, split.train.labels is not None, settings.loss)
+    plan = settings.plan(loss)
+    windows = Windows(graph, settings.drop, settings.seed)
     found = check_weights(graph, weights, finite=True) if weights is not None else []
     if found:
         raise PathcError(*found)
@@ -137,6 +139,7 @@ def train(
     path = Path(checkpoint) if checkpoint is not None else None
     looking = watch or Silent()
     run = _Run(graph, settings, split, windows, stepper, origin, path, Progress(), looking, settings.timetable())
+    run.counts = loss == CROSS_ENTROPY
     if windows.used:
         run.judge = stepper_for(graph, begin, plan, settings.target)[0]
     if resume:
@@ -257,7 +260,7 @@ def _close(run: _Run) -> None:
     record: Record = {
         "epoch": progress.epoch,
         "loss": progress.loss / samples,
-        "train_accuracy": progress.correct / samples if run.split.train.labels is not None else None,
+        "train_accuracy": progress.correct / samples if run.counts else None,
         **_judged(judge, run.split.test, "test"),
         "seconds": progress.seconds,
     }

@@ -8,7 +8,6 @@ B is drawn again from its seed whenever it is needed and never stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,20 +19,12 @@ from pathc.ir.interp import Trace, backward, evaluate
 from pathc.ir.interp.activations import activation
 from pathc.ir.interp.junctions import PathJunction, junctions_of
 from pathc.ir.weights import Tensors
-from pathc.train.stepper import CROSS_ENTROPY, Plan, Target
+from pathc.train.stepper import CROSS_ENTROPY, Judged, Plan, Target
 
 Values = NDArray[np.float64]
 _TINY = 1e-300
 _STREAM = 1 << 62
 """Key of the feedback matrices, apart from that of the shuffling."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """Mean loss over the batch, and samples whose largest output is that of the label."""
-
-    loss: float
-    correct: int
 
 
 class ReferenceStepper:
@@ -55,8 +46,8 @@ class ReferenceStepper:
         *,
         lr: float | None = None,
         window: tuple[int, int] | None = None,
-    ) -> StepResult:
-        """Forward, backward, move the weights; of paths outside `window` neither is used."""
+    ) -> Judged:
+        """Forward, backward, move the weights; paths outside `window` are neither used nor moved."""
         used = self._windowed(window)
         trace = evaluate(self._graph, used, x)
         result, gradient = self._loss(trace.outputs, target)
@@ -66,8 +57,9 @@ class ReferenceStepper:
             gradients = self._feedback(trace, used, x, gradient)
         self._steps += 1
         for name, values in gradients.items():
-            inside = slice(*window) if window is not None and name in self._paths else slice(None)
-            self._move(name, values, self._plan.optimizer.lr if lr is None else lr, inside)
+            parts = _parts(window, len(values)) if name in self._paths else [slice(None)]
+            for inside in parts:
+                self._move(name, values, self._plan.optimizer.lr if lr is None else lr, inside)
         return result
 
     def gradients(self, x: NDArray[np.float32], target: Target) -> dict[str, Values]:
@@ -78,13 +70,14 @@ class ReferenceStepper:
             return backward(self._graph, self._weights, x, gradient)[1]
         return self._feedback(trace, self._weights, x, gradient)
 
-    def evaluate(self, x: NDArray[np.float32], target: Target) -> StepResult:
+    def evaluate(self, x: NDArray[np.float32], target: Target) -> Judged:
         """Loss and hits; nothing moves."""
         return self._loss(evaluate(self._graph, self._weights, x).outputs, target)[0]
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """A copy of the weights."""
-        return {name: values.astype(np.float32) for name, values in self._weights.items()}
+        with np.errstate(over="ignore"):
+            return {name: values.astype(np.float32) for name, values in self._weights.items()}
 
     def load(self, weights: Tensors) -> None:
         """Take other weights; with fixed signs these say what the signs are."""
@@ -110,7 +103,8 @@ class ReferenceStepper:
         used = dict(self._weights)
         for name in self._paths:
             used[name] = np.zeros_like(used[name])
-            used[name][slice(*window)] = self._weights[name][slice(*window)]
+            for inside in _parts(window, len(used[name])):
+                used[name][inside] = self._weights[name][inside]
         return used
 
     def _move(self, name: str, gradient: Values, lr: float, inside: slice) -> None:
@@ -138,7 +132,7 @@ class ReferenceStepper:
             signs = self._signs[name][inside]
             weights[...] = signs * np.maximum(signs * weights, 0.0)
 
-    def _loss(self, outputs: Values, target: Target) -> tuple[StepResult, Values]:
+    def _loss(self, outputs: Values, target: Target) -> tuple[Judged, Values]:
         """Loss, hits, and the gradient with respect to the outputs."""
         rows = np.arange(len(outputs))
         if target.ndim == 1:
@@ -151,9 +145,9 @@ class ReferenceStepper:
             if self._plan.loss == CROSS_ENTROPY:
                 picked = (outputs * wanted).sum(axis=1)
                 bounded = np.maximum(picked, _TINY)
-                return StepResult(float(-np.log(bounded).mean()), hits), -wanted / bounded[:, None] / len(rows)
+                return Judged(float(-np.log(bounded).mean()), hits), -wanted / bounded[:, None] / len(rows)
             difference = outputs - wanted
-            return StepResult(float((difference**2).mean()), hits), 2.0 * difference / difference.size
+            return Judged(float((difference**2).mean()), hits), 2.0 * difference / difference.size
 
     def _feedback(self, trace: Trace, weights: Tensors, x: NDArray[np.float32], gradient: Values) -> dict[str, Values]:
         """Gradients of direct feedback alignment: exact at the output, B e at every hidden station."""
@@ -183,6 +177,14 @@ class ReferenceStepper:
         draw = np.random.Generator(np.random.Philox(key=[self._plan.seed, _STREAM + number]))
         bound = np.sqrt(3.0 / outputs)
         return draw.uniform(-bound, bound, (station.real_units, outputs))
+
+
+def _parts(window: tuple[int, int] | None, count: int) -> list[slice]:
+    """The paths of a step as slices: one, or two where the window is wrapped around."""
+    if window is None:
+        return [slice(None)]
+    first, end = window
+    return [slice(first, end)] if first < end else [slice(0, end), slice(first, count)]
 
 
 def _at_sums(station: Station, sums: Values, gradient: Values) -> Values:

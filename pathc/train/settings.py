@@ -26,13 +26,13 @@ class Settings:
 
     `lr` 0 is the optimizer's usual rate, `loss` "" that of the output's activation. `warmup` is in epochs,
     `validation` a share of the training samples, `patience` the epochs without progress there after which training
-    stops. `window` is the number of paths used in a step (0: all). `feedback` is `paths` or `direct`. `goal` says
+    stops. `drop` is the number of paths left out in a step (0: none). `feedback` is `paths` or `direct`. `goal` says
     what the net learns to give, `labels` or `input`. `magnitude` multiplies the initial weights. `target` computes,
     `llvm` or `reference`; `threads` (0: as many as there are cores) changes nothing but the speed.
     """
 
     epochs: int = 10
-    batch: int = 128
+    batch: int = 64
     optimizer: str = "adam"
     lr: float = 0.0
     schedule: str = "cosine"
@@ -40,7 +40,7 @@ class Settings:
     seed: int = 0
     loss: str = ""
     fixed_signs: bool = False
-    window: int = 0
+    drop: int = 0
     feedback: str = "paths"
     validation: float = 0.0
     patience: int = 0
@@ -89,7 +89,7 @@ def _mistakes(s: Settings) -> Iterator[Diagnostic]:
         ("epochs", s.epochs, 1, _MOST),
         ("batch", s.batch, 1, _MOST),
         ("seed", s.seed, 0, _LARGEST_SEED),
-        ("window", s.window, 0, 1 << 40),
+        ("drop", s.drop, 0, 1 << 40),
         ("patience", s.patience, 0, _MOST),
         ("threads", s.threads, 0, 1024),
     ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from pathc.backends.llvm.training.optimizers import Adam, Momentum, Optimizer, S
 from pathc.ir.graph import Graph
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
+
+if TYPE_CHECKING:
+    from pathc.backends.llvm.training import Trainer
 
 Target = NDArray[np.int64] | NDArray[np.float32]
 """Labels [batch] for cross-entropy, values [batch, units] otherwise."""
@@ -28,7 +31,7 @@ LOSSES: tuple[Loss, ...] = (CROSS_ENTROPY, MSE)
 TARGETS = ("llvm", "reference")
 """Targets that train."""
 OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adam": Adam, "momentum": Momentum, "sgd": Sgd}
-RATES: Mapping[str, float] = {"adam": 2e-3, "momentum": 0.05, "sgd": 0.2}
+RATES: Mapping[str, float] = {"adam": 3e-3, "momentum": 0.05, "sgd": 0.2}
 """Learning rates that do well with the default schedule, by optimizer."""
 
 
@@ -46,15 +49,23 @@ class Outcome(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Judged:
+    """An outcome."""
+
+    loss: float
+    correct: int
+
+
 class Stepper(Protocol):
     """A net in training."""
 
     def step(
         self, x: NDArray[np.float32], target: Target, *, lr: float | None = None, window: tuple[int, int] | None = None
     ) -> Outcome:
-        """Forward, backward, move the weights; of paths outside `window` neither is used.
+        """Forward, backward, move the weights; paths outside `window` are neither used nor moved.
 
-        The outcome is that before the weights moved.
+        A window (first, end) with end <= first is wrapped around. The outcome is that before the weights moved.
         """
         ...
 
@@ -144,7 +155,7 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
             threads=threads,
             fixed_signs=plan.fixed_signs,
         )
-        return trainer, []
+        return (OneHot(trainer) if plan.loss == MSE else trainer), []
     from pathc.ir.interp import supports
     from pathc.train.reference import ReferenceStepper
 
@@ -152,6 +163,40 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
     if found:
         raise PathcError(*found)
     return ReferenceStepper(graph, weights, plan), [_slow(plan)]
+
+
+class OneHot:
+    """Compiled kernels under squared errors, which take values: labels become 1 at their unit and 0 elsewhere.
+
+    Hits are counted by `evaluate` alone.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._units = np.eye(sum(s.real_units for s in trainer.graph.outputs), dtype=np.float32)
+        self.weights, self.load = trainer.weights, trainer.load
+        self.state, self.load_state = trainer.state, trainer.load_state
+
+    def step(
+        self, x: NDArray[np.float32], target: Target, *, lr: float | None = None, window: tuple[int, int] | None = None
+    ) -> Outcome:
+        """A step towards the values, or those the labels stand for."""
+        return self._trainer.step(x, self._values(target), lr=lr, window=window)
+
+    def evaluate(self, x: NDArray[np.float32], target: Target) -> Outcome:
+        """Loss, and hits where the targets are labels."""
+        loss = self._trainer.evaluate(x, self._values(target)).loss
+        if target.ndim != 1:
+            return Judged(loss, 0)
+        hits = 0
+        for start in range(0, len(x), self._trainer.batch):
+            outputs, saved = self._trainer.forward(x[start : start + self._trainer.batch])
+            self._trainer.release(saved)
+            hits += int(np.count_nonzero(outputs.argmax(axis=1) == target[start : start + len(outputs)]))
+        return Judged(loss, hits)
+
+    def _values(self, target: Target) -> NDArray[np.float32]:
+        return self._units[target.astype(np.int64)] if target.ndim == 1 else target.astype(np.float32, copy=False)
 
 
 def _slow(plan: Plan) -> Diagnostic:

@@ -100,10 +100,10 @@ def test_halves_stand_in_where_there_are_no_blocks():
 def test_magnitude_sums_the_lines_of_a_station():
     graph = net((64, 32), (0, 1), 512)
     one = initial_weights(graph)["main.1"]
-    assert np.all(np.abs(one) == np.float32(math.sqrt(6 / (16 + 8))))
+    assert np.all(np.abs(one) == np.float32(math.sqrt(2 / (16 + 8))))
     second = replace(graph.lines[0], name="more", kind="dense", count=0)
     both = replace(graph, lines=(*graph.lines, second))
-    assert magnitude(both, *both.stations) == math.sqrt(6 / (16 + 64 + 8 + 32))
+    assert magnitude(both, *both.stations) == math.sqrt(2 / (16 + 64 + 8 + 32))
 
 
 def test_every_kind_of_tensor():
