@@ -15,7 +15,7 @@ from pathc.backends.base import Request
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import Bound, Kernel
 from pathc.backends.llvm.column.tiling import tile_columns
-from pathc.backends.llvm.forms import Choices
+from pathc.backends.llvm.forms import Choices, check_forms
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
 from pathc.backends.llvm.lower import cycles_of, plan_net
@@ -36,6 +36,8 @@ Key = tuple[str, tuple[int, ...]]
 """Family and sizes of a kernel."""
 ROWS = 4
 """Samples a row kernel takes at a time where the batch has them."""
+_FEW_WEIGHTS = 4
+"""Multiply-adds for each input and output up to which bringing samples in and out costs more than the weights."""
 WEIGHT_TYPES = ("f32", "bf16")
 
 
@@ -67,7 +69,10 @@ class CpuExecutable:
         """The plan for few samples."""
         if "row" in self.given:
             return self.given["row"].plan
-        return plan_net(self.graph, self.machine, "row", 1 if self.batch == 1 else ROWS, self.choices)
+        one = plan_net(self.graph, self.machine, "row", 1, self.choices)
+        if self.batch == 1 or _stays_near(one, self.machine):
+            return one
+        return plan_net(self.graph, self.machine, "row", ROWS, self.choices)
 
     @cached_property
     def column_plan(self) -> NetPlan:
@@ -158,6 +163,16 @@ class CpuExecutable:
         return aot.text(self.program(self.batch), {"asm": "s"}.get(kind, kind))
 
 
+def _stays_near(plan: NetPlan, machine: Machine) -> bool:
+    """Whether a plan for one sample serves several best, one after another.
+
+    Several rows at a time share the loads of weights. That does not pay where there are few weights a unit, and all
+    of them and one sample lie in the first-level cache, which several samples would outgrow.
+    """
+    ends = plan.inputs + plan.outputs
+    return plan.work <= _FEW_WEIGHTS * ends and 4 * (plan.work + plan.scratch + ends) <= machine.l1
+
+
 def c_name(name: str) -> str:
     """A name C can spell: letters, digits and underscores, made from any other."""
     spelt = re.sub(r"[^A-Za-z0-9_]", "_", name) or "net"
@@ -190,6 +205,7 @@ class CpuBackend:
         if found:
             raise PathcError(*found)
         weight_type: WeightType = "bf16" if kind == "bf16" else "f32"
+        check_forms(request.forms, junctions_of(request.graph))
         choices = Choices(weight_type, request.forms)
         given, notes = plans_of(request, chosen, weight_type)
         weights = audible(request.graph, request.weights)

@@ -11,6 +11,7 @@ from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.netplan import Load, Move, NetPlan, Op, Post, Run, Save, place
 from pathc.backends.llvm.plan import Family, Junction, Layout, Step
 from pathc.backends.llvm.row.layouts import choose
+from pathc.backends.llvm.row.relayout import relayout_cycles
 from pathc.ir.graph import Graph, Station
 from pathc.ir.order import station_order
 from pathc.ir.types import Call
@@ -18,8 +19,9 @@ from pathc.ir.types import Call
 WHOLE_LAYER = frozenset({"softmax", "kwinners"})
 """Activations that look at all units of a station, not at one."""
 
-_TRANSPOSED, _COPIED = 0.35, 0.12
-"""Clock cycles for a float that comes in or goes out, in columns and in rows."""
+_COPIED, _TRANSPOSED, _COLLIDING = 0.12, 0.32, 0.45
+"""Clock cycles for a float that comes in or goes out: in rows, in columns, in columns of samples whole pages apart."""
+_PAGE = 4096
 
 Key = tuple[str, int]
 """Line and junction number."""
@@ -58,8 +60,25 @@ def plan_net(graph: Graph, machine: Machine, family: Family, samples: int, choic
 def cycles_of(ops: Sequence[Op], family: Family, machine: Machine, samples: int) -> float:
     """Estimated clock cycles for `samples` samples."""
     runs = sum(form_cycles(op.step, machine, samples) for op in ops if isinstance(op, Run))
-    moved = sum(op.real for op in ops if isinstance(op, Load | Save))
-    return round(runs + moved * samples * (_TRANSPOSED if family == "column" else _COPIED), 1)
+    if family == "row":
+        return round(runs + samples * sum(_row_cycles(op, machine) for op in ops), 1)
+    ends = [op.real for op in ops if isinstance(op, Load | Save)]
+    return round(runs + samples * sum(n * (_TRANSPOSED if 4 * n % _PAGE else _COLLIDING) for n in ends), 1)
+
+
+def _row_cycles(op: Op, machine: Machine) -> float:
+    """Estimated clock cycles to bring a sample in or out, or to move it to another layout."""
+    match op:
+        case Move():
+            return relayout_cycles(op.source, op.target, machine)
+        case Load() | Save() if op.layout.columns:
+            natural = Layout(op.layout.size)
+            ends = (natural, op.layout) if isinstance(op, Load) else (op.layout, natural)
+            return relayout_cycles(*ends, machine)
+        case Load() | Save():
+            return op.real * _COPIED
+        case _:
+            return 0.0
 
 
 def stages_of(station: Station) -> tuple[Call, ...]:

@@ -19,12 +19,13 @@ def tile_columns(machine: Machine, sizes: Sequence[int], samples: int = _WIDEST,
     keep more of it in the first-level cache.
 
     A power of two of at least 16 columns, so that a unit is a whole cache line and its address a shift. Wide tiles
-    reuse weights; they end where two neighbouring stations outgrow half of the second-level cache.
+    reuse weights; they end where two neighbouring stations outgrow a quarter of the second-level
+    cache: the user's arrays and the weights pass through it, too.
     """
     pair = 4 * max((a + b for a, b in pairwise(sizes)), default=max(sizes, default=1))
     smallest = max(16, machine.width)
     columns = smallest
     widest = max(smallest, _SCATTERED) if scattered else _WIDEST
-    while columns < min(widest, round_up(samples, smallest)) and 2 * columns * pair <= machine.l2 // 2:
+    while columns < min(widest, round_up(samples, smallest)) and 2 * columns * pair <= machine.l2 // 4:
         columns *= 2
     return columns
