@@ -55,7 +55,9 @@ def test_threads_change_nothing() -> None:
     assert same(results[0].weights, results[1].weights)
 
 
-@pytest.mark.parametrize("settings", [Settings(), Settings(loss="mse"), Settings(optimizer="momentum", lr=0.01)], ids=str)
+@pytest.mark.parametrize(
+    "settings", [Settings(), Settings(loss="mse"), Settings(optimizer="momentum", lr=0.01)], ids=str
+)
 def test_agrees_with_the_reference(settings: Settings) -> None:
     small = {**vars(settings), "epochs": 1, "batch": 48}
     compiled, oracle = (train(net(), clusters(), Settings(**{**small, "target": t})) for t in ("llvm", "reference"))
