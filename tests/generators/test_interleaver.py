@@ -193,7 +193,7 @@ def test_memories_that_do_not_fit_are_refused(arguments, code):
 def test_the_cure_names_memory_counts_that_fit():
     with pytest.raises(PathcError) as caught:
         interleave("basic", 12, 1, 5)
-    assert caught.value.diagnostics[0].help == "z may be 1, 2, 3, 4, 6"
+    assert caught.value.diagnostics[0].help == "z may be 1, 2, 3, 4, 6; 15 units fill 5 memories"
 
 
 def test_counts_that_no_layer_size_divides_are_refused():

@@ -96,7 +96,7 @@ def test_explicit_files_lie_beside_the_model(tmp_path):
         (Call("shuffle", (("seed", 1),)), "E0344", ""),
         (Call("interleaver"), "E0344", ""),
         (Call("interleaver", (("z", 4), ("dither", 1))), "E0344", ""),
-        (Call("interleaver", (("z", 3),)), "E0346", "z may be 1, 2, 4, 8"),
+        (Call("interleaver", (("z", 3),)), "E0346", "z may be 1, 2, 4, 8; 18 units fill 3 memories"),
         (Call("explicit", (("file", Word("x")),)), "E0344", ""),
         (Call("explicit", (("file", "absent.npz"),)), "E0501", None),
     ],

@@ -15,9 +15,7 @@ def bank_pairs(draw):
     count = draw(st.integers(1, 120))
     source, destination = draw(st.integers(1, 12)), draw(st.integers(1, 12))
     pairs = draw(
-        st.lists(
-            st.tuples(st.integers(0, source - 1), st.integers(0, destination - 1)), min_size=count, max_size=count
-        )
+        st.lists(st.tuples(st.integers(0, source - 1), st.integers(0, destination - 1)), min_size=count, max_size=count)
     )
     return np.array(pairs, np.int64).T
 

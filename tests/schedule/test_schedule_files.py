@@ -27,6 +27,15 @@ def test_tables_come_back(tmp_path, schedule, ending):
     assert load_schedule(tmp_path / f"s{ending}") == schedule
 
 
+def codes_of_loading(path):
+    try:
+        found = load_schedule(path)
+    except PathcError as refused:
+        return {d.code for d in refused.diagnostics}
+    assert isinstance(found, Schedule | BlockSchedule)
+    return set()
+
+
 @pytest.mark.parametrize("ending", [".json", ".npz"])
 @pytest.mark.parametrize("count", [8, 64, 1 << 40])
 def test_blocks_come_back_as_blocks(tmp_path, ending, count):
@@ -46,12 +55,7 @@ def test_damaged_files_are_refused_or_read(tmp_path, data, ending, symbolic):
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    try:
-        found = load_schedule(path)
-    except PathcError as refused:
-        assert {d.code for d in refused.diagnostics} <= {"E0357", "E0502", "E0504"}
-    else:
-        assert isinstance(found, Schedule | BlockSchedule)
+    assert codes_of_loading(path) <= {"E0357", "E0502", "E0504"}
 
 
 json_values = st.recursive(
@@ -74,10 +78,7 @@ def test_records_with_a_field_replaced_are_refused_or_read(tmp_path, data, symbo
     else:
         target.pop(key, None)
     path.write_text(json.dumps(record))
-    try:
-        load_schedule(path)
-    except PathcError as refused:
-        assert {d.code for d in refused.diagnostics} == {"E0357"}
+    assert codes_of_loading(path) <= {"E0357"}
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,10 @@ def check_memories(p: int, z: int, place: Place = None) -> None:
     """Raise E0346 unless p units fill z memories with at least two rows each."""
     if z < 1 or p % z:
         choices = [d for d in range(1, min(p // 2, 1024) + 1) if p % d == 0]
+        cures = [f"z may be {', '.join(map(str, choices))}"] if choices else []
+        cures += [f"{max(2, -(-p // z)) * z} units fill {z} memories"] if z > 0 else []
         message = f"{p} left units do not fill {z} memories evenly"
-        raise error("E0346", message, place, help=f"z may be {', '.join(map(str, choices))}" if choices else "")
+        raise error("E0346", message, place, help="; ".join(cures))
     if p // z < 2:
         message = f"{p} left units in {z} memories leave one row each, and nothing to interleave"
         raise error("E0346", message, place, help="a memory has at least two rows: choose z up to half the units")
