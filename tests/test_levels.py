@@ -21,6 +21,7 @@ LEVELS = {
     "handbook": 5,
     "api": 5,
     "bench": 5,
+    "torch": 5,
     "train": 5,
     "cli": 6,
     "__main__": 7,
