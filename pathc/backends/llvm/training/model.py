@@ -200,6 +200,7 @@ class Model:
             at += (units + SPARE_ROWS) * self.frame.stride
             return start
 
+        read = {line.visits[v - 1].station for line in self.graph.lines for v in line.junctions}
         for name in self.order:
             station = self.graph.station(name)
             stages = stages_of(station)
@@ -208,7 +209,11 @@ class Model:
                 scored = station.role == "output" and stage.name == "softmax"
                 free = not scored and (number == 0 or kept(stages[number - 1]) == "argument")
                 buffers.append(buffers[-1] if free and kept(stage) == "value" else reserve(station.units))
-            self.places[name] = Place(station, stages, tuple(buffers), reserve(station.units), 0)
+            # Nobody looks at the sums under a last softmax once their gradient is known: it takes their place.
+            ends = station.role == "output" and [s.name for s in stages] == ["softmax"] and name not in read
+            self.places[name] = Place(
+                station, stages, tuple(buffers), buffers[0] if ends else reserve(station.units), 0
+            )
         for station in self.graph.stations:
             place = self.places[station.name]
             self.places[station.name] = replace(place, first=first[station.role])

@@ -438,7 +438,7 @@ class Program:
             phases.append(("others", [task for use in others for task in self._gradient(use)]))
             trained = {model.tensors[u.tensor].extra for u in others}
             phases.extend((f"sum{k}", [self._copy(c)]) for k, c in enumerate(model.sums) if c.target in trained)
-            owned = [u for u in model.uses if u.owner and model.tensors[u.tensor].trained]
+            owned = [u for u in reversed(model.uses) if u.owner and model.tensors[u.tensor].trained]
             tasks = [task for use in owned for task in self._gradient(use)]
             biases = [t for t in model.tensors.values() if t.bias and t.trained]
             phases.append(("owners", [*tasks, *(self._bias_gradient(t) for t in biases)]))
