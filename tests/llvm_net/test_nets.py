@@ -11,7 +11,9 @@ from net_support import BATCHES, BIAS, MACHINES, check, drawn, graph_of, inputs,
 from pathc.backends.base import Request
 from pathc.backends.llvm.backend import BACKEND
 from pathc.ir import interp
+from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.types import Call, Word
+from pathc.support.diagnostics import PathcError
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -82,3 +84,38 @@ def test_single_samples_integers_and_strides():
     one = executable(wide[0, :50])
     assert one.shape == (20,)
     np.testing.assert_allclose(one, executable(wide[:1, :50])[0])
+
+
+def net_with(station: Station, *lines: Line) -> Graph:
+    """A net of an input `x`, an output `y` and one more station."""
+    ends = Station("x", "input", (16,)), Station("y", "output", (16,))
+    return Graph("net", (*ends, station), lines)
+
+
+def line(name, kind, visits, count=0):
+    return Line(name, kind, tuple(Visit(station, k) for k, station in enumerate(visits)), count)
+
+
+def test_stations_on_no_line_cost_nothing():
+    graph = net_with(Station("u", "layer", (4,), pipeline=(Call("softmax"),)), line("main", "paths", "xy", 64))
+    weights, x = drawn(graph, 1), inputs(graph, 3, 2)
+    executable = BACKEND.compile(Request(graph, weights))
+    check(graph, weights, x, executable(x))
+    assert {buffer.name for buffer in executable.row_plan.buffers} == {"x", "y"}
+
+
+@pytest.mark.parametrize(
+    ("station", "lines"),
+    [
+        (Station("h", "layer", (5,), pipeline=(Call("sigmoid"),)), [line("d", "dense", "hy")]),
+        (Station("h", "output", (5,)), []),
+        (Station("h", "input", (5,), pipeline=(BIAS,)), [line("d", "dense", "hy")]),
+        (Station("h", "layer", (16,), pipeline=(Call("sigmoid"),), declared=10),
+         [line("in", "paths", "xh", 64), line("s", "skip", "hy")]),
+    ],
+)  # fmt: skip
+def test_what_no_kernel_computes_is_refused(station, lines):
+    graph = net_with(station, line("main", "paths", "xy", 64), *lines)
+    with pytest.raises(PathcError, match=r"E0613: .*`h`"):
+        BACKEND.compile(Request(graph, drawn(graph, 1)))
+    assert interp.forward(graph, drawn(graph, 1), inputs(graph, 2, 2)).shape[0] == 2

@@ -18,7 +18,7 @@ from pathc.backends.llvm.column.tiling import tile_columns
 from pathc.backends.llvm.forms import Choices, check_forms
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
-from pathc.backends.llvm.lower import cycles_of, plan_net
+from pathc.backends.llvm.lower import cycles_of, lacking, plan_net
 from pathc.backends.llvm.machine import Machine, machine
 from pathc.backends.llvm.net import emit_net, pack, sizes_of
 from pathc.backends.llvm.netplan import NetPlan, Run
@@ -192,7 +192,7 @@ class CpuBackend:
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
         """What the kernels cannot compute yet: everything the interpreter lacks, too."""
-        return supports(graph)
+        return supports(graph) or lacking(graph)
 
     def compile(self, request: Request) -> CpuExecutable:
         """Check everything that can be checked now; kernels are made when first called."""
