@@ -154,7 +154,6 @@ def test_interrupted_training_goes_on(folder: Path, number: signal.Signals) -> N
     assert not (folder / "w.safetensors").exists()
     checkpoint = folder / "w.checkpoint.safetensors"
     assert json.loads(safetensors_metadata(checkpoint)["progress"])["epoch"] == len(seen)
-    # The whole run would take long: both are ended by a shorter one with the same settings but for the stop.
     stored = checkpoint.read_bytes()
     assert pathc(*TRAIN, *long, "--lr", 0.5, "-o", "w.safetensors", "--resume") == 1
     assert checkpoint.read_bytes() == stored
@@ -163,13 +162,17 @@ def test_interrupted_training_goes_on(folder: Path, number: signal.Signals) -> N
 def test_second_interrupt_ends_at_once(folder: Path) -> None:
     from pathc.train.interrupt import interruptible
 
+    def interrupt_twice() -> None:
+        with interruptible() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            while not stop():
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), interruptible() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        while not stop():
-            time.sleep(0.001)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_twice()
     assert signal.getsignal(signal.SIGINT) == before
 
 
