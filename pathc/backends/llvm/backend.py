@@ -34,6 +34,7 @@ from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
 Arrays = Mapping[str, NDArray[np.float32]]
 Key = tuple[str, tuple[int, ...]]
 """Family and sizes of a kernel."""
+_F32 = np.dtype(np.float32)
 ROWS = 4
 """Samples a row kernel takes at a time where the batch has them."""
 _FEW_WEIGHTS = 4
@@ -59,6 +60,7 @@ class CpuExecutable:
     notes: tuple[Diagnostic, ...] = ()
     given: Mapping[Family, PlanText] = field(default_factory=dict[Family, PlanText])
     _kernels: dict[Key, Kernel] = field(default_factory=dict[Key, Kernel], init=False, repr=False)
+    _serving: dict[int, Kernel] = field(default_factory=dict[int, Kernel], init=False, repr=False)
 
     _packed: dict[str, NDArray[np.uint8]] = field(
         default_factory=dict[str, NDArray[np.uint8]], init=False, repr=False
@@ -95,6 +97,12 @@ class CpuExecutable:
 
     def kernel(self, batch: int) -> Kernel:
         """The kernel that serves a batch, compiled now or before."""
+        found = self._serving.get(batch)
+        if found is None:
+            found = self._serving[batch] = self._made(batch)
+        return found
+
+    def _made(self, batch: int) -> Kernel:
         plan = self.plan(batch)
         sizes = sizes_of(plan, self.machine, batch)
         key = plan.family, sizes
@@ -136,7 +144,7 @@ class CpuExecutable:
         """
         batch = x.shape[0] if x.ndim == 2 else 1
         kernel = self.kernel(batch)
-        if x.dtype != np.float32:
+        if x.dtype != _F32:
             if x.dtype.kind not in "uifb":
                 raise error("E0701", f"the input is {x.dtype}", help="give floats or integers")
             x = x.astype(np.float32)
