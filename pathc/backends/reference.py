@@ -50,9 +50,12 @@ class Reference:
         return supports(graph)
 
     def compile(self, request: Request) -> Interpreted:
-        """The net as it stands; raises E0610 for what it cannot evaluate, E0806 for options."""
+        """The net as it stands; raises E0610 for what it cannot evaluate, E0806 for options and kernel forms."""
         if request.options:
             text = f"the target `reference` has no option `{next(iter(request.options))}`"
+            raise UsageError(Diagnostic("E0806", text, help="it has none"))
+        if request.forms:
+            text = f"the target `reference` has no kernel form `{next(iter(request.forms.values()))}`"
             raise UsageError(Diagnostic("E0806", text, help="it has none"))
         refused = self.refusals(request.graph)
         if refused:

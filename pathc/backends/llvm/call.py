@@ -115,7 +115,7 @@ class Kernel:
         return Bound(x, y, _builtin("pathc_bound", call, (x, y, *kept), y))
 
     def __call__(self, x: Array, y: Array | None = None) -> Array:
-        """The outputs of float32 inputs [batch, units] or [units]; rows that are not contiguous are copied first.
+        """The outputs of float32 inputs [batch, units] or [units]; copied first unless rows are contiguous.
 
         Raises as `bind` does, but for an input's layout.
         """
@@ -171,9 +171,10 @@ class Bound:
 
 
 def _with_rows(x: Array) -> Array:
-    """The array itself, or a copy whose rows are contiguous."""
+    """The array itself, or a copy whose rows are contiguous and aligned."""
     strides: tuple[int, ...] = getattr(x, "strides", ())
-    return np.ascontiguousarray(x) if strides and (strides[-1] != 4 or strides[0] < 0 or strides[0] % 4) else x
+    fits = not strides or (strides[-1] == 4 and strides[0] >= 0 and strides[0] % 4 == 0 and x.flags.aligned)
+    return x if fits else x.copy(order="C")
 
 
 def _checked(role: str, array: object, units: int) -> tuple[int, int]:

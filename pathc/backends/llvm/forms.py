@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -49,6 +49,16 @@ class Choices:
 def form_names() -> tuple[str, ...]:
     """Names of all kernel forms."""
     return tuple(_FORMS)
+
+
+def check_forms(forms: Mapping[str, str], junctions: Iterable[Junction]) -> None:
+    """Raise PathcError E0612 unless `forms` maps junctions that exist, or `*`, to forms that exist."""
+    places = [f"{junction.line}.{junction.number}" for junction in junctions]
+    for place, name in forms.items():
+        form(name)
+        if place != "*" and place not in places:
+            hint = did_you_mean(place, places) or f"junctions: {', '.join(places[:8])}"
+            raise error("E0612", f"there is no junction `{place}` to compute by `{name}`", help=hint)
 
 
 @cache

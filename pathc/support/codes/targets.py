@@ -55,8 +55,9 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "E0612",
-        "no such kernel form",
-        "The forms of the CPU are listed by `pathc explain forms` and described in docs/cpu.md.",
+        "no such kernel form or junction",
+        "`pathc explain forms` lists the forms of the CPU. A junction is named by its line and number: `main.1` is the "
+        "first of the line `main`.",
     ),
     Code(
         "E0608",
