@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from rich.box import ASCII, HEAVY_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -18,8 +19,10 @@ _WIDTH = 240
 def show(rows: Sequence[Row]) -> str:
     """A table of the figures: times, rates, shares of the limit, and how many times faster than each peer."""
     peers = list(dict.fromkeys(name for row in rows for name in row.peers))
+    plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     table = Table(
-        caption="two operations an edge and sample; `x`: a peer's time over the target's, peers on one thread"
+        box=ASCII if plain else HEAVY_HEAD,
+        caption="two operations an edge and sample; `x`: a peer's time over the target's, peers on one thread",
     )
     for head in ("model", "target"):
         table.add_column(head, no_wrap=True)

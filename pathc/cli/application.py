@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ VERBS: tuple[Verb, ...] = (
 
 OK, WRONG_MODEL, WRONG_USAGE, UNAVAILABLE, INTERNAL = 0, 1, 2, 3, 70
 INTERRUPTED, PIPE_CLOSED = 130, 141
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _EPILOG = """exit codes:
   0 all is well        1 the model is wrong   2 wrong usage
@@ -60,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code and never raises."""
+    _open_streams()
     try:
         parsed = parser().parse_args(arguments)
     except SystemExit as end:
@@ -79,8 +83,7 @@ def run(arguments: Sequence[str]) -> int:
         talk.say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered has no reader; without this the interpreter would complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return PIPE_CLOSED
     except MemoryError as reason:
         text = f"the memory does not suffice: {reason}" if str(reason) else "the memory does not suffice"
@@ -88,11 +91,30 @@ def run(arguments: Sequence[str]) -> int:
         _show_traceback()
         return WRONG_MODEL
     except Exception as fault:
+        if isinstance(fault, OSError) and fault.errno in _DISK_FAULTS:
+            _drop_output()
+            talk.diagnostics([Diagnostic("E0503", f"cannot write: {fault.strerror}", help="make room on the disk")])
+            return WRONG_MODEL
         where = _reproducer(arguments, fault)
         text = f"internal error: {type(fault).__name__}: {fault}"
         talk.diagnostics([Diagnostic("E0813", text, help="please report it with that file").note(where)])
         _show_traceback()
         return INTERNAL
+
+
+def _open_streams() -> None:
+    """Let standard streams that the caller has closed lead nowhere, and let output hold any name of a file."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    out: object = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Let what is still buffered lead nowhere; the interpreter would complain about it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _reproducer(arguments: Sequence[str], fault: BaseException) -> str:

@@ -31,7 +31,7 @@ def read_text(path: str) -> str:
     """
     data = read_bounded(path, 4 * MAX_CHARACTERS)
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as reason:
         message = f"`{path}` is no UTF-8 text: byte {reason.start} is 0x{data[reason.start]:02x}"
         raise error("E0110", message, help="save it as UTF-8") from None

@@ -131,16 +131,16 @@ def render(diagnostic: Diagnostic, colour: bool = False) -> str:
         return f"{style}{text}{_RESET}" if colour else text
 
     head = paint(_COLOURS[diagnostic.severity], f"{diagnostic.severity}[{diagnostic.code}]")
-    lines = [f"{head}: {paint(_BOLD, diagnostic.message)}"]
+    lines = [f"{head}: {paint(_BOLD, _plain(diagnostic.message))}"]
     loc = diagnostic.loc
     if loc is not None:
         gutter = len(str(loc.line))
-        lines.append(f"{' ' * gutter}{paint(_BLUE, '-->')} {loc}")
+        lines.append(f"{' ' * gutter}{paint(_BLUE, '-->')} {_plain(str(loc))}")
         if isinstance(diagnostic.place, Span):
             lines.extend(_excerpt(diagnostic.place, loc, gutter, diagnostic.label, paint, diagnostic.severity))
-    lines.extend(f"note: {text}" for text in diagnostic.notes)
+    lines.extend(f"note: {_plain(text)}" for text in diagnostic.notes)
     if diagnostic.help:
-        lines.append(f"help: {diagnostic.help}")
+        lines.append(f"help: {_plain(diagnostic.help)}")
     return "\n".join(lines) + "\n"
 
 
@@ -169,12 +169,12 @@ def _excerpt(
 
 
 def _detab(text: str) -> str:
-    def shown(character: str) -> str:
-        if character == "\t":
-            return " " * _TAB_WIDTH
-        return character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+    return _plain(text.replace("\t", " " * _TAB_WIDTH))
 
-    return "".join(map(shown, text))
+
+def _plain(text: str) -> str:
+    """The text without characters that would command a terminal; names of files may hold any."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _caret_width(place: Place) -> int:

@@ -52,12 +52,16 @@ def check_readable(path: str | Path, limit: int | None = None) -> int:
 def write_atomically(path: str | Path, data: bytes | str) -> None:
     """Write a whole file or leave what was there: a temporary file beside it is renamed onto it.
 
-    Text is encoded as UTF-8. Raises PathcError E0503 if it cannot be written.
+    Links are followed. Devices and pipes are written to as they are. Text is encoded as UTF-8. Raises PathcError E0503
+    if it cannot be written.
     """
-    target = Path(path)
-    payload = data.encode() if isinstance(data, str) else data
+    target = Path(os.path.realpath(path))
+    payload = data.encode(errors="replace") if isinstance(data, str) else data
     temporary = ""
     try:
+        if target.exists() and not target.is_file() and not target.is_dir():
+            target.write_bytes(payload)
+            return
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
