@@ -102,7 +102,7 @@ def _read_stdin() -> Source:
     if len(data) > _LONGEST_STDIN:
         raise PathcError(Diagnostic("E0502", f"standard input has more than {_LONGEST_STDIN} bytes"))
     try:
-        return Source("<stdin>", data.decode("utf-8"))
+        return Source("<stdin>", data.decode("utf-8-sig"))
     except UnicodeDecodeError as reason:
         message = f"standard input is no UTF-8 text: byte {reason.start} is 0x{data[reason.start]:02x}"
         raise PathcError(Diagnostic("E0110", message, help="save it as UTF-8")) from None
