@@ -40,16 +40,18 @@ def compile(
     overrides: Mapping[str, Any] | None = None,
     pipeline: str = DEFAULT_PIPELINE,
     forms: Mapping[str, str] | None = None,
+    plan: str | Path = "",
     seed: int = 0,
 ) -> Executable:
     """A net that can be called with NumPy arrays, [batch, units] or [units].
 
     `target` is what `-t` takes (`llvm{threads=1}`, the name of a target block); `weights` a `.safetensors` or
     `.npz` file, or tensors by name ([paths] per junction, `main.1`), initial ones if None; `batch` the number of
-    samples there will be, 0 for any; `forms` forces kernel forms by junction. Raises PathcError.
+    samples there will be, 0 for any; `forms` forces kernel forms by junction, `plan` names a file of plans to follow.
+    Raises PathcError.
     """
     options = Options(
-        overrides=_texts(overrides) or {}, pipeline=pipeline, forms=dict(forms or {}), batch=batch, seed=seed
+        overrides=_texts(overrides) or {}, pipeline=pipeline, forms=dict(forms or {}), plan=plan, batch=batch, seed=seed
     )
     return driver.compile_model(model, target, weights, options).executable
 

@@ -6,7 +6,7 @@ written is what `--emit ll` shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -133,7 +133,7 @@ class Function:
     @contextmanager
     def loop(
         self, count: str | int, carried: Sequence[tuple[str, str]] = (), *, step: int = 1, start: str | int = 0
-    ) -> Iterator[Loop]:
+    ) -> Generator[Loop]:
         """Write a loop over start, start + step, ... below `count`, at least one round.
 
         `carried` lists (type, initial value); set `loop.following` to the values of the next round before the
