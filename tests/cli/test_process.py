@@ -22,7 +22,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["check", "fmt", "dump", "compile", "run", "bench", "opt", "explain", "passes", "targets"]
+    "verb", ["check", "fmt", "dump", "compile", "run", "bench", "opt", "explain", "passes", "targets", "train", "sweep"]
 )
 def test_every_verb_has_help(run: Run, verb: str) -> None:
     result = run(verb, "--help")
