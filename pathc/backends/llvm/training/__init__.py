@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathc.backends.llvm.training.optimizers import Adam, Momentum, Optimizer, Sgd
+from pathc.backends.llvm.training.phases import Loss
 from pathc.backends.llvm.training.trainer import Saved, StepResult, Trainer
 
-__all__ = ["Adam", "Momentum", "Optimizer", "Saved", "Sgd", "StepResult", "Trainer"]
+__all__ = ["Adam", "Loss", "Momentum", "Optimizer", "Saved", "Sgd", "StepResult", "Trainer"]

@@ -8,57 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from pathc.backends.llvm.column import transpose
 from pathc.backends.llvm.column.common import byte_offset
 from pathc.backends.llvm.emit import F32, I64, Function, constant, module
-from pathc.backends.llvm.training import losses, outer, panels, rows, stages
+from pathc.backends.llvm.training import losses, panels, rows, stages
 from pathc.backends.llvm.training.frame import End, Init, Sums
-from pathc.backends.llvm.training.model import Copy, Model, Place, Tensor, Use
+from pathc.backends.llvm.training.model import Model, Place, Use
 from pathc.backends.llvm.training.optimizers import Optimizer
+from pathc.backends.llvm.training.phases import CONTEXT, TASK, Updates, Variant, given
 from pathc.backends.llvm.training.pieces import Panels
-from pathc.backends.llvm.training.update import (
-    RANGE,
-    Sink,
-    write_bias_gradient,
-    write_copy,
-    write_stored,
-)
 from pathc.ir.types import Call
 
-Loss = Literal["none", "cross-entropy", "mse"]
 ENTRY = "pathc_train"
-CONTEXT = (
-    *("params", "acts", "x", "x_stride", "target", "target_stride", "count", "tiles", "numbers"),
-    *("y", "y_stride", "dx", "dx_stride", "sums", "result", "pool"),
-)
-"""What the entry's one argument points at: 64-bit integers and addresses, strides in elements."""
-_TASK = (("ptr", "context"), (I64, "task"), (I64, "worker"))
 _KERNEL = (("ptr noalias", "params"), ("ptr", "acts"))
-_WORK = 16384
-"""Slots of a task, about."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What a program does: from `x` forwards, to a loss or to `y`; backwards to stored gradients or to a step."""
-
-    loss: Loss = "none"
-    forward: bool = True
-    backward: bool = False
-    outputs: bool = False
-    inputs: bool = False
-    update: Literal["none", "store", "step", "stored"] = "none"
-
-
-@dataclass(frozen=True)
-class Task:
-    """A kernel for a range of units of work; `units` in all, `grain` in one task."""
-
-    kernel: str
-    units: int
-    grain: int
 
 
 @dataclass
@@ -83,9 +46,10 @@ class Program:
             self._tile()
             phases.append(("tile", 0))
         globals_ = list[str]()
-        for name, tasks in self._updates():
+        updates = Updates(self.model, self.variant, self.optimizer, self.fixed, self._name, self.functions)
+        for name, tasks in updates.phases():
             if tasks:
-                globals_.extend(self._phase(name, tasks))
+                globals_.extend(updates.write(name, tasks))
                 phases.append((name, sum(-(-t.units // t.grain) for t in tasks)))
         self._entry(phases)
         self.functions[-1].declared["pathc_pool_run"] = "declare void @pathc_pool_run(ptr, ptr, ptr, i64)"
@@ -98,10 +62,9 @@ class Program:
     # A tile of columns
 
     def _tile(self) -> None:
-        f = Function("tile", _TASK)
+        f = Function("tile", TASK)
         self.f = f
-        self._offset_sums = ""
-        self.context = {name: self._field(f, k) for k, name in enumerate(CONTEXT)}
+        self.context = {name: given(f, name) for name in CONTEXT}
         first = f.op("mul", I64, "%task", str(self.frame.columns))
         self.first = first
         left = f.op("sub", I64, self.context["count"], first)
@@ -129,11 +92,6 @@ class Program:
                 for place in self._of_role("input"):
                     self._save(place, place.delta, "dx")
         self.functions.append(f)
-
-    def _field(self, f: Function, number: int) -> str:
-        pointer = f.offset("%context", number, I64)
-        kind = I64 if CONTEXT[number] in ("count", "tiles") or CONTEXT[number].endswith("stride") else "ptr"
-        return f.load(kind, pointer, 8)
 
     def _of_role(self, role: str) -> list[Place]:
         return [p for p in self.model.places.values() if p.station.role == role]
@@ -425,121 +383,14 @@ class Program:
         body(f, source, Sums(frame, byte_offset(f, "%acts", place.delta), init, "", end))
         self._run(f, self.context["params"], self.acts)
 
-    # Weights
-
-    def _updates(self) -> list[tuple[str, list[Task]]]:
-        """Phases after the tiles: gradients of further uses, their sums, gradients of owners, copies."""
-        model, variant = self.model, self.variant
-        if variant.update == "none":
-            return []
-        phases = list[tuple[str, list[Task]]]()
-        if variant.update != "stored":
-            others = [u for u in model.uses if not u.owner and model.tensors[u.tensor].trained]
-            phases.append(("others", [task for use in others for task in self._gradient(use)]))
-            trained = {model.tensors[u.tensor].extra for u in others}
-            phases.extend((f"sum{k}", [self._copy(c)]) for k, c in enumerate(model.sums) if c.target in trained)
-            owned = [u for u in reversed(model.uses) if u.owner and model.tensors[u.tensor].trained]
-            tasks = [task for use in owned for task in self._gradient(use)]
-            biases = [t for t in model.tensors.values() if t.bias and t.trained]
-            phases.append(("owners", [*tasks, *(self._bias_gradient(t) for t in biases)]))
-        else:
-            phases.append(("owners", [self._stored(t) for t in model.tensors.values() if t.trained]))
-        if variant.update != "store":
-            trained = {t.working for t in model.tensors.values() if t.trained}
-            phases.append(("copies", [self._copy(c) for c in model.copies if c.source in trained]))
-        return phases
-
-    def _gradient(self, use: Use) -> list[Task]:
-        model, frame = self.model, self.frame
-        tensor = model.tensors[use.tensor]
-        step = self.variant.update == "step"
-        found = list[Task]()
-
-        def start() -> tuple[Function, Callable[[Function, str, str], None] | None, str, str]:
-            f = Function(self._name("gradient"), RANGE)
-            sink: Callable[[Function, str, str], None] | None = None
-            if use.owner:
-                sink = Sink(f, frame, tensor, self.optimizer if step else None, self.fixed, tensor.extra >= 0)
-            values = byte_offset(f, "%acts", model.places[use.junction.src].values)
-            return f, sink, values, byte_offset(f, "%acts", model.places[use.junction.dst].delta)
-
-        for panel, tables in zip(use.cut.panels, use.panels, strict=True):
-            f, sink, values, deltas = start()
-
-            def keep(f: Function, gradient: str, slot: str) -> None:
-                at = f.op("shl", I64, slot, "2", "nuw nsw")
-                frame.store(f, gradient, byte_offset(f, "%params", use.gradient), at)
-
-            if outer.suits(panel, frame):
-                gradients = byte_offset(f, "%params", use.gradient)
-                if use.owner and not step and tensor.extra < 0:
-                    sink = None
-                outer.write_gradient(f, frame, panel, tables, (values, deltas), gradients, model.tile_bytes, sink)
-            else:
-                panels.write_gradient(f, frame, panel, tables, values, deltas, model.tile_bytes, sink or keep)
-            self.functions.append(f)
-            found.append(Task(f.name, panel.blocks, max(1, _WORK // (panel.fan_in * panel.fan_out))))
-        if use.cut.rows and use.rows:
-            f, sink, values, deltas = start()
-            gradients = byte_offset(f, "%params", use.gradient)
-            if use.owner and not step and tensor.extra < 0:
-                sink = None
-            rows.write_gradient(f, frame, use.cut.rows, use.rows, values, deltas, gradients, model.tile_bytes, sink)
-            self.functions.append(f)
-            each = use.cut.rows.size / use.cut.rows.sets
-            found.append(Task(f.name, use.cut.rows.sets, max(1, int(_WORK / each))))
-        return found
-
-    def _bias_gradient(self, tensor: Tensor) -> Task:
-        place = self.model.places[tensor.name.removesuffix(".bias")]
-        f = Function(self._name("bias_gradient"), RANGE)
-        optimizer = self.optimizer if self.variant.update == "step" else None
-        sink = Sink(f, self.frame, tensor, optimizer, self.fixed, False)
-        write_bias_gradient(self.frame, f.name, place.delta, self.model.tile_bytes, place.units, sink)
-        self.functions.append(f)
-        return Task(f.name, -(-place.units // self.frame.lanes), _WORK)
-
-    def _stored(self, tensor: Tensor) -> Task:
-        assert self.optimizer is not None
-        self.functions.append(write_stored(self.frame, self._name("stored"), tensor, self.optimizer, self.fixed))
-        return Task(self.functions[-1].name, tensor.size // self.frame.lanes, _WORK // self.frame.lanes)
-
-    def _copy(self, copy: Copy) -> Task:
-        kernel = write_copy(self._name("copy"), self.frame, copy.index, copy.source, copy.target, add=copy.add)
-        self.functions.append(kernel)
-        return Task(kernel.name, copy.size // self.frame.lanes, _WORK // self.frame.lanes)
-
-    def _phase(self, name: str, tasks: Sequence[Task]) -> list[str]:
-        """The function of a phase's tasks, and the tables it reads."""
-        calls = list[str]()
-        ranges = list[str]()
-        for task in tasks:
-            for first in range(0, task.units, task.grain):
-                calls.append(f"ptr @{task.kernel}")
-                ranges.append(f"i64 {first}, i64 {min(first + task.grain, task.units)}")
-        f = Function(name, _TASK)
-        chosen = f.load("ptr", f.offset(f"@{name}.kernels", "%task", "ptr"), 8)
-        pair = f.offset(f"@{name}.ranges", f.op("shl", I64, "%task", "1"), I64)
-        start, stop = f.load(I64, pair, 8), f.load(I64, f.offset(pair, 1, I64), 8)
-        fields = "params", "acts", "tiles", "numbers"
-        params, acts, tiles, numbers = (self._field(f, CONTEXT.index(name)) for name in fields)
-        span = f.op("mul", I64, tiles, str(self.model.tile_bytes))
-        given = f"ptr {params}, ptr {acts}, ptr {numbers}, i64 {span}, i64 {start}, i64 {stop}"
-        f.line(f"call void {chosen}({given})")
-        self.functions.append(f)
-        return [
-            f"@{name}.kernels = internal constant [{len(calls)} x ptr] [{', '.join(calls)}]",
-            f"@{name}.ranges = internal constant [{2 * len(ranges)} x i64] [{', '.join(ranges)}]",
-        ]
-
     def _entry(self, phases: Sequence[tuple[str, int]]) -> None:
         f = Function(ENTRY, (("ptr", "context"),), internal=False)
-        pool, tiles, result, sums = (self._field(f, CONTEXT.index(n)) for n in ("pool", "tiles", "result", "sums"))
+        pool, tiles, result, sums = (given(f, n) for n in ("pool", "tiles", "result", "sums"))
         if self.variant.loss == "cross-entropy":
             self._check_labels(f, result)
         for name, count in phases:
-            given = [("ptr", pool), ("ptr", f"@{name}"), ("ptr", "%context"), (I64, str(count) if count else tiles)]
-            f.call("void", "pathc_pool_run", given, declare=False)
+            arguments = [("ptr", pool), ("ptr", f"@{name}"), ("ptr", "%context"), (I64, str(count) if count else tiles)]
+            f.call("void", "pathc_pool_run", arguments, declare=False)
         if self.variant.loss != "none":
             with f.loop(tiles, [("double", "0.0"), ("double", "0.0")]) as loop:
                 at = f.offset(sums, f.op("shl", I64, loop.index, "1"), "double")
@@ -552,7 +403,7 @@ class Program:
     def _check_labels(self, f: Function, result: str) -> None:
         """Write the count of labels that name no output, the third result; if there are any, nothing else is done."""
         units = next(p.real for p in self._of_role("output"))
-        labels, count = (self._field(f, CONTEXT.index(n)) for n in ("target", "count"))
+        labels, count = (given(f, n) for n in ("target", "count"))
         with f.loop(count, [(I64, "0")]) as loop:
             label = f.load(I64, f.offset(labels, loop.index, I64), 8)
             wrong = f.assign(f"zext i1 {f.assign(f'icmp uge i64 {label}, {units}')} to i64")

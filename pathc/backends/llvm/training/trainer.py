@@ -16,11 +16,13 @@ from pathc.backends.llvm.native import aligned, runtime
 from pathc.backends.llvm.threads import pool
 from pathc.backends.llvm.training.model import Model, Tensor, build
 from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
-from pathc.backends.llvm.training.program import CONTEXT, ENTRY, Loss, Program, Variant
+from pathc.backends.llvm.training.phases import CONTEXT, Loss, Variant
+from pathc.backends.llvm.training.program import ENTRY, Program
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.weights import check_weights, tensor_values
 from pathc.support.diagnostics import PathcError, did_you_mean, error
+from pathc.support.files import memory_limit
 
 Array = NDArray[np.float32]
 LOSSES = ("none", "cross-entropy", "mse")
@@ -86,6 +88,7 @@ class Trainer:
         self.frozen = frozenset(frozen)
         self.step_count = 0
         self._model = build(graph, self.machine, batch, frozen, len(optimizer.moments) if optimizer else 0)
+        _check_memory(self._model)
         self._params = self._model.memory.build()
         self._inputs = sum(s.real_units for s in graph.inputs)
         self._outputs = sum(s.real_units for s in graph.outputs)
@@ -389,6 +392,14 @@ class Trainer:
             raise error("E0620", "the trainer has no loss", help="pass loss = 'cross-entropy' or 'mse'")
 
 
+def _check_memory(model: Model) -> None:
+    """E0502 where weights, tables and tiles would not fit into the memory."""
+    needed, limit = model.memory.size + model.tile_bytes * model.tiles, memory_limit()
+    if needed > limit:
+        text = f"training needs {needed} bytes, the memory can take {limit}"
+        raise error("E0502", text, model.graph.loc, help="lower `batch` or the number of paths")
+
+
 def _address(array: NDArray[Any]) -> int:
     return cast(int, array.__array_interface__["data"][0])
 
@@ -415,6 +426,3 @@ def _check(
         if name not in weights:
             hint = did_you_mean(name, weights) or f"the model has {', '.join(weights)}"
             raise error("E0506", f"the frozen tensor `{name}` belongs to no line or station", help=hint)
-
-
-__all__ = ["LOSSES", "Model", "Saved", "StepResult", "Trainer"]

@@ -1,0 +1,173 @@
+"""The phases after the tiles: gradients of weights, the optimizer's step, copies of weights renewed.
+
+A phase is a list of tasks that do not depend on each other: a kernel for a range of weights, whose gradients it sums
+over the whole batch in one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pathc.backends.llvm.column.common import byte_offset
+from pathc.backends.llvm.emit import I64, Function
+from pathc.backends.llvm.training import outer, panels, rows
+from pathc.backends.llvm.training.model import Copy, Model, Tensor, Use
+from pathc.backends.llvm.training.optimizers import Optimizer
+from pathc.backends.llvm.training.update import RANGE, Sink, write_bias_gradient, write_copy, write_stored
+
+Loss = Literal["none", "cross-entropy", "mse"]
+CONTEXT = (
+    *("params", "acts", "x", "x_stride", "target", "target_stride", "count", "tiles", "numbers"),
+    *("y", "y_stride", "dx", "dx_stride", "sums", "result", "pool"),
+)
+"""What the entry's one argument points at: 64-bit integers and addresses, strides in elements."""
+TASK = (("ptr", "context"), (I64, "task"), (I64, "worker"))
+_WORK = 16384
+"""Slots of a task, about."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a program does: from `x` forwards, to a loss or to `y`; backwards to stored gradients or to a step."""
+
+    loss: Loss = "none"
+    forward: bool = True
+    backward: bool = False
+    outputs: bool = False
+    inputs: bool = False
+    update: Literal["none", "store", "step", "stored"] = "none"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kernel for a range of units of work; `units` in all, `grain` in one task."""
+
+    kernel: str
+    units: int
+    grain: int
+
+
+@dataclass
+class Updates:
+    """Writer of the phases of one program; kernels are added to `functions`, `name` makes names."""
+
+    model: Model
+    variant: Variant
+    optimizer: Optimizer | None
+    fixed: bool
+    name: Callable[[str], str]
+    functions: list[Function]
+
+    def phases(self) -> list[tuple[str, list[Task]]]:
+        """Phases after the tiles: gradients of further uses, their sums, gradients of owners, copies."""
+        model, variant = self.model, self.variant
+        if variant.update == "none":
+            return []
+        phases = list[tuple[str, list[Task]]]()
+        if variant.update != "stored":
+            others = [u for u in model.uses if not u.owner and model.tensors[u.tensor].trained]
+            phases.append(("others", [task for use in others for task in self._gradient(use)]))
+            trained = {model.tensors[u.tensor].extra for u in others}
+            phases.extend((f"sum{k}", [self._copy(c)]) for k, c in enumerate(model.sums) if c.target in trained)
+            owned = [u for u in reversed(model.uses) if u.owner and model.tensors[u.tensor].trained]
+            tasks = [task for use in owned for task in self._gradient(use)]
+            biases = [t for t in model.tensors.values() if t.bias and t.trained]
+            phases.append(("owners", [*tasks, *(self._bias_gradient(t) for t in biases)]))
+        else:
+            phases.append(("owners", [self._stored(t) for t in model.tensors.values() if t.trained]))
+        if variant.update != "store":
+            trained = {t.working for t in model.tensors.values() if t.trained}
+            phases.append(("copies", [self._copy(c) for c in model.copies if c.source in trained]))
+        return phases
+
+    def _gradient(self, use: Use) -> list[Task]:
+        model, frame = self.model, self.model.frame
+        tensor = model.tensors[use.tensor]
+        step = self.variant.update == "step"
+        found = list[Task]()
+
+        def start() -> tuple[Function, Callable[[Function, str, str], None] | None, str, str]:
+            f = Function(self.name("gradient"), RANGE)
+            sink: Callable[[Function, str, str], None] | None = None
+            if use.owner:
+                sink = Sink(f, frame, tensor, self.optimizer if step else None, self.fixed, tensor.extra >= 0)
+            values = byte_offset(f, "%acts", model.places[use.junction.src].values)
+            return f, sink, values, byte_offset(f, "%acts", model.places[use.junction.dst].delta)
+
+        for panel, tables in zip(use.cut.panels, use.panels, strict=True):
+            f, sink, values, deltas = start()
+
+            def keep(f: Function, gradient: str, slot: str) -> None:
+                at = f.op("shl", I64, slot, "2", "nuw nsw")
+                frame.store(f, gradient, byte_offset(f, "%params", use.gradient), at)
+
+            if outer.suits(panel, frame):
+                gradients = byte_offset(f, "%params", use.gradient)
+                if use.owner and not step and tensor.extra < 0:
+                    sink = None
+                outer.write_gradient(f, frame, panel, tables, (values, deltas), gradients, model.tile_bytes, sink)
+            else:
+                panels.write_gradient(f, frame, panel, tables, values, deltas, model.tile_bytes, sink or keep)
+            self.functions.append(f)
+            found.append(Task(f.name, panel.blocks, max(1, _WORK // (panel.fan_in * panel.fan_out))))
+        if use.cut.rows and use.rows:
+            f, sink, values, deltas = start()
+            gradients = byte_offset(f, "%params", use.gradient)
+            if use.owner and not step and tensor.extra < 0:
+                sink = None
+            rows.write_gradient(f, frame, use.cut.rows, use.rows, values, deltas, gradients, model.tile_bytes, sink)
+            self.functions.append(f)
+            each = use.cut.rows.size / use.cut.rows.sets
+            found.append(Task(f.name, use.cut.rows.sets, max(1, int(_WORK / each))))
+        return found
+
+    def _bias_gradient(self, tensor: Tensor) -> Task:
+        place = self.model.places[tensor.name.removesuffix(".bias")]
+        f = Function(self.name("bias_gradient"), RANGE)
+        optimizer = self.optimizer if self.variant.update == "step" else None
+        sink = Sink(f, self.model.frame, tensor, optimizer, self.fixed, False)
+        write_bias_gradient(self.model.frame, f.name, place.delta, self.model.tile_bytes, place.units, sink)
+        self.functions.append(f)
+        return Task(f.name, -(-place.units // self.model.frame.lanes), _WORK)
+
+    def _stored(self, tensor: Tensor) -> Task:
+        assert self.optimizer is not None
+        self.functions.append(write_stored(self.model.frame, self.name("stored"), tensor, self.optimizer, self.fixed))
+        return Task(self.functions[-1].name, tensor.size // self.model.frame.lanes, _WORK // self.model.frame.lanes)
+
+    def _copy(self, copy: Copy) -> Task:
+        kernel = write_copy(self.name("copy"), self.model.frame, copy.index, copy.source, copy.target, add=copy.add)
+        self.functions.append(kernel)
+        return Task(kernel.name, copy.size // self.model.frame.lanes, _WORK // self.model.frame.lanes)
+
+    def write(self, name: str, tasks: Sequence[Task]) -> list[str]:
+        """The function of a phase's tasks, and the tables it reads."""
+        calls = list[str]()
+        ranges = list[str]()
+        for task in tasks:
+            for first in range(0, task.units, task.grain):
+                calls.append(f"ptr @{task.kernel}")
+                ranges.append(f"i64 {first}, i64 {min(first + task.grain, task.units)}")
+        f = Function(name, TASK)
+        chosen = f.load("ptr", f.offset(f"@{name}.kernels", "%task", "ptr"), 8)
+        pair = f.offset(f"@{name}.ranges", f.op("shl", I64, "%task", "1"), I64)
+        start, stop = f.load(I64, pair, 8), f.load(I64, f.offset(pair, 1, I64), 8)
+        fields = "params", "acts", "tiles", "numbers"
+        params, acts, tiles, numbers = (given(f, name) for name in fields)
+        span = f.op("mul", I64, tiles, str(self.model.tile_bytes))
+        arguments = f"ptr {params}, ptr {acts}, ptr {numbers}, i64 {span}, i64 {start}, i64 {stop}"
+        f.line(f"call void {chosen}({arguments})")
+        self.functions.append(f)
+        return [
+            f"@{name}.kernels = internal constant [{len(calls)} x ptr] [{', '.join(calls)}]",
+            f"@{name}.ranges = internal constant [{2 * len(ranges)} x i64] [{', '.join(ranges)}]",
+        ]
+
+
+def given(f: Function, name: str) -> str:
+    """A field of the context, as an address or a number."""
+    number = CONTEXT.index(name)
+    kind = I64 if name in ("count", "tiles") or name.endswith("stride") else "ptr"
+    return f.load(kind, f.offset("%context", number, I64), 8)
