@@ -26,6 +26,8 @@ from pathc.train.settings import Settings
 Record = dict[str, Any]
 MOST_CELLS = 100_000
 _MOST_BYTES = 1 << 26
+_FIELDS = {"model", "sets", "seed", "paths", "weights", "history"}
+"""What the record of a cell holds if it went well."""
 _UNKNOWN = "E0228"
 """What the language says of an override that names no `let`."""
 
@@ -121,7 +123,7 @@ def finished(path: Path, key: str) -> Record | None:
     if not isinstance(record, dict):
         return None
     found = cast("Record", record)
-    return found if found.get("key") == key and not found.get("errors") else None
+    return found if found.get("key") == key and found.keys() >= _FIELDS and found["history"] else None
 
 
 def train_cell(cell: Cell, key: str) -> Record:

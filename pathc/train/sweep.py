@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -66,9 +67,17 @@ def _ended(
             return
         ended = [future for future in waiting if future.done()]
         for future in ended:
-            yield waiting.pop(future), future.result()
+            yield waiting.pop(future), _result(future)
         if not ended:
             time.sleep(_PAUSE)
+
+
+def _result(future: Any) -> Record:
+    try:
+        return future.result()
+    except BrokenProcessPool as reason:
+        text = "a process of the sweep was ended by the system, for want of memory perhaps"
+        raise error("E0914", text, help="use fewer --jobs; finished cells are kept") from reason
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -131,10 +133,20 @@ def test_damaged_results_are_trained_again(folder: Path, monkeypatch: pytest.Mon
     trained = here(monkeypatch)
     (record,) = sweep(cells("dense.path"))
     (file,) = (folder / "out" / "cells").iterdir()
-    for text in ("", "[]", "{}", "[" * 99999, file.read_text()[:-20]):
+    half = {name: record[name] for name in ("key", "model", "sets", "seed", "paths", "weights")}
+    damaged = (
+        "",
+        "[]",
+        "{}",
+        "[" * 99999,
+        file.read_text()[:-20],
+        json.dumps(half),
+        json.dumps({**half, "history": []}),
+    )
+    for text in damaged:
         file.write_text(text)
         sweep(cells("dense.path"))
-    assert len(trained) == 6
+    assert len(trained) == 1 + len(damaged)
     assert json.loads(file.read_text())["key"] == record["key"]
 
 
@@ -154,6 +166,16 @@ def test_a_net_that_cannot_be_is_told_before_training(folder: Path, monkeypatch:
     with pytest.raises(PathcError, match="E0209"):
         sweep(cells("small.path", P=("64", "0")))
     assert trained == []
+
+
+def test_killed_process_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pathc.train.sweep.train_cell", killed)
+    with pytest.raises(PathcError, match=r"E0914.*ended by the system"):
+        sweep(cells("dense.path"), jobs=1)
+
+
+def killed(cell, key):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_stopped_sweep_keeps_what_it_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
