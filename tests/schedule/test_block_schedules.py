@@ -111,3 +111,10 @@ def test_custom_masks_repair_a_dimension_that_is_reversed():
     assert build("blocks", paths, 1, 16, layout, layout).source.load == 16
     masks = Banks(256, 16, "custom", (1, 2, 4, 8))
     assert build("blocks", paths, 1, 16, masks, layout).verdict().clash_free
+
+
+def test_distances_of_visits_that_no_basis_shows():
+    """Cycles that differ by 0010 or 1101 share a destination, so 7 and 8 do: 0111 ^ 1000 = 0010 ^ 1101."""
+    destination = Affine((1, 0, 2, 3))
+    found = block_schedule(Affine((1, 2, 4, 8)), destination, 16, 1, Banks(16, 1), Banks(4, 1))
+    assert found.verdict().rmw_distance == check(found.write_out()).rmw_distance == 1

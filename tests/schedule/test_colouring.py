@@ -118,3 +118,11 @@ def test_a_million_paths_and_many_banks():
 
 def test_one_path():
     assert colour(np.array([5]), np.array([2]), 4).tolist() == [0]
+
+
+@pytest.mark.parametrize(("banks", "own"), [(8, True), (16, False)])
+def test_a_lane_keeps_to_its_source_bank_where_there_are_lanes_for_all(banks, own):
+    paths = make(Call("random"), (0, 1), (100, 60), 500)
+    found = build("colour", paths, 1, 8, Banks(100, banks), Banks(60, 8))
+    bank = found.source_bank()
+    assert (bank == np.where(bank < 0, -1, np.arange(8))).all() == own

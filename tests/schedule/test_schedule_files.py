@@ -112,7 +112,7 @@ def test_archives_that_are_no_schedule(tmp_path):
     with pytest.raises(PathcError, match="E0357"):
         load_schedule(path)
     np.savez(path, schedule=np.zeros(1 << 17, np.uint8))
-    with pytest.raises(PathcError, match="E0357"):
+    with pytest.raises(PathcError, match=r"E0357.*more than"):
         load_schedule(path)
     save_schedule(path, blocks())
     with zipfile.ZipFile(path, "a") as archive:
@@ -127,6 +127,15 @@ def test_pickled_arrays_are_refused(tmp_path):
     np.savez(path, allow_pickle=True, schedule=head, lanes=np.array([[print]], object))
     with pytest.raises(PathcError, match="E0504"):
         load_schedule(path)
+
+
+def test_json_that_could_not_be_read_back_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("pathc.ir.schedule.files._LONGEST_JSON", 100)
+    with pytest.raises(PathcError, match="E0357") as refused:
+        save_schedule(tmp_path / "s.json", blocks())
+    assert refused.value.diagnostics[0].help == "call it .npz"
+    assert not (tmp_path / "s.json").exists()
+    save_schedule(tmp_path / "s.npz", blocks())
 
 
 def test_other_endings_and_missing_files(tmp_path):

@@ -176,6 +176,11 @@ def test_constraints_have_messages(graph, text, code, cure):
     assert cure in diagnostics[0].help
 
 
+def test_right_units_that_take_whole_cycles_fit():
+    graph = run(net((64, 8), range(2), 256), "interleave{kind=sv,z=16,redraw=true}")
+    assert (orders(graph)[0].cycles, orders(graph)[0].stalls) == (16, 0)
+
+
 def test_the_next_junction_needs_memories_for_the_units_that_are_finished():
     first, second = net((64, 64), range(2), 128).lines[0], net((64, 64), range(2), 128).lines[0]
     graph = Graph(
