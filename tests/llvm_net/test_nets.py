@@ -37,6 +37,17 @@ def test_named_sizes(units, batch):
     check(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
 
 
+@pytest.mark.parametrize("batch", [2, 9, 12, 16, 20, 24, 33, 40, 64, 96])
+def test_threads_take_whole_tiles(batch):
+    """Of rows as of columns: a kernel made for a multiple of four samples takes no other number of them."""
+    graph = graph_of((64, 129, 1, 300, 300), 12288, Call("sigmoid"))
+    weights, x = drawn(graph, 1), inputs(graph, batch, 2)
+    executable = BACKEND.compile(Request(graph, weights, {"threads": 2}))
+    for again in range(3):
+        y = np.full((batch, 300), np.nan, np.float32)
+        check(graph, weights, x, executable(x, y) if again else executable.bind(x, y).call())
+
+
 @pytest.mark.parametrize("batch", [1, 3, 40])
 @pytest.mark.parametrize("units", [(64, 64, 64), (50, 30, 20)])
 def test_bfloat16_weights(units, batch):

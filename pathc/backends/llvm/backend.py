@@ -115,7 +115,7 @@ class CpuExecutable:
                 plan.outputs,
                 self._parameters(plan),
                 scratch=plan.scratch * 4,
-                tile=plan.samples if plan.family == "column" else 1,
+                tile=sizes[0],
                 work=plan.work,
             )
         return self._kernels[key]
