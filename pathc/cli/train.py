@@ -30,6 +30,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch", metavar="N", type=int, default=64, help="samples of a step (default: 64)")
     group.add_argument("--optimizer", metavar="NAME", default="adam", help="adam, momentum or sgd (default: adam)")
     group.add_argument("--lr", metavar="R", type=float, default=0.0, help="learning rate (default: by optimizer)")
+    group.add_argument("--weight-decay", metavar="D", type=float, default=0.0, help="decay of all weights")
     group.add_argument(
         "--schedule", metavar="NAME", default="cosine",
         help="constant, cosine{least=0}, linear{least=0}, step{every=3,times=0.1} (default: cosine)",

@@ -24,17 +24,19 @@ _LARGEST_SEED = (1 << 63) - 1
 class Settings:
     """The settings of a training; equal settings, model and data give equal weights, bit by bit.
 
-    `lr` 0 is the optimizer's usual rate, `loss` "" that of the output's activation. `warmup` is in epochs,
-    `validation` a share of the training samples, `patience` the epochs without progress there after which training
-    stops. `drop` is the number of paths left out in a step (0: none). `feedback` is `paths` or `direct`. `goal` says
-    what the net learns to give, `labels` or `input`. `magnitude` multiplies the initial weights. `target` computes,
-    `llvm` or `reference`; `threads` (0: as many as there are cores) changes nothing but the speed.
+    `lr` 0 is the optimizer's usual rate, `weight_decay` that of all weights, decoupled under Adam, `loss` "" that of
+    the output's activation. `warmup` is in epochs, `validation` a share of the training samples, `patience` the epochs
+    without progress there after which training stops. `drop` is the number of paths left out in a step (0: none).
+    `feedback` is `paths` or `direct`. `goal` says what the net learns to give, `labels` or `input`. `magnitude`
+    multiplies the initial weights. `target` computes, `llvm` or `reference`; `threads` (0: as many as there are cores)
+    changes nothing but the speed.
     """
 
     epochs: int = 10
     batch: int = 64
     optimizer: str = "adam"
     lr: float = 0.0
+    weight_decay: float = 0.0
     schedule: str = "cosine"
     warmup: float = 0.0
     seed: int = 0
@@ -66,7 +68,7 @@ class Settings:
 
     def plan(self, loss: Loss) -> Plan:
         """What a stepper needs to know."""
-        rule = optimizer_for(self.optimizer, self.rate)
+        rule = optimizer_for(self.optimizer, self.rate, self.weight_decay)
         return Plan(loss, rule, self.batch, self.threads, self.fixed_signs, self.feedback, self.seed)
 
     def timetable(self) -> Schedule:
@@ -97,6 +99,7 @@ def _mistakes(s: Settings) -> Iterator[Diagnostic]:
             yield _wrong(f"`{name}` is {value}, it must be from {low} to {high}")
     for name, number, high in (
         ("lr", s.lr, 1e6),
+        ("weight_decay", s.weight_decay, 1e6),
         ("warmup", s.warmup, float(_MOST)),
         ("validation", s.validation, 1),
         ("magnitude", s.magnitude, 1e6),

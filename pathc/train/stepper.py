@@ -124,13 +124,17 @@ def loss_for(graph: Graph, labels: bool, wanted: str = "") -> Loss:
     return CROSS_ENTROPY
 
 
-def optimizer_for(name: str, lr: float | None = None) -> Optimizer:
-    """The optimizer of that name with its usual numbers; raises UsageError E0909 for an unknown one."""
+def optimizer_for(name: str, lr: float | None = None, weight_decay: float = 0.0) -> Optimizer:
+    """The optimizer of that name with its usual numbers; raises UsageError E0909 for an unknown one.
+
+    Weight decay is decoupled under Adam (Loshchilov and Hutter, 2019), a part of the gradient elsewhere.
+    """
     if name not in OPTIMIZERS:
         help = did_you_mean(name, OPTIMIZERS) or f"optimizers: {', '.join(OPTIMIZERS)}"
         raise UsageError(Diagnostic("E0909", f"there is no optimizer `{name}`", help=help))
     maker: Any = OPTIMIZERS[name]
-    return maker(lr=RATES[name] if lr is None else lr)
+    decoupled = {"decoupled": True} if name == "adam" else {}
+    return maker(lr=RATES[name] if lr is None else lr, weight_decay=weight_decay, **decoupled)
 
 
 def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm") -> tuple[Stepper, list[Diagnostic]]:
