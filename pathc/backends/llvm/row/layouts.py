@@ -24,6 +24,8 @@ from pathc.ir import gf2
 Chain = tuple[int, ...]
 """One displacement a station."""
 
+_LONGEST = 12
+"""Junctions of a segment: the search takes cubic time, and a station in natural order rarely costs anything."""
 _CANDIDATES = 12
 _TRIES = 40
 _WORK = 96
@@ -58,9 +60,11 @@ def choose(chain: Sequence[Junction], fixed: Sequence[bool], machine: Machine) -
     src: list[Layout] = []
     dst: list[Layout] = []
     cycles, first = 0.0, 0
+    ends = [*fixed]
     for last in range(1, len(chain) + 1):
-        if last == len(chain) or fixed[last]:
-            layouts, cost = _segment(chain[first:last], fixed[first], fixed[last], machine)
+        if last == len(chain) or fixed[last] or last - first == _LONGEST:
+            ends[last] |= last < len(chain)
+            layouts, cost = _segment(chain[first:last], ends[first], ends[last], machine)
             src.extend(layouts[:-1])
             dst.extend(layouts[1:])
             cycles, first = cycles + cost, last
