@@ -48,6 +48,14 @@ def test_threads_take_whole_tiles(batch):
         check(graph, weights, x, executable(x, y) if again else executable.bind(x, y).call())
 
 
+@pytest.mark.parametrize("batch", [1, 64])
+def test_layers_beyond_memory_are_refused(batch):
+    graph = graph_of((4, 1 << 31, 4), 64, Call("relu"))
+    executable = BACKEND.compile(Request(graph, drawn(graph, 1), {"threads": 8}))
+    with pytest.raises(PathcError, match="E0502"):
+        executable(inputs(graph, batch, 2))
+
+
 @pytest.mark.parametrize("batch", [1, 3, 40])
 @pytest.mark.parametrize("units", [(64, 64, 64), (50, 30, 20)])
 def test_bfloat16_weights(units, batch):

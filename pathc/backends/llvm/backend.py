@@ -30,6 +30,7 @@ from pathc.ir.interp import supports
 from pathc.ir.order import station_order
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
+from pathc.support.files import memory_limit
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Key = tuple[str, tuple[int, ...]]
@@ -122,6 +123,10 @@ class CpuExecutable:
 
     def _code(self, plan: NetPlan, sizes: Sequence[int]) -> str:
         """The IR of a plan that has been checked: none is ever made of another."""
+        needed, most = plan.scratch * 4 * (self.machine.threads or self.machine.cores), memory_limit()
+        if needed > most:
+            text = f"`{self.graph.name}` needs {needed} bytes for its units, the memory can take {most}"
+            raise error("E0502", text, self.graph.loc, help="use layers of fewer units, or fewer threads")
         given = self.given.get(plan.family)
         verify_plan(plan, self.graph, self.machine, given.places if given else None)
         return emit_net(plan, self.machine, self.name, sizes)
