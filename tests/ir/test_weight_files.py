@@ -247,9 +247,7 @@ HOSTILE_SAFETENSORS = {
     "nesting": safetensors_file(b"[" * 100_000),
     "offsets": safetensors_file({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 800]}}, bytes(8)),
     "shape": safetensors_file({"a": {"dtype": "F32", "shape": [1 << 60], "data_offsets": [0, 8]}}, bytes(8)),
-    "overlap": safetensors_file(
-        {n: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for n in "ab"}, bytes(8)
-    ),
+    "overlap": safetensors_file({n: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for n in "ab"}, bytes(8)),
     "type": safetensors_file({"a": {"dtype": "F33", "shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
 }
 

@@ -66,9 +66,7 @@ def test_mixing_equals_a_search(graph):
     assert fact.most == tuple(map(max, reach))
 
 
-@pytest.mark.parametrize(
-    ("dims", "fields"), [((0, 1, 2, 3, 4), (4, 16, 64, 256)), ((0, 1, 0, 1, 0), (4, 4, 4, 4))]
-)
+@pytest.mark.parametrize(("dims", "fields"), [((0, 1, 2, 3, 4), (4, 16, 64, 256)), ((0, 1, 0, 1, 0), (4, 4, 4, 4))])
 def test_golden_mixing(dims, fields):
     (fact,) = Mixing()(net((256,) * 5, dims, 1024)).facts_of(MixingFact)
     assert fact.least == fact.most == fields

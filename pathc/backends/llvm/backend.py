@@ -63,9 +63,7 @@ class CpuExecutable:
     _kernels: dict[Key, Kernel] = field(default_factory=dict[Key, Kernel], init=False, repr=False)
     _serving: dict[int, Kernel] = field(default_factory=dict[int, Kernel], init=False, repr=False)
 
-    _packed: dict[str, NDArray[np.uint8]] = field(
-        default_factory=dict[str, NDArray[np.uint8]], init=False, repr=False
-    )
+    _packed: dict[str, NDArray[np.uint8]] = field(default_factory=dict[str, NDArray[np.uint8]], init=False, repr=False)
 
     @cached_property
     def row_plan(self) -> NetPlan:

@@ -1,4 +1,4 @@
-"""The native runtime: `pool.ll` and `call.ll` with the few lines that depend on architecture and system, loaded once."""
+"""The native runtime: `pool.ll` and `call.ll` with the few lines that depend on the system, loaded once."""
 
 from __future__ import annotations
 

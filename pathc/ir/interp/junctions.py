@@ -97,9 +97,7 @@ class PathJunction(Junction):
         return counts
 
 
-def _scatter(
-    sums: Values, into: NDArray[np.int64], weights: Values, values: Values, read: NDArray[np.int64]
-) -> None:
+def _scatter(sums: Values, into: NDArray[np.int64], weights: Values, values: Values, read: NDArray[np.int64]) -> None:
     """sums[b, into[i]] += weights[i] * values[b, read[i]] for every row b and path i."""
     units = sums.shape[1]
     for total, row in zip(sums, values, strict=True):

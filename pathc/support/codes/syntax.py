@@ -75,7 +75,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0111",
         "text too long",
-        "A program has at most 2^22 characters and a statement 2^16. What needs more is better built from Python, or described by a "
-        "generator instead of being written out.",
+        "A program has at most 2^22 characters and a statement 2^16. What needs more is better built from Python, or "
+        "described by a generator instead of being written out.",
     ),
 )
