@@ -25,6 +25,8 @@ from pathc.support.diagnostics import Severity
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+NEEDED = {"torch.md": "torch"}
+"""Packages without which a page cannot be tried."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def test_models_are_correct(block: Block) -> None:
 def test_code_and_commands_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if page.name in NEEDED:
+        pytest.importorskip(NEEDED[page.name], reason=f"{page.name} needs the package {NEEDED[page.name]}")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     module = ModuleType("documented")

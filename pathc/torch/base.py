@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -29,7 +29,7 @@ _LEVELS_UP = 6
 class GraphModule(torch.nn.Module):
     """A graph whose tensors are parameters.
 
-    `compiled=False` always takes PyTorch's operations, which can be differentiated twice and traced. `threads` is the
+    `compiled=False` always takes PyTorch's operations, which can be differentiated twice. `threads` is the
     most threads a call uses, those of PyTorch if None. Copies and pickles compile again when first called.
     """
 
@@ -107,24 +107,26 @@ class GraphModule(torch.nn.Module):
     def _choose(self, x: torch.Tensor, weights: Mapping[str, torch.Tensor], kind: torch.dtype) -> torch.Tensor:
         half = kind in _HALVES
         type_ = torch.float32 if half else kind
-        cast = {name: tensor.to(type_) for name, tensor in weights.items()}
+        if not all(tensor.dtype == type_ for tensor in weights.values()):
+            weights = {name: tensor.to(type_) for name, tensor in weights.items()}
+        x = x.to(type_)
         if not self.compiled:
-            return self._run_plain(x.to(type_), cast).to(kind)
+            return self._run_plain(x, weights).to(kind)
         if x.device.type == "cpu" and type_ == torch.float32:
             if half:
                 text = f"{kind} is computed in float32: inputs, weights and outputs are converted in every call"
                 self._say(f"{text}; parameters of float32 save that")
             run = _outside_dynamo if torch.compiler.is_compiling() else _run_compiled
-            return run(self, x.to(type_), cast).to(kind)
+            y = run(self, x, weights)
+            return y.to(kind) if half else y
         text = f"there are no compiled kernels for {kind} on {x.device.type}, so PyTorch's operations are used: "
         cost = "every product of a path and a sample is stored, and a CPU takes about 20 times as long"
         self._say(f"{text}{cost}")
-        return self._run_plain(x.to(type_), cast).to(kind)
+        return self._run_plain(x, weights).to(kind)
 
     def _run_plain(self, x: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        with self._lock:
-            if self._plain is None:
-                self._plain = PlainNet(self.graph)
+        if self._plain is None:
+            self._plain = PlainNet(self.graph)
         return self._plain(x, weights)
 
     def kernels(self) -> Engine:
@@ -181,9 +183,11 @@ def _run_compiled(module: GraphModule, x: torch.Tensor, weights: Mapping[str, to
     """Run the kernels; tensors that want no gradient are left out of the backward pass."""
     idle = frozenset(name for name, tensor in weights.items() if not tensor.requires_grad)
     frozen = idle if x.requires_grad or len(idle) < len(weights) else frozenset[str]()
-    with as_value_errors():
-        apply: Callable[..., torch.Tensor] = CompiledNet.apply
+    try:
+        apply = cast("Callable[..., torch.Tensor]", CompiledNet.apply)
         return apply(module.kernels(), tuple(weights), frozen, x, *weights.values())
+    except PathcError as mistake:
+        raise ValueError(render_all(mistake.diagnostics)) from mistake
 
 
 _outside_dynamo: Callable[..., Any] = getattr(torch, "_disable_dynamo", torch.compiler.disable)(_run_compiled)

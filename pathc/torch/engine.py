@@ -51,7 +51,7 @@ class _Kernels:
         """
         while self.returned:
             self.trainer.release(self.returned.popleft())
-        if not all(_same_bits(weights[name], held) for name, held in self._held.items()):
+        if not all(same_bits(weights[name], held) for name, held in self._held.items()):
             self.trainer.load(weights)
             self._held = {name: np.array(weights[name], order="C") for name in self._held}
 
@@ -102,5 +102,6 @@ class Engine:
             return found
 
 
-def _same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
+def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two float32 arrays, of which `b` is contiguous, are equal bit by bit: NaN is NaN, and -0 is not 0."""
     return a.shape == b.shape and np.array_equal(np.ascontiguousarray(a).view(np.int32), b.view(np.int32))

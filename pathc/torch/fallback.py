@@ -34,11 +34,11 @@ class PlainNet:
 
     def __call__(self, x: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Outputs [n, outputs] of inputs [n, inputs]."""
-        inputs, outputs = dict[str, torch.Tensor](), list[torch.Tensor]()
+        inputs: dict[str, torch.Tensor] = {}
         widths = [station.real_units for station in self._graph.inputs]
         for station, part in zip(self._graph.inputs, x.split(widths, dim=1), strict=True):
             inputs[station.name] = _padded(part, station)
-        values = dict[str, torch.Tensor]()
+        values: dict[str, torch.Tensor] = {}
         for station in self._stations:
             total = inputs.get(station.name)
             if total is None:
