@@ -14,18 +14,17 @@ from pathc.backends.llvm.jit import Library, compile_ir
 from pathc.backends.llvm.machine import Machine, host
 from pathc.backends.llvm.native import aligned, runtime
 from pathc.backends.llvm.threads import pool
-from pathc.backends.llvm.training.model import Model, Tensor, build
+from pathc.backends.llvm.training.arguments import check_arguments, check_memory
+from pathc.backends.llvm.training.model import Tensor, build
 from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
 from pathc.backends.llvm.training.phases import CONTEXT, Loss, Variant
 from pathc.backends.llvm.training.program import ENTRY, Program
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.weights import check_weights, tensor_values
-from pathc.support.diagnostics import PathcError, did_you_mean, error
-from pathc.support.files import memory_limit
+from pathc.support.diagnostics import PathcError, error
 
 Array = NDArray[np.float32]
-LOSSES = ("none", "cross-entropy", "mse")
 KEPT = 8
 """Released memories of forward passes that are kept for later ones."""
 STEP = "step"
@@ -77,7 +76,7 @@ class Trainer:
         found = [*supports(graph), *check_weights(graph, weights)]
         if found:
             raise PathcError(*found)
-        _check(graph, loss, optimizer, batch, frozen, weights)
+        check_arguments(graph, loss, optimizer, batch, frozen, weights)
         self.graph = graph
         self.loss: Loss = loss
         self.optimizer = optimizer
@@ -88,7 +87,7 @@ class Trainer:
         self.frozen = frozenset(frozen)
         self.step_count = 0
         self._model = build(graph, self.machine, batch, frozen, len(optimizer.moments) if optimizer else 0)
-        _check_memory(self._model)
+        check_memory(self._model)
         self._params = self._model.memory.build()
         self._inputs = sum(s.real_units for s in graph.inputs)
         self._outputs = sum(s.real_units for s in graph.outputs)
@@ -392,37 +391,5 @@ class Trainer:
             raise error("E0620", "the trainer has no loss", help="pass loss = 'cross-entropy' or 'mse'")
 
 
-def _check_memory(model: Model) -> None:
-    """E0502 where weights, tables and tiles would not fit into the memory."""
-    needed, limit = model.memory.size + model.tile_bytes * model.tiles, memory_limit()
-    if needed > limit:
-        text = f"training needs {needed} bytes, the memory can take {limit}"
-        raise error("E0502", text, model.graph.loc, help="lower `batch` or the number of paths")
-
-
 def _address(array: NDArray[Any]) -> int:
     return cast(int, array.__array_interface__["data"][0])
-
-
-def _check(
-    graph: Graph,
-    loss: str,
-    optimizer: Optimizer | None,
-    batch: int,
-    frozen: Collection[str],
-    weights: Mapping[str, NDArray[Any]],
-) -> None:
-    """Raise what is wrong with the arguments of a trainer."""
-    if loss not in LOSSES:
-        raise error("E0620", f"there is no loss `{loss}`", help=did_you_mean(loss, LOSSES) or "cross-entropy or mse")
-    if loss == "cross-entropy" and len(graph.outputs) != 1:
-        text = f"cross-entropy takes one output station, the model has {len(graph.outputs)}"
-        raise error("E0620", text, graph.loc, help="use squared errors, or one output")
-    if batch < 1:
-        raise error("E0621", f"a batch of {batch} samples is none", help="use at least 1")
-    if optimizer is not None and not getattr(optimizer, "eps", 1.0) > 0.0:
-        raise error("E0621", "`eps` of Adam must be positive", help="the usual value is 1e-8")
-    for name in frozen:
-        if name not in weights:
-            hint = did_you_mean(name, weights) or f"the model has {', '.join(weights)}"
-            raise error("E0506", f"the frozen tensor `{name}` belongs to no line or station", help=hint)
