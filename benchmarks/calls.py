@@ -33,6 +33,8 @@ NETS = (
     ((784, 300, 300, 10), 16384),
     ((1024, 256, 256, 16), 16384),
 )
+SHORT = 5e-3
+"""Seconds of a run: long enough that the threads of a pool, asleep while others had their turn, wake up in it."""
 BATCH = 256
 TRIES = 3
 
@@ -79,7 +81,7 @@ def fastest(calls: list[Callable[[], object]], seconds: float) -> list[float]:
             for _ in range(repeats[at]):
                 call()
             passed = time.perf_counter() - started
-            if passed < 2e-4:
+            if passed < SHORT:
                 repeats[at] *= 2
             best[at] = min(best[at], passed / repeats[at])
     return best

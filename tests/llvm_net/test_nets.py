@@ -138,3 +138,11 @@ def test_what_no_kernel_computes_is_refused(station, lines):
     with pytest.raises(PathcError, match=r"E0613: .*`h`"):
         BACKEND.compile(Request(graph, drawn(graph, 1)))
     assert interp.forward(graph, drawn(graph, 1), inputs(graph, 2, 2)).shape[0] == 2
+
+
+def test_threads_are_those_asked_for_though_code_is_shared():
+    graph = graph_of((64, 64), 512)
+    weights = drawn(graph, 1)
+    for threads in (1, 3, 2):
+        executable = BACKEND.compile(Request(graph, weights, {"threads": threads}))
+        assert executable.kernel(256).threads == threads

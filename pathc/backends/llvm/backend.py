@@ -116,6 +116,7 @@ class CpuExecutable:
                 scratch=plan.scratch * 4,
                 tile=sizes[0],
                 work=plan.work,
+                threads=self.machine.threads or self.machine.cores,
             )
         return self._kernels[key]
 
