@@ -36,7 +36,7 @@ def test_codes_declared_are_used() -> None:
 
 @pytest.mark.parametrize("code", CATALOGUE.values(), ids=lambda code: code.name)
 def test_codes_say_what_they_mean(code: Code) -> None:
-    assert re.fullmatch(r"[EW]0[1-9]\d\d", code.name)
+    assert re.fullmatch(r"[EW](0[1-9]|1\d)\d\d", code.name)
     assert code.title
     assert not code.title.endswith(".")
     assert code.explanation.endswith(".")
