@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from pathc.ir.types import F32, Call, ScalarType, Value
 from pathc.support.source import Loc
@@ -119,22 +120,39 @@ class Graph:
     loc: Loc | None = field(default=None, compare=False)
 
     def station(self, name: str) -> Station:
-        """The station of that name; KeyError if there is none."""
-        for station in self.stations:
-            if station.name == name:
-                return station
-        raise KeyError(name)
+        """The station of that name, the first if there are several; KeyError if there is none."""
+        return self._stations[name]
 
     def line(self, name: str) -> Line:
-        """The line of that name; KeyError if there is none."""
-        for line in self.lines:
-            if line.name == name:
-                return line
-        raise KeyError(name)
+        """The line of that name, the first if there are several; KeyError if there is none."""
+        return self._lines[name]
 
     def facts_of(self, kind: type[F]) -> Iterator[F]:
         """All facts of one kind, in order."""
         return (fact for fact in self.facts if isinstance(fact, kind))
+
+    def facts_about(self, kind: type[F], line: str, place: int | None = None) -> list[F]:
+        """All facts of one kind about a line, or about one junction or visit of it, in order."""
+        return cast("list[F]", self._facts.get((kind, line, place), []))
+
+    @cached_property
+    def _stations(self) -> dict[str, Station]:
+        return {station.name: station for station in reversed(self.stations)}
+
+    @cached_property
+    def _lines(self) -> dict[str, Line]:
+        return {line.name: line for line in reversed(self.lines)}
+
+    @cached_property
+    def _facts(self) -> dict[tuple[type, str | None, int | None], list[Fact]]:
+        """Facts by kind and line, once alone and once with the junction or visit they speak of."""
+        found: dict[tuple[type, str | None, int | None], list[Fact]] = {}
+        for fact in self.facts:
+            about = vars(fact)
+            place = about.get("junction", about.get("visit"))
+            for key in {place, None}:
+                found.setdefault((type(fact), about.get("line"), key), []).append(fact)
+        return found
 
     @property
     def inputs(self) -> tuple[Station, ...]:

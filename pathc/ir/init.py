@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.catalogue import options_of
 from pathc.ir.extents import per_axis
-from pathc.ir.generators import resolve
+from pathc.ir.generators import Generator, resolve
 from pathc.ir.graph import Graph, Line, Station
 from pathc.ir.signs import hadamard_bits, sign_rule
 from pathc.ir.weights import check_memory
@@ -32,16 +34,18 @@ def initial_weights(graph: Graph, seed: int = 0) -> Weights:
     if too_large:
         raise PathcError(*too_large)
     weights: Weights = {}
+    fans = fans_of(graph)
     for line in graph.lines:
         if line.kind == "skip" or line.tied:
             continue
+        generator = resolve(line, graph) if line.kind == "paths" else None
         for junction in line.junctions:
             source, destination = ends(line, junction, graph)
-            bound = magnitude(graph, source, destination)
-            if line.kind == "dense":
+            bound = magnitude(fans, source, destination)
+            if generator is None:
                 weights[f"{line.name}.{junction}"] = _dense(source.real_units, destination.real_units, bound)
             else:
-                values = junction_weights(line, junction, graph, seed, bound)
+                values = junction_weights(line, junction, generator, seed, bound)
                 weights[f"{line.name}.{junction}"] = _filters(values, destination)
     for station in graph.stations:
         if station.stage("bias") is not None:
@@ -49,21 +53,52 @@ def initial_weights(graph: Graph, seed: int = 0) -> Weights:
     return weights
 
 
-def magnitude(graph: Graph, source: Station, destination: Station) -> float:
+@dataclass(frozen=True)
+class Fans:
+    """Weights per unit that lead to and away from stations, by name, summed over all lines of paths and dense lines."""
+
+    inward: Mapping[str, float]
+    outward: Mapping[str, float]
+
+
+def fans_of(graph: Graph) -> Fans:
+    """Fan-in and fan-out of every station a weight leads to or from, averaged over its units.
+
+    Silent units of `pad` are not counted as inputs.
+    """
+    inward: dict[str, float] = {}
+    outward: dict[str, float] = {}
+    for line in graph.lines:
+        if line.kind == "skip":
+            continue
+        count = resolve(line, graph).count if line.kind == "paths" else 0
+        for junction in line.junctions:
+            source, destination = ends(line, junction, graph)
+            taps = math.prod(filter_extents(destination))
+            heard, told = float(taps * source.real_units), float(taps * destination.real_units)
+            if count:
+                heard = taps * (source.real_units / source.units) * count / destination.units
+                told = taps * count / source.units
+            inward[destination.name] = inward.get(destination.name, 0.0) + heard
+            outward[source.name] = outward.get(source.name, 0.0) + told
+    return Fans(inward, outward)
+
+
+def magnitude(fans: Fans, source: Station, destination: Station) -> float:
     """The constant magnitude sqrt(2 / (fan_in + fan_out)) of weights between two stations.
 
     This is the standard deviation of the initialization of Glorot and Bengio (2010), with the fan-in of the
-    destination and the fan-out of the source averaged over their units and summed over all lines of paths and
-    dense lines there. Silent units of `pad` are not counted as inputs.
+    destination and the fan-out of the source as in `fans_of`.
     """
-    inward = sum(_paths_per_unit(graph, line, j, destination, True) for line in graph.lines for j in line.junctions)
-    outward = sum(_paths_per_unit(graph, line, j, source, False) for line in graph.lines for j in line.junctions)
-    return math.sqrt(2 / (inward + outward))
+    return math.sqrt(2 / (fans.inward[destination.name] + fans.outward[source.name]))
 
 
-def junction_weights(line: Line, junction: int, graph: Graph, seed: int, bound: float) -> NDArray[np.float32]:
-    """Initial weights of the paths of one junction: float32 of shape [paths] in natural path order."""
-    rule, count = sign_rule(line, junction, graph, seed), resolve(line, graph).count
+def junction_weights(line: Line, junction: int, generator: Generator, seed: int, bound: float) -> NDArray[np.float32]:
+    """Initial weights of the paths of one junction: float32 of shape [paths] in natural path order.
+
+    `generator` is that of the line.
+    """
+    rule, count = sign_rule(line, junction, generator, seed), generator.count
     signed = np.array((bound, -bound), np.float32)
     weights = np.empty(count, np.float32)
     for start in range(0, count, _CHUNK):
@@ -81,18 +116,6 @@ def filter_extents(station: Station) -> tuple[int, ...]:
     """Extents of the filter that each weight into the station stands for; () if it is no convolution."""
     stage = station.stage("conv")
     return per_axis(options_of(stage)["kernel"], len(station.shape) - 1) if stage is not None else ()
-
-
-def _paths_per_unit(graph: Graph, line: Line, junction: int, station: Station, inward: bool) -> float:
-    """Weights of a junction per unit of `station`, if it leads there (inward) or away from it; 0 otherwise."""
-    source, destination = ends(line, junction, graph)
-    if line.kind == "skip" or (destination if inward else source).name != station.name:
-        return 0.0
-    taps = math.prod(filter_extents(destination))
-    if line.kind == "dense":
-        return taps * (source.real_units if inward else destination.real_units)
-    heard = source.real_units / source.units if inward else 1.0
-    return taps * heard * resolve(line, graph).count / station.units
 
 
 def _dense(fan_in: int, fan_out: int, bound: float) -> NDArray[np.float32]:

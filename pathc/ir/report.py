@@ -58,22 +58,19 @@ class _Section:
 
     @property
     def mixing(self) -> Mixing | None:
-        return next((f for f in self.graph.facts_of(Mixing) if f.line == self.line.name), None)
+        return next(iter(self.graph.facts_about(Mixing, self.line.name)), None)
 
     def blocks(self, junction: int) -> list[Blocks]:
-        return [f for f in self.graph.facts_of(Blocks) if (f.line, f.junction) == (self.line.name, junction)]
+        return self.graph.facts_about(Blocks, self.line.name, junction)
 
     def distinct(self, junction: int) -> int | None:
-        found = (f.edges for f in self.graph.facts_of(Distinct) if (f.line, f.junction) == (self.line.name, junction))
-        return next(found, None)
+        return next((f.edges for f in self.graph.facts_about(Distinct, self.line.name, junction)), None)
 
     def bicliques(self, junction: int) -> Bicliques | None:
-        found = (f for f in self.graph.facts_of(Bicliques) if (f.line, f.junction) == (self.line.name, junction))
-        return next(found, None)
+        return next(iter(self.graph.facts_about(Bicliques, self.line.name, junction)), None)
 
     def valence(self, visit: int) -> Valence | None:
-        found = (f for f in self.graph.facts_of(Valence) if (f.line, f.visit) == (self.line.name, visit))
-        return next(found, None)
+        return next(iter(self.graph.facts_about(Valence, self.line.name, visit)), None)
 
     @property
     def count(self) -> int:

@@ -12,10 +12,10 @@ from pathc.ir import gf2
 from pathc.ir.blocks import Places
 from pathc.ir.catalogue import options_of
 from pathc.ir.facts import Blocks
-from pathc.ir.generators import Affine, Generator, make, resolve
+from pathc.ir.generators import Affine, Generator, make
 from pathc.ir.gf2 import IndexArray
-from pathc.ir.graph import Graph, Line
-from pathc.ir.passes.structure import line_blocks
+from pathc.ir.graph import Line
+from pathc.ir.passes.structure import junction_blocks
 from pathc.ir.types import Call
 from pathc.support.diagnostics import did_you_mean, error
 
@@ -30,18 +30,17 @@ _SPARE_DIMENSION = 1 << 20
 NAMES = ("hadamard", "halves", "bit", "parity", "dim", "positive", "random")
 
 
-def sign_rule(line: Line, junction: int, graph: Graph, seed: int = 0) -> Rule:
-    """The rule of `line` at one junction, ready to be asked for any window of paths.
+def sign_rule(line: Line, junction: int, generator: Generator, seed: int = 0) -> Rule:
+    """The rule of `line` at one junction of its `generator`, ready to be asked for any window of paths.
 
     `hadamard` is the Hadamard matrix of `hadamard_bits` inside dense blocks and `halves` where there are none;
     `halves` gives the first half of the paths plus; `bit(m)` and `parity` (bit 0) look at the path index;
     `dim(k)` at the half of the unit interval that dimension k of the sequence falls into; `random` draws from its
     seed plus `seed`. E0324 if there is no such rule.
     """
-    generator = resolve(line, graph)
     name = line.sign.name
     if name == "hadamard":
-        blocks = tuple(b for b in line_blocks(line, graph) if b.junction == junction)
+        blocks = junction_blocks(line, junction, generator)
         return _hadamard(generator, blocks) if blocks else _halves(generator.count)
     if name == "halves":
         return _halves(generator.count)

@@ -11,7 +11,7 @@ from nets import net
 
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station, Visit
-from pathc.ir.init import initial_weights, magnitude
+from pathc.ir.init import fans_of, initial_weights, magnitude
 from pathc.ir.signs import hadamard_bits, sign_rule
 from pathc.ir.types import Call, Size
 from pathc.ir.weights import check_weights
@@ -72,7 +72,7 @@ def test_hadamard_signs_are_balanced_at_every_unit_but_one_of_a_square_block(siz
 def test_windows_agree_with_the_whole(sign, count, data):
     sign = Call(sign) if isinstance(sign, str) else sign
     graph = signed(net((32, 16), (0, 1), count), sign)
-    rule = sign_rule(graph.lines[0], 1, graph)
+    rule = sign_rule(graph.lines[0], 1, resolve(graph.lines[0], graph))
     start = data.draw(st.integers(0, count))
     stop = data.draw(st.integers(start, count))
     assert np.array_equal(rule(start, stop), rule(0, count)[start:stop])
@@ -103,7 +103,7 @@ def test_magnitude_sums_the_lines_of_a_station():
     assert np.all(np.abs(one) == np.float32(math.sqrt(2 / (16 + 8))))
     second = replace(graph.lines[0], name="more", kind="dense", count=0)
     both = replace(graph, lines=(*graph.lines, second))
-    assert magnitude(both, *both.stations) == math.sqrt(2 / (16 + 64 + 8 + 32))
+    assert magnitude(fans_of(both), *both.stations) == math.sqrt(2 / (16 + 64 + 8 + 32))
 
 
 def test_every_kind_of_tensor():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from nets import PLAIN, net, sobol
 
+from pathc.ir.generators import resolve
 from pathc.ir.graph import Station, Visit
 from pathc.ir.passes.lint import lint
 from pathc.ir.passes.sign_quality import sign_rank
@@ -100,7 +101,7 @@ def test_rank_of_sign_rules():
     graph = net((64, 64), (0, 1), 1024)
     for sign, rank in (("halves", 1), ("parity", 1), ("hadamard", 16)):
         line = replace(graph.lines[0], sign=Call(sign))
-        assert sign_rank(line, line_blocks(line, graph)[0], graph) == rank
+        assert sign_rank(line, line_blocks(line, graph)[0], resolve(line, graph)) == rank
 
 
 def test_units_on_no_path():

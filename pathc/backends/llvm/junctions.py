@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from pathc.backends.llvm.plan import Edges, Junction
 from pathc.ir.facts import Blocks
-from pathc.ir.generators import resolve
+from pathc.ir.generators import Generator, resolve
 from pathc.ir.graph import Graph, Line
 
 TRANSPOSE = ".T"
@@ -15,7 +16,7 @@ TRANSPOSE = ".T"
 
 def junctions_of(graph: Graph) -> tuple[Junction, ...]:
     """Every junction of the graph, in the order of lines."""
-    return tuple(_junction(graph, line, number) for line in graph.lines for number in line.junctions)
+    return tuple(junction for line in graph.lines for junction in _of_line(graph, line))
 
 
 def tensor_of(graph: Graph, line: Line, number: int) -> tuple[str, bool]:
@@ -30,16 +31,21 @@ def tensor_of(graph: Graph, line: Line, number: int) -> tuple[str, bool]:
     return name, turned != (line.kind == "dense")
 
 
-def _junction(graph: Graph, line: Line, number: int) -> Junction:
+def _of_line(graph: Graph, line: Line) -> Iterator[Junction]:
+    generator = cache(lambda: resolve(line, graph))
+    return (_junction(graph, line, number, generator) for number in line.junctions)
+
+
+def _junction(graph: Graph, line: Line, number: int, generator: Callable[[], Generator]) -> Junction:
     src, dst = (graph.station(line.visits[v].station) for v in (number - 1, number))
-    blocks = tuple(b for b in graph.facts_of(Blocks) if b.line == line.name and b.junction == number)
+    blocks = tuple(graph.facts_about(Blocks, line.name, number))
     if sum(b.length for b in blocks) != line.count:
         blocks = ()
 
     @cache
     def edges() -> Edges:
-        generator = resolve(line, graph)
-        return generator.units(number - 1, 0, line.count), generator.units(number, 0, line.count)
+        paths = generator()
+        return paths.units(number - 1, 0, line.count), paths.units(number, 0, line.count)
 
     tensor, turned = tensor_of(graph, line, number)
     count = line.count if line.kind == "paths" else src.units * dst.units if line.kind == "dense" else src.units

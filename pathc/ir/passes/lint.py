@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,9 +34,10 @@ def lint(graph: Graph, limit: int = LIMIT) -> list[Diagnostic]:
         graph = step(graph)
     found = list(_unused(graph))
     found += _off_powers_of_two(graph)
+    visits = Counter(visit.station for line in graph.lines for visit in line.visits)
     for line in graph.lines:
         if line.kind == "paths":
-            subject = _Subject(graph, line, limit)
+            subject = _Subject(graph, line, limit, visits)
             found += (diagnostic for rule in _RULES for diagnostic in rule(subject))
     return found
 
@@ -45,6 +47,7 @@ class _Subject:
     graph: Graph
     line: Line
     limit: int
+    visits: Mapping[str, int]
 
     @cached_property
     def generator(self) -> Generator:
@@ -55,7 +58,7 @@ class _Subject:
         return self.generator.count <= self.limit
 
     def blocks(self, junction: int) -> list[Blocks]:
-        return [b for b in self.graph.facts_of(Blocks) if (b.line, b.junction) == (self.line.name, junction)]
+        return self.graph.facts_about(Blocks, self.line.name, junction)
 
     def warn(
         self, code: str, message: str, visit: int | None, notes: tuple[str, ...] = (), help: str = ""
@@ -65,7 +68,7 @@ class _Subject:
 
 
 def _falls_apart(s: _Subject) -> Iterator[Diagnostic]:
-    fact = next((f for f in s.graph.facts_of(Mixing) if f.line == s.line.name), None)
+    fact = next(iter(s.graph.facts_about(Mixing, s.line.name)), None)
     visit = _stalls(s, fact) if fact is not None else None
     if fact is None or visit is None:
         return
@@ -182,7 +185,7 @@ def _unused(graph: Graph) -> Iterator[Diagnostic]:
     entered = {v.station for line in graph.lines for v in line.visits[1:]}
     left = {v.station for line in graph.lines for v in line.visits[:-1]}
     for station in graph.stations:
-        if station.name not in entered | left:
+        if station.name not in entered and station.name not in left:
             what = "stands on no line"
         elif station.role != "input" and station.name not in entered:
             what = "is never reached: no line leads to it"
@@ -200,7 +203,7 @@ def _unbalanced_signs(s: _Subject) -> Iterator[Diagnostic]:
     if not s.small or s.line.tied or s.line.sign.name in ("positive", "hadamard"):
         return
     for junction in s.line.junctions:
-        worst = imbalance(s.line, junction, s.graph)
+        worst = imbalance(s.line, junction, s.generator)
         for visit, share in zip((junction - 1, junction), worst, strict=True):
             if share > 0.5:
                 station = s.line.visits[visit].station
@@ -217,7 +220,7 @@ def _tied_by_signs(s: _Subject) -> Iterator[Diagnostic]:
         return
     for junction in s.line.junctions:
         for blocks in s.blocks(junction)[:1]:
-            rank, best = sign_rank(s.line, blocks, s.graph), min(blocks.fan_in, blocks.fan_out)
+            rank, best = sign_rank(s.line, blocks, s.generator), min(blocks.fan_in, blocks.fan_out)
             if rank < best:
                 yield s.warn(
                     "W0308", f"signs by `{s.line.sign}` leave the blocks of {s.line.name}.{junction} with rank {rank}",
@@ -230,12 +233,9 @@ def _tied_by_signs(s: _Subject) -> Iterator[Diagnostic]:
 
 
 def _uncovered(s: _Subject) -> Iterator[Diagnostic]:
-    visited = [v.station for line in s.graph.lines for v in line.visits]
-    for fact in s.graph.facts_of(Valence):
-        if fact.line != s.line.name or fact.least:
-            continue
+    for fact in s.graph.facts_about(Valence, s.line.name):
         station = s.graph.station(s.line.visits[fact.visit].station)
-        if visited.count(station.name) > 1:
+        if fact.least or s.visits[station.name] > 1:
             continue
         yield s.warn(
             "W0309", f"{station.units - fact.touched} of {station.units} units of `{station.name}` are on no path",

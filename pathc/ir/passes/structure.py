@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pathc.ir.blocks import find_blocks
 from pathc.ir.facts import Blocks
-from pathc.ir.generators import resolve
+from pathc.ir.generators import Generator, resolve
 from pathc.ir.gf2 import aligned_windows
 from pathc.ir.graph import Graph, Line
 
@@ -32,10 +32,16 @@ class Structure:
 def line_blocks(line: Line, graph: Graph) -> tuple[Blocks, ...]:
     """The `Blocks` facts of one line of paths, by junction and window."""
     generator = resolve(line, graph)
-    visits = [generator.affine(v) for v in range(len(line.visits))]
+    return tuple(block for junction in line.junctions for block in junction_blocks(line, junction, generator))
+
+
+def junction_blocks(line: Line, junction: int, generator: Generator) -> tuple[Blocks, ...]:
+    """The `Blocks` facts of one junction by window, from the generator of its line; none if it is not linear."""
+    src, dst = generator.affine(junction - 1), generator.affine(junction)
+    if src is None or dst is None:
+        return ()
+    place = line.visits[junction].loc or line.loc
     return tuple(
-        replace(find_blocks(src, dst, start, length, line.name, junction), loc=line.visits[junction].loc or line.loc)
-        for junction in line.junctions
-        if (src := visits[junction - 1]) is not None and (dst := visits[junction]) is not None
+        replace(find_blocks(src, dst, start, length, line.name, junction), loc=place)
         for start, length in aligned_windows(generator.count)
     )
