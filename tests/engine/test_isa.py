@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from engine_programs import instructions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,14 +26,6 @@ from pathc.support.diagnostics import PathcError
 
 FIRST = Context()
 SMALL = Machine(lanes=4, activation_rows=8, accumulator_rows=8, accumulator_bits=24)
-
-
-@st.composite
-def instructions(draw: st.DrawFn) -> Instruction:
-    operation = draw(st.sampled_from(OPERATIONS))
-    values = [draw(st.integers(field.low, field.high)) for field in operation.fields]
-    tokens = st.integers(0, 63)
-    return Instruction(operation, tuple(values), draw(tokens), draw(tokens), draw(st.integers(0, 15)))
 
 
 @given(instructions())
