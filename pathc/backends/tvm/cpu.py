@@ -1,0 +1,163 @@
+"""`tvm-llvm`: the TIR of the GPU on the processor, through TVM's LLVM; one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.base import Request
+from pathc.backends.tvm import facade
+from pathc.backends.tvm.compiled import Lowered
+from pathc.backends.tvm.lower import plan_net
+from pathc.backends.tvm.pack import pack
+from pathc.backends.tvm.plan import NetPlan
+from pathc.backends.tvm.tir import Argument
+from pathc.ir.graph import Graph
+from pathc.ir.inputs import check_input
+from pathc.ir.interp import supports
+from pathc.ir.weights import check_weights
+from pathc.support.diagnostics import Diagnostic, PathcError, UnavailableError, UsageError, error
+
+Arrays = Mapping[str, NDArray[Any]]
+LANES = 64
+"""Samples of a tile where there are enough."""
+_WORKING_SET = 1 << 20
+"""Bytes of buffers that the samples of a call may take, so that they stay in the cache."""
+
+
+@dataclass(eq=False)
+class Net:
+    """Kernels for tiles of so many samples, with their weights and buffers."""
+
+    lowered: Lowered
+    parameters: Arrays
+    cpu: str
+    _held: dict[int, dict[str, facade.Tensor]] = field(default_factory=dict[int, "dict[str, facade.Tensor]"])
+
+    @property
+    def plan(self) -> NetPlan:
+        """What is computed."""
+        return self.lowered.plan
+
+    @cached_property
+    def _kernels(self) -> tuple[tuple[facade.Kernel, tuple[Argument, ...]], ...]:
+        functions = self.lowered.functions
+        compiled = facade.compile_cpu(self.lowered.schedule.module, [f.name for f in functions], self.cpu)
+        return tuple((compiled[f.name], f.arguments) for f in functions)
+
+    @cached_property
+    def _weights(self) -> dict[str, facade.Tensor]:
+        return {name: facade.tensor(facade.aligned_copy(array)) for name, array in self.parameters.items()}
+
+    def run(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+        """Compute outputs [batch, outputs] of inputs [batch, inputs], some tiles at a time."""
+        lanes = self.plan.lanes
+        most = max(1, _WORKING_SET // (4 * lanes * max(1, sum(self.plan.units.values()))))
+        for start in range(0, len(x), most * lanes):
+            stop = min(start + most * lanes, len(x))
+            self._tiles(x[start:stop], y[start:stop], -(-(stop - start) // lanes))
+
+    def _tiles(self, x: NDArray[np.float32], y: NDArray[np.float32], tiles: int) -> None:
+        buffers = self._buffers(tiles)
+        ends = {"x": facade.tensor(x), "y": facade.tensor(y)}
+        for kernel, arguments in self._kernels:
+            kernel(*(self._weights[a.key] if a.role == "parameter" else (ends | buffers)[a.key] for a in arguments))
+
+    def _buffers(self, tiles: int) -> dict[str, facade.Tensor]:
+        if tiles not in self._held:
+            shapes = {name: (tiles, units, self.plan.lanes) for name, units in self.plan.buffers}
+            self._held[tiles] = {k: facade.tensor(facade.aligned(shape)) for k, shape in shapes.items()}
+        return self._held[tiles]
+
+
+@dataclass(frozen=True, eq=False)
+class TvmExecutable:
+    """A net compiled by TVM for this processor, for single samples and for tiles of them, when first needed."""
+
+    request: Request
+    cpu: str = ""
+    notes: tuple[Diagnostic, ...] = ()
+    _nets: dict[int, Net] = field(default_factory=dict[int, Net], init=False, repr=False)
+
+    def net(self, batch: int) -> Net:
+        """The kernels that serve a batch."""
+        lanes = min(LANES, 1 << (max(1, batch) - 1).bit_length())
+        if lanes not in self._nets:
+            graph = self.request.graph
+            lowered = Lowered(plan_net(graph, lanes, self.request.forms), gpu=False)
+            self._nets[lanes] = Net(lowered, pack(lowered.plan, graph, self.request.weights), self.cpu)
+        return self._nets[lanes]
+
+    def __call__(self, x: NDArray[Any], /) -> NDArray[np.float32]:
+        """Outputs float32 [batch, units] or [units]; raises E0512 and E0513 for inputs that do not fit."""
+        graph = self.request.graph
+        check_input(x, (sum(s.real_units for s in graph.inputs),), "input")
+        rows = np.ascontiguousarray(np.atleast_2d(x), np.float32)
+        y = np.empty((len(rows), sum(s.real_units for s in graph.outputs)), np.float32)
+        self.net(len(rows)).run(rows, y)
+        return y[0] if x.ndim == 1 else y
+
+    def emit(self, kind: str) -> str | bytes:
+        """A stage as text, for the batch that was asked for: `plan`, `tir`, `trace`, `scheduled`."""
+        net = self.net(self.request.batch or LANES)
+        return stage(net.lowered, kind)
+
+
+def stage(lowered: Lowered, kind: str) -> str:
+    """The stages that processor and GPU have in common, as text."""
+    match kind:
+        case "plan":
+            return str(lowered.plan)
+        case "tir":
+            return facade.show(lowered.module) + "\n"
+        case "trace":
+            return lowered.schedule.trace
+        case "scheduled":
+            return facade.show(lowered.schedule.module) + "\n"
+        case _:
+            raise error("E0804", f"there is no stage `{kind}`", help="plan, tir, trace or scheduled")
+
+
+def check_request(request: Request, name: str, known: Mapping[str, str]) -> None:
+    """Raise what keeps a request from being compiled: UsageError E0806, UnavailableError E0811, and E0610, E05xx."""
+    for option in request.options:
+        if option not in known:
+            listed = ", ".join(f"{key} ({what})" for key, what in known.items())
+            text = f"the target `{name}` has no option `{option}`"
+            raise UsageError(Diagnostic("E0806", text, help=f"options: {listed}"))
+    if facade.missing():
+        raise UnavailableError(Diagnostic("E0811", f"the target `{name}` needs TVM", help=facade.missing()))
+    found = [*supports(request.graph), *check_weights(request.graph, request.weights)]
+    if found:
+        raise PathcError(*found)
+
+
+class TvmCpuBackend:
+    """The target named `tvm-llvm`."""
+
+    name = "tvm-llvm"
+    summary = "the kernels of `cuda` on the processor, through TVM: to check and to compare"
+    emits = ("plan", "tir", "trace", "scheduled")
+
+    def unavailable(self) -> str:
+        """How to install TVM, where it is missing."""
+        return facade.missing()
+
+    def refusals(self, graph: Graph) -> list[Diagnostic]:
+        """Stages the interpreter cannot evaluate either (E0610)."""
+        return supports(graph)
+
+    def compile(self, request: Request) -> TvmExecutable:
+        """Check everything and plan; kernels are made when first called. Raises as `check_request`, E0611, E0612."""
+        check_request(request, self.name, {"cpu": "the processor as LLVM calls it"})
+        executable = TvmExecutable(request, str(request.options.get("cpu", "")))
+        executable.net(request.batch or LANES)
+        return executable
+
+
+BACKEND = TvmCpuBackend()

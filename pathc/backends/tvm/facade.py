@@ -1,0 +1,220 @@
+"""The only place that imports tvm, and only when something is compiled: what pathc needs of it, with types.
+
+Tried with apache-tvm 0.27; the names it takes for granted are all here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NewType, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.support.diagnostics import Diagnostic, InternalError
+
+_ALIGNMENT = 64
+INSTALL = "pip install 'apache-tvm>=0.27'"
+Module = NewType("Module", object)
+"""An IRModule of TIR functions."""
+Loop = NewType("Loop", object)
+Block = NewType("Block", object)
+Tensor = NewType("Tensor", object)
+Kernel = Callable[..., object]
+
+
+@cache
+def missing() -> str:
+    """How to install what is not there; empty if TVM can be imported. Nothing is imported to find out."""
+    return "" if find_spec("tvm") and find_spec("tvm_ffi") else INSTALL
+
+
+@cache
+def _tvm() -> Any:
+    return import_module("tvm")
+
+
+def parse(text: str) -> Module:
+    """The module that a text of TVMScript spells; InternalError E0698 for one that TVM does not take."""
+    try:
+        return Module(_tvm().script.from_source(text))
+    except Exception as reason:
+        raise refused("TIR", reason) from reason
+
+
+def show(module: Module) -> str:
+    """A module as TVMScript."""
+    return cast(Any, module).script()
+
+
+def refused(what: str, reason: Exception) -> InternalError:
+    """The fault of writing what TVM does not take, E0698."""
+    lines = [line for line in str(reason).strip().splitlines() if line.strip()]
+    text = f"TVM refused the {what}: {lines[-1].strip() if lines else type(reason).__name__}"
+    return InternalError(Diagnostic("E0698", text, help="please report this with the model"))
+
+
+class Schedule:
+    """A schedule being written; every step is recorded in its trace."""
+
+    def __init__(self, module: Module) -> None:
+        self._schedule: Any = import_module("tvm.s_tir").Schedule(module)
+
+    def work_on(self, function: str) -> None:
+        """Name the function that the following steps are about."""
+        self._schedule.work_on(function)
+
+    def block(self, name: str) -> Block:
+        """The block of that name."""
+        return self._schedule.get_sblock(name)
+
+    def loops(self, block: Block) -> list[Loop]:
+        """The loops around a block, outermost first."""
+        return list(self._schedule.get_loops(block))
+
+    def split(self, loop: Loop, factors: Sequence[int | None]) -> list[Loop]:
+        """Loops in place of one; `None` is as many as are needed."""
+        return list(self._schedule.split(loop, list(factors)))
+
+    def fuse(self, *loops: Loop) -> Loop:
+        """One loop in place of several that stand directly inside each other."""
+        return loops[0] if len(loops) == 1 else self._schedule.fuse(*loops)
+
+    def reorder(self, *loops: Loop) -> None:
+        """Nest the loops in this order."""
+        self._schedule.reorder(*loops)
+
+    def bind(self, loop: Loop, axis: str) -> None:
+        """Let every iteration be a thread or block of the GPU."""
+        self._schedule.bind(loop, axis)
+
+    def vectorize(self, loop: Loop) -> None:
+        """Compute the iterations as one vector."""
+        self._schedule.vectorize(loop)
+
+    def unroll(self, loop: Loop) -> None:
+        """Write out the iterations."""
+        self._schedule.unroll(loop)
+
+    def inline(self, block: Block) -> None:
+        """Compute a block where it is read."""
+        self._schedule.compute_inline(block)
+
+    def compute_at(self, block: Block, loop: Loop) -> None:
+        """Compute what the iterations of `loop` read inside of it."""
+        self._schedule.compute_at(block, loop)
+
+    def store_at(self, block: Block, loop: Loop) -> None:
+        """Use what the iterations of `loop` compute inside of it."""
+        self._schedule.reverse_compute_at(block, loop)
+
+    def scope(self, block: Block, where: str) -> None:
+        """Keep what a block writes in `local` (registers) or `shared.dyn` memory."""
+        self._schedule.set_scope(block, 0, where)
+
+    def pad(self, block: Block, axis: int, factor: int, offset: int) -> None:
+        """Make the stride of an axis `offset` modulo `factor`, against bank conflicts."""
+        self._schedule.storage_align(block, 0, axis, factor, offset)
+
+    def split_start(self, block: Block, loop: Loop) -> None:
+        """Start sums in front of the loop that adds to them."""
+        self._schedule.decompose_reduction(block, loop)
+
+    @property
+    def module(self) -> Module:
+        """The scheduled module."""
+        return Module(self._schedule.mod)
+
+    @property
+    def trace(self) -> str:
+        """The steps so far as a Python function."""
+        return f"{self._schedule.trace}\n"
+
+
+def compile_cpu(module: Module, names: Sequence[str], cpu: str = "") -> dict[str, Kernel]:
+    """Functions for this processor that take tensors, by name; InternalError E0698 if TVM fails."""
+    tvm = _tvm()
+    try:
+        target = tvm.target.Target({"kind": "llvm", "mcpu": cpu or _host_cpu()})
+        library = tvm.compile(module, target=target)
+        return {name: cast(Kernel, library[name]) for name in names}
+    except Exception as reason:
+        raise refused("kernels", reason) from reason
+
+
+def compile_cuda(module: Module, arch: str) -> str:
+    """CUDA text of all kernels of a scheduled module; neither a GPU nor its driver is needed.
+
+    InternalError E0698 if TVM fails.
+    """
+    tvm = _tvm()
+    try:
+        target = tvm.target.Target({"kind": "cuda", "arch": arch}, host="llvm")
+        with _text_only(tvm):
+            library = tvm.compile(module, target=target)
+        return _source(library.mod)
+    except Exception as reason:
+        raise refused("scheduled kernels", reason) from reason
+
+
+def _source(module: Any) -> str:
+    for part in module.imports:
+        return part.inspect_source()
+    raise ValueError("there are no kernels")
+
+
+def _text_only(tvm: Any) -> Any:
+    """Keep TVM from compiling CUDA text itself where it finds a driver: pathc compiles it without fast-math."""
+    import contextlib
+
+    hook = "tvm_callback_cuda_compile"
+    existing = tvm.get_global_func(hook, allow_missing=True)
+    if existing is None:
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def replaced() -> Any:
+        def keep(code: str, *_: object) -> str:
+            return code
+
+        tvm.register_global_func(hook, keep, override=True)
+        try:
+            yield
+        finally:
+            tvm.register_global_func(hook, existing, override=True)
+
+    return replaced()
+
+
+@cache
+def _host_cpu() -> str:
+    codegen = import_module("tvm.target.codegen")
+    return str(codegen.llvm_get_system_cpu())
+
+
+def tensor(array: NDArray[np.generic]) -> Tensor:
+    """A view of a contiguous array for kernels; the memory is that of the array."""
+    return import_module("tvm_ffi").from_dlpack(array)
+
+
+def aligned(shape: Sequence[int], dtype: str = "float32") -> NDArray[Any]:
+    """An array as kernels expect those that are not their user's: at a multiple of 64 bytes."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(tuple(shape))
+
+
+def aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
+    """The same values at a multiple of 64 bytes."""
+    copy = aligned(array.shape, str(array.dtype))
+    copy[...] = array
+    return copy
+
+
+def version() -> str:
+    """TVM's version."""
+    return str(_tvm().__version__)

@@ -1,0 +1,298 @@
+"""Plan to TIR: the TVMScript text of every operation, and of a whole net as one function.
+
+Loops are those of the mathematics; what runs in parallel and what is kept where is decided by schedule.py. Loop
+variables: t tile, k block, r row (destination), c column (source), b lane (sample), u unit, e edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pathc.backends.tvm.expressions import activated, number, unit
+from pathc.backends.tvm.plan import Blocks, Fill, Finish, Load, NetPlan, Op, Post, Rows, Save, Skip
+
+Role = Literal["input", "output", "buffer", "parameter"]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An array that a function takes, in the order of its parameters; `key` says which one it is.
+
+    `shape` is text: numbers, `tiles` and `batch`.
+    """
+
+    name: str
+    role: Role
+    key: str
+    shape: tuple[str, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of TIR: its name, text and arguments. `ops` are computed by it; `scalars` are arguments behind."""
+
+    name: str
+    text: str
+    arguments: tuple[Argument, ...]
+    ops: tuple[Op, ...]
+    scalars: tuple[str, ...] = ()
+
+
+def functions(plan: NetPlan) -> tuple[Function, ...]:
+    """A function for every operation, or one for all."""
+    if plan.fused:
+        return (_whole(plan),)
+    return tuple(_single(plan, op) for op in plan.ops)
+
+
+def module_text(found: Sequence[Function]) -> str:
+    """All functions as the text of one module."""
+    return "@I.ir_module\nclass Net:\n" + "\n".join(_indent(f.text, 4) for f in found)
+
+
+def arguments(plan: NetPlan, op: Op) -> tuple[Argument, ...]:
+    """What an operation reads and writes."""
+    lanes, found = str(plan.lanes), list[Argument]()
+
+    def held(name: str) -> Argument:
+        return Argument(buffer_name(plan, name), "buffer", name, ("tiles", str(plan.units[name]), lanes))
+
+    def parameter(letter: str, shape: tuple[int, ...], dtype: str = "float32") -> Argument:
+        name = f"{op.name}_{letter}"
+        return Argument(name, "parameter", name, tuple(map(str, shape)), dtype)
+
+    if isinstance(op, Load):
+        found.append(Argument("x", "input", "x", ("batch", str(op.inputs))))
+    elif not isinstance(op, Fill):
+        found.append(held(op.src))
+    match op:
+        case Blocks():
+            found.append(parameter("w", weight_shape(plan, op)))
+        case Rows(form="ell"):
+            shape = (op.width, op.end.units) if plan.lanes == 1 else (op.end.units, op.width)
+            found += [parameter("w", shape), parameter("i", shape, "int32")]
+        case Rows():
+            found += [parameter("w", (op.edges,)), parameter("i", (op.edges,), "int32")]
+            found.append(parameter("p", (op.end.units + 1,), "int32"))
+        case _:
+            pass
+    if op.end.init == "bias":
+        found.append(parameter("b", (op.end.units,)))
+    if op.end.before:
+        found.append(held(op.end.before))
+    found.append(Argument("y", "output", "y", ("batch", str(op.outputs))) if isinstance(op, Save) else held(op.dst))
+    return tuple({a.name: a for a in found}.values())
+
+
+def weight_shape(plan: NetPlan, op: Blocks) -> tuple[int, int, int]:
+    """[blocks, fan_in, fan_out]; for single samples [fan_in, blocks, fan_out], where lanes are destinations."""
+    return (op.fan_in, op.count, op.fan_out) if plan.lanes == 1 else (op.count, op.fan_in, op.fan_out)
+
+
+def buffer_name(plan: NetPlan, name: str) -> str:
+    """The name of a buffer in TIR."""
+    return f"h{list(plan.units).index(name)}"
+
+
+def _single(plan: NetPlan, op: Op) -> Function:
+    taken = arguments(plan, op)
+    lines = [*_head(op.name, taken, ()), *(f"    {line}" for line in _Body(plan, op).lines())]
+    return Function(op.name, "\n".join(lines) + "\n", taken, (op,))
+
+
+def _whole(plan: NetPlan) -> Function:
+    """All operations of a tile inside one block, so that buffers can lie in shared memory."""
+    every = {a.name: a for op in plan.ops for a in arguments(plan, op) if a.role != "buffer"}
+    taken, lanes = tuple(every.values()), plan.lanes
+    lines = _head("net", taken, ("tiles",))
+    lines += [
+        "    for t in range(tiles):",
+        '        with T.sblock("tile"):',
+        "            vt = T.axis.spatial(tiles, t)",
+    ]
+    for name, units in plan.buffers:
+        alloc = f'T.sblock_alloc_buffer(({units}, {lanes}), scope="shared.dyn")'
+        lines.append(f"            {buffer_name(plan, name)} = {alloc}")
+    for op in plan.ops:
+        lines += [f"            {line}" for line in _Body(plan, op).lines()]
+    return Function("net", "\n".join(lines) + "\n", taken, plan.ops, ("tiles",))
+
+
+def _head(name: str, taken: Sequence[Argument], scalars: Sequence[str]) -> list[str]:
+    handles = [*(f"{a.name}_: T.handle" for a in taken), *(f"{s}: T.int32" for s in scalars)]
+    lines = ["@T.prim_func(s_tir=True)", f"def {name}({', '.join(handles)}):"]
+    lines.append(f'    T.func_attr({{"global_symbol": "{name}", "tirx.noalias": True}})')
+    used = {part for a in taken for part in a.shape if not part.isdecimal()} - set(scalars)
+    lines += [f"    {symbol} = T.int32()" for symbol in sorted(used)]
+    for a in taken:
+        align = 4 if a.role in ("input", "output") else 64
+        shape = f"({', '.join(a.shape)},)"
+        lines.append(f'    {a.name} = T.match_buffer({a.name}_, {shape}, "{a.dtype}", align={align})')
+    return lines
+
+
+class _Body:
+    """The blocks of one operation as lines of text."""
+
+    def __init__(self, plan: NetPlan, op: Op) -> None:
+        self.plan, self.op, self.end = plan, op, op.end
+        self.tile = [] if plan.fused else [("t", "tiles", "S")]
+
+    def lines(self) -> list[str]:
+        """The whole body."""
+        match self.op:
+            case Blocks():
+                return self._blocks(self.op)
+            case Rows():
+                return self._rows(self.op)
+            case Post() if self.op.end.activation and self.op.end.activation.name == "softmax":
+                return self._softmax(self.op)
+            case Post() if self.op.end.activation and self.op.end.activation.name == "kwinners":
+                return self._winners(self.op, int(str(self.op.end.activation.get("k"))))
+            case _:
+                return self._elementwise(self.op)
+
+    def _elementwise(self, op: Load | Fill | Skip | Post | Save) -> list[str]:
+        lanes, plan, sample = self.plan.lanes, self.plan, f"vt * {self.plan.lanes} + vb"
+        lines: list[str] = []
+        samples: tuple[str, int, str] = ("b", lanes, "S")
+        if isinstance(op, Save):
+            value = self._at(op.src, "vu")
+            if not plan.fused:
+                lines = [self._alloc("in", f"{self.end.real}, {lanes}")]
+                loops = [("u", self.end.real, "S"), samples]
+                lines += self._nest("stage", loops, [f"{self._own('in', 'vu, vb')} = {value}"])
+                value = self._own("in", "vu, vb")
+            body = [f"if {sample} < batch:", f"    y[{sample}, vu + {op.first}] = {value}"]
+            return lines + self._nest("store", [samples, ("u", self.end.real, "S")], body)
+        match op:
+            case Load():
+                column = f"T.min(vu, {self.end.real - 1}) + {op.first}"
+                value = f"T.if_then_else({sample} < batch, x[{sample}, {column}], T.float32(0))"
+                if not plan.fused:
+                    lines = [self._alloc("in", f"{lanes}, {self.end.units}")]
+                    loops = [samples, ("u", self.end.units, "S")]
+                    lines += self._nest("stage", loops, [f"{self._own('in', 'vb, vu')} = {value}"])
+                    value = self._own("in", "vb, vu")
+                if self.end.init == "bias":
+                    value = f"({value} + {self.op.name}_b[vu])"
+            case Fill():
+                value = self._start(self.end, "vu")
+            case Skip():
+                value = f"({self._start(self.end, 'vu')} + {number(op.scale)} * {self._at(op.src, 'vu')})"
+            case Post():
+                value = self._at(op.src, "vu")
+        body = [self._stored(op.dst, "vu", value)]
+        return lines + self._nest("store", [("u", self.end.units, "S"), samples], body)
+
+    def _blocks(self, op: Blocks) -> list[str]:
+        lanes, name, plan = self.plan.lanes, op.name, self.plan
+        shape = f"{op.count}, {op.fan_out}, {lanes}"
+        source, destination = unit(op.sources, "vk", "vc"), unit(op.destinations, "vk", "vr")
+        weight = f"{name}_w[vc, vk, vr]" if lanes == 1 else f"{name}_w[vk, vc, vr]"
+        lines = [self._alloc("acc", shape)]
+        read = self._at(op.src, source)
+        if not plan.fused:
+            lines.append(self._alloc("in", f"{op.count}, {op.fan_in}, {lanes}"))
+            loops = [("k", op.count, "S"), ("c", op.fan_in, "S"), ("b", lanes, "S")]
+            lines += self._nest("stage", loops, [f"{self._own('in', 'vk, vc, vb')} = {read}"])
+            read = self._own("in", "vk, vc, vb")
+        sum_ = self._own("acc", "vk, vr, vb")
+        loops = [("k", op.count, "S"), ("r", op.fan_out, "S"), ("b", lanes, "S"), ("c", op.fan_in, "R")]
+        body = ["with T.init():", f"    {sum_} = {self._start(self.end, destination)}"]
+        lines += self._nest("sum", loops, [*body, f"{sum_} = {sum_} + {weight} * {read}"])
+        return lines + self._nest("store", loops[:3], [self._stored(op.dst, destination, sum_)])
+
+    def _rows(self, op: Rows) -> list[str]:
+        lanes, name, units = self.plan.lanes, op.name, self.end.units
+        sum_ = self._own("acc", "vr, vb")
+        lines = [self._alloc("acc", f"{units}, {lanes}")]
+        loops: list[tuple[str, int | str, str]] = [("r", units, "S"), ("b", lanes, "S")]
+        if op.form == "ell":
+            slot = "ve, vr" if lanes == 1 else "vr, ve"
+            product = f"{name}_w[{slot}] * {self._at(op.src, f'{name}_i[{slot}]')}"
+            body = ["with T.init():", f"    {sum_} = {self._start(self.end, 'vr')}"]
+            body.append(f"{sum_} = {sum_} + T.if_then_else({name}_i[{slot}] >= 0, {product}, T.float32(0))")
+            lines += self._nest("sum", [*loops, ("e", op.width, "R")], body)
+        else:
+            body = [f"{sum_} = {self._start(self.end, 'vr')}", f"for e in range({name}_p[vr + 1] - {name}_p[vr]):"]
+            at = f"{name}_p[vr] + e"
+            body.append(f"    {sum_} = {sum_} + {name}_w[{at}] * {self._at(op.src, f'{name}_i[{at}]')}")
+            lines += self._nest("sum", loops, body)
+        return lines + self._nest("store", loops, [self._stored(op.dst, "vr", sum_)])
+
+    def _softmax(self, op: Post) -> list[str]:
+        lanes, real = self.plan.lanes, self.end.real
+        most, total = self._own("most", "vb"), self._own("total", "vb")
+        value = self._at(op.src, "vu")
+        lines = [self._alloc("most", str(lanes)), self._alloc("total", str(lanes))]
+        loops: list[tuple[str, int | str, str]] = [("b", lanes, "S"), ("u", real, "R")]
+        body = ["with T.init():", f"    {most} = T.min_value('float32')", f"{most} = T.max({most}, {value})"]
+        lines += self._nest("most", loops, body)
+        body = ["with T.init():", f"    {total} = T.float32(0)", f"{total} = {total} + T.exp({value} - {most})"]
+        lines += self._nest("total", loops, body)
+        shown = f"T.exp({value} - {most}) / {total}"
+        loops = [("u", self.end.units, "S"), ("b", lanes, "S")]
+        return lines + self._nest("store", loops, [self._stored(op.dst, "vu", shown, activate=False)])
+
+    def _winners(self, op: Post, k: int) -> list[str]:
+        """A unit wins if fewer than k come before it: larger ones, NaN the largest, and equal ones of lower number."""
+        lanes, units, real = self.plan.lanes, self.end.units, self.end.real
+        ahead = self._own("ahead", "vu, vb")
+        mine, other = self._at(op.src, "vu"), self._at(op.src, "vc")
+        mine_nan, other_nan = f"T.isnan({mine})", f"T.isnan({other})"
+        equal = f"T.Or({other} == {mine}, T.And({mine_nan}, {other_nan}))"
+        larger = f"T.Or({other} > {mine}, T.And({other_nan}, T.Not({mine_nan})))"
+        before = f"T.Or({larger}, T.And({equal}, vc < vu))"
+        lines = [self._alloc("ahead", f"{units}, {lanes}", "int32")]
+        loops: list[tuple[str, int | str, str]] = [("u", units, "S"), ("b", lanes, "S"), ("c", real, "R")]
+        body = ["with T.init():", f"    {ahead} = 0", f"{ahead} = {ahead} + T.if_then_else({before}, 1, 0)"]
+        lines += self._nest("ahead", loops, body)
+        value = f"T.if_then_else({ahead} < {k}, {mine}, T.float32(0))"
+        return lines + self._nest("store", loops[:2], [self._stored(op.dst, "vu", value, activate=False)])
+
+    def _nest(self, name: str, loops: Sequence[tuple[str, int | str, str]], body: Sequence[str]) -> list[str]:
+        """A block `OP_name` in its loops; the kind of a loop is S (spatial) or R (reduction)."""
+        every = [*self.tile, *loops]
+        names, kinds = [v for v, _, _ in every], "".join(kind for _, _, kind in every)
+        heads = ", ".join(names)
+        lines = [f"for {heads} in T.grid({', '.join(str(n) for _, n, _ in every)}):"]
+        lines.append(f'    with T.sblock("{self.op.name}_{name}"):')
+        bound = ", ".join(f"v{v}" for v in names)
+        if len(names) == 1:
+            lines.append(f'        {bound} = T.axis.remap("{kinds}", [{heads}])')
+        else:
+            lines.append(f'        {bound} = T.axis.remap("{kinds}", [{heads}])')
+        return [*lines, *(f"        {line}" for line in body)]
+
+    def _alloc(self, what: str, shape: str, dtype: str = "float32") -> str:
+        whole = shape if self.plan.fused else f"tiles, {shape}"
+        return f'{self.op.name}_{what} = T.sblock_alloc_buffer(({whole},), "{dtype}")'
+
+    def _own(self, what: str, index: str) -> str:
+        """An element of a buffer of the operation's own."""
+        return f"{self.op.name}_{what}[{index}]" if self.plan.fused else f"{self.op.name}_{what}[vt, {index}]"
+
+    def _at(self, buffer: str, index: str) -> str:
+        """The value of a unit for the sample of the lane."""
+        name = buffer_name(self.plan, buffer)
+        return f"{name}[{index}, vb]" if self.plan.fused else f"{name}[vt, {index}, vb]"
+
+    def _start(self, end: Finish, index: str) -> str:
+        """What a sum starts from."""
+        if end.init == "bias":
+            return f"{self.op.name}_b[{index}]"
+        return self._at(end.before, index) if end.init == "add" else "T.float32(0)"
+
+    def _stored(self, buffer: str, index: str, value: str, activate: bool = True) -> str:
+        shown = activated(self.end.activation, value) if activate else value
+        if self.end.real < self.end.units:
+            shown = f"T.if_then_else(({index}) < {self.end.real}, {shown}, T.float32(0))"
+        return f"{self._at(buffer, index)} = {shown}"
+
+
+def _indent(text: str, width: int) -> str:
+    return "".join(f"{' ' * width}{line}\n" for line in text.splitlines())
