@@ -47,11 +47,11 @@ def structured(graph: Graph) -> Graph:
     return graph
 
 
-def plans_of(graph: Graph, chosen=WIDE, forms=None, columns=None):
-    """The row plan and the column plan of a graph."""
+def plans_of(graph: Graph, chosen=WIDE, forms=None, columns=None, orders=("rows", "rows")):
+    """The row plan and the column plan of a graph; the latter for arrays that lie so."""
     choices = Choices(forms=forms or {})
-    sizes = ("row", ROWS), ("column", columns or 2 * chosen.width)
-    return tuple(plan_net(graph, chosen, family, samples, choices) for family, samples in sizes)
+    column = plan_net(graph, chosen, "column", columns or 2 * chosen.width, choices, orders)
+    return plan_net(graph, chosen, "row", ROWS, choices), column
 
 
 def source_of(*plans) -> Source:

@@ -23,10 +23,15 @@ MACHINE_NAMES = sorted({*MACHINES, "avx512", "avx2", "aarch64"})
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(models(), st.sampled_from(MACHINE_NAMES), st.sampled_from([1, 2, 4]))
-def test_plans_of_random_models_read_back_and_hold(graph, cpu, vectors):
+@given(
+    models(),
+    st.sampled_from(MACHINE_NAMES),
+    st.sampled_from([1, 2, 4]),
+    st.tuples(*[st.sampled_from(["rows", "units"])] * 2),
+)
+def test_plans_of_random_models_read_back_and_hold(graph, cpu, vectors, orders):
     chosen = machine({"cpu": cpu})
-    for plan in plans_of(graph, chosen, columns=vectors * chosen.width):
+    for plan in plans_of(graph, chosen, columns=vectors * chosen.width, orders=orders):
         assert parse_plan(Source("a.plan", print_plan(plan)), graph) == plan
         assert parse_plan(Source("b.plan", print_plan(plan, chosen)), graph) == plan
         assert violations(plan, graph, chosen) == []
@@ -57,6 +62,19 @@ def test_the_text_shows_forms_orders_places_and_costs():
     fused = print_plan(plans_of(NETS["fused"])[1])
     assert " from zero | relu then $main.2 256 -> 256 by 1024 from zero | relu" in fused
     assert len(text.splitlines()) == 5 + len(row.buffers) + len(row.ops)
+
+
+def test_the_text_shows_what_stays_in_the_users_arrays():
+    graph = NETS["general"]
+    plan = plans_of(graph, orders=("units", "units"))[1]
+    text = print_plan(plan)
+    assert re.search(r"^  %s0 = 50 at \d+ in x$", text, re.MULTILINE)
+    assert re.search(r"^  %s2 = 10 at \d+ in y$", text, re.MULTILINE)
+    assert "  load x.T[0:50] -> %s0\n" in text
+    assert "  save %s2 -> y.T[0:10]\n" in text
+    for old, new, code in [("x.T", "x.S", "E0640"), ("x.T", "y.T", "E0640"), (" in x", " in z", "E0643")]:
+        with pytest.raises(PathcError, match=code):
+            parse_plan(Source("net.plan", text.replace(old, new)), graph)
 
 
 def test_comments_and_blank_lines_are_passed():

@@ -27,6 +27,8 @@ from pathc.support.source import Source
 GRAPH = branched()
 ROW, COLUMN = plans_of(GRAPH)
 FUSED = plans_of(NETS["fused"])[1]
+UNITS = plans_of(NETS["general"], orders=("units", "units"))[1]
+TURNED = plans_of(GRAPH, orders=("units", "units"))[1]
 
 
 def at(plan, kind, number=0, where=lambda op: True):
@@ -152,6 +154,40 @@ def test_rules_refuse(name, code, plan):
 def test_every_rule_is_tried_and_documented():
     assert {name for name, _, _ in WRONG} == {rule.name for rule in RULES}
     assert all(rule.doc.endswith(".") for rule in RULES)
+
+
+def kept(plan, name, array):
+    """The plan with a buffer in a user's array, and all operations agreeing."""
+    layout = replace(plan.buffer(name).layout, array=array)
+    for k, op in enumerate(plan.ops):
+        if isinstance(op, Load | Save) and name in touched(op):
+            plan = changed(plan, k, layout=layout)
+        if isinstance(op, Run):
+            ends = {"src_layout": op.src, "dst_layout": op.dst}
+            plan = changed(plan, k, **{end: layout for end, own in ends.items() if own == name})
+    return buffered(plan, name, layout=layout)
+
+
+@pytest.mark.parametrize(
+    ("graph", "code", "plan"),
+    [
+        (NETS["general"], "E0654", kept(UNITS, "s0", "y")),
+        (NETS["general"], "E0654", kept(UNITS, "s2", "x")),
+        (NETS["general"], "E0653", kept(UNITS, "s1", "x")),
+        (NETS["general"], "E0653", kept(plans_of(NETS["general"])[0], "s0", "x")),
+        (NETS["general"], "E0654", kept(plans_of(NETS["general"])[1], "s0", "x")),
+        (NETS["general"], "E0654", changed(plans_of(NETS["general"])[0], 0, order="units")),
+        (NETS["general"], "E0654", buffered(UNITS, "s0", layout=Layout(50))),
+        (GRAPH, "E0654", changed(TURNED, at(TURNED, Load, 1), order="rows")),
+        (GRAPH, "E0654", changed(TURNED, at(TURNED, Save, 1), order="rows")),
+        (GRAPH, "E0654", kept(TURNED, "x", "x")),
+        (GRAPH, "E0654", kept(TURNED, "y", "y")),
+        (GRAPH, "E0654", kept(TURNED, "v", "y")),
+        (GRAPH, "E0655", moved(TURNED, at(TURNED, Load), len(TURNED.ops) - 1)),
+    ],
+)
+def test_what_stays_in_a_users_array_is_all_of_it_as_it_is(graph, code, plan):
+    assert {fault.code for fault in violations(plan, graph, WIDE)} == {code}
 
 
 @pytest.mark.parametrize(

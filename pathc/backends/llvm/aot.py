@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.call import BY_ROWS
 from pathc.backends.llvm.jit import emit_assembly, emit_object
 from pathc.backends.llvm.machine import Machine, host
+from pathc.backends.llvm.netplan import Order, Orders
 from pathc.support.diagnostics import Diagnostic, UnavailableError, did_you_mean, error
 from pathc.support.files import write_atomically
 
@@ -50,6 +52,7 @@ class Program:
     """A net as text, for any machine: IR that exports `name` with the signature of kernels (see call.py).
 
     `params` are the packed weights, `scratch` the bytes one call needs, both wanted at multiples of 64 bytes.
+    `orders` says how x and y lie in memory.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Program:
     outputs: int
     params: NDArray[Any]
     scratch: int = 0
+    orders: Orders = BY_ROWS
 
     @property
     def complete_ir(self) -> str:
@@ -129,7 +133,8 @@ extern "C" {{
 #define {upper}_ALIGNMENT 64
 
 /* Made for {program.machine}.
- * x: batch rows of {program.inputs} floats, x_stride floats from row to row; y likewise, {program.outputs} floats.
+ * {_lying("x", program.inputs, program.orders[0])}
+ * {_lying("y", program.outputs, program.orders[1])}
  * x and y do not overlap. params is the contents of {name}.params; params and scratch start at multiples of 64
  * bytes. Calls on several threads need scratch of their own and share everything else.
  */
@@ -144,9 +149,24 @@ void {name}(const float *x, float *y, const void *params, void *scratch,
 """
 
 
+def _lying(array: str, units: int, order: Order) -> str:
+    """How an array lies in memory, for a reader of C."""
+    if order == "units":
+        return f"{array}: {units} rows of batch floats, units first, {array}_stride floats from row to row."
+    return f"{array}: batch rows of {units} floats, {array}_stride floats from row to row."
+
+
 def example(program: Program) -> str:
     """A C program that reads the parameters, runs two samples and prints the outputs, one per line."""
     name, upper = program.name, program.name.upper()
+    x_stride, y_stride = (
+        "BATCH" if order == "units" else f"{upper}_{end}"
+        for end, order in zip(("INPUTS", "OUTPUTS"), program.orders, strict=True)
+    )
+    unit, sample = f"i % {upper}_INPUTS", f"i / {upper}_INPUTS"
+    into = f"({unit}) * BATCH + {sample}" if program.orders[0] == "units" else "i"
+    unit, sample = f"i % {upper}_OUTPUTS", f"i / {upper}_OUTPUTS"
+    out = f"({unit}) * BATCH + {sample}" if program.orders[1] == "units" else "i"
     return f"""/* cc -O2 -o {name}_example {name}.c {name}.o -lm && ./{name}_example {name}.params */
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,10 +196,10 @@ int main(int count, char **arguments) {{
     }}
     fclose(file);
     for (int i = 0; i < BATCH * {upper}_INPUTS; i++)
-        x[i] = (float)(i % 7) / 7.0f;
-    {name}(x, y, params, scratch, BATCH, {upper}_INPUTS, {upper}_OUTPUTS);
+        x[{into}] = (float)(i % 7) / 7.0f;
+    {name}(x, y, params, scratch, BATCH, {x_stride}, {y_stride});
     for (int i = 0; i < BATCH * {upper}_OUTPUTS; i++)
-        printf("%.9g\\n", y[i]);
+        printf("%.9g\\n", y[{out}]);
     return 0;
 }}
 """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pathc.backends.base import Request
 from pathc.backends.llvm import aot
-from pathc.backends.llvm.call import Bound, Kernel
+from pathc.backends.llvm.call import BY_ROWS, Bound, Kernel, order_of
 from pathc.backends.llvm.column.tiling import tile_columns
 from pathc.backends.llvm.forms import Choices, check_forms
 from pathc.backends.llvm.jit import compile_ir
@@ -21,8 +21,8 @@ from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
 from pathc.backends.llvm.lower import cycles_of, lacking, plan_net
 from pathc.backends.llvm.machine import Machine, machine
 from pathc.backends.llvm.net import emit_net, pack, sizes_of
-from pathc.backends.llvm.netplan import NetPlan, Run
-from pathc.backends.llvm.plan import Family, WeightType
+from pathc.backends.llvm.netplan import NetPlan, Orders, Run
+from pathc.backends.llvm.plan import Family, Tiles, WeightType
 from pathc.backends.llvm.plantext import PlanText, parse_plans, print_plans
 from pathc.backends.llvm.verify import verify_plan
 from pathc.ir.graph import Graph
@@ -33,14 +33,18 @@ from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
 from pathc.support.files import memory_limit
 
 Arrays = Mapping[str, NDArray[np.float32]]
-Key = tuple[str, tuple[int, ...]]
-"""Family and sizes of a kernel."""
+Steps = tuple[tuple[str, Tiles, str], ...]
+"""Forms, tiles and types of all kernels of a plan: what the order of packed weights depends on, in one family."""
+Key = tuple[str, tuple[int, ...], Orders]
+"""Family and sizes of a kernel, and how the arrays lie it is called with."""
 _F32 = np.dtype(np.float32)
 ROWS = 4
 """Samples a row kernel takes at a time where the batch has them."""
 _FEW_WEIGHTS = 4
 """Multiply-adds for each input and output up to which bringing samples in and out costs more than the weights."""
 WEIGHT_TYPES = ("f32", "bf16")
+ARRAYS: Mapping[str, Orders] = {"rows": BY_ROWS, "units": ("units", "units")}
+"""Values of the option `arrays`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +53,9 @@ class CpuExecutable:
 
     Kernels are made when first needed: rows for one sample, rows for a few, columns for many; `batch` 1 says there
     will never be more than one. Inputs and outputs are float32, [batch, units] or [units], several stations side
-    by side in the order of declaration. `given` holds plans that were read from a text, by family; the others are
-    made here.
+    by side in the order of declaration. They may also lie units first, as `x.T` of an array [units, batch] does: that
+    is seen from their strides, and nothing is transposed then. `given` holds plans that were read from a text, by
+    family; the others are made here. `orders` is how arrays lie for what `emit` and `program` write.
     """
 
     graph: Graph
@@ -60,10 +65,15 @@ class CpuExecutable:
     batch: int = 0
     notes: tuple[Diagnostic, ...] = ()
     given: Mapping[Family, PlanText] = field(default_factory=dict[Family, PlanText])
+    orders: Orders = BY_ROWS
     _kernels: dict[Key, Kernel] = field(default_factory=dict[Key, Kernel], init=False, repr=False)
-    _serving: dict[int, Kernel] = field(default_factory=dict[int, Kernel], init=False, repr=False)
-
-    _packed: dict[str, NDArray[np.uint8]] = field(default_factory=dict[str, NDArray[np.uint8]], init=False, repr=False)
+    _serving: dict[tuple[int, Orders], Kernel] = field(
+        default_factory=dict[tuple[int, Orders], Kernel], init=False, repr=False
+    )
+    _columns: dict[Orders, NetPlan] = field(default_factory=dict[Orders, NetPlan], init=False, repr=False)
+    _packed: dict[Steps, NDArray[np.uint8]] = field(
+        default_factory=dict[Steps, NDArray[np.uint8]], init=False, repr=False
+    )
 
     @cached_property
     def row_plan(self) -> NetPlan:
@@ -75,36 +85,48 @@ class CpuExecutable:
             return one
         return plan_net(self.graph, self.machine, "row", ROWS, self.choices)
 
-    @cached_property
+    @property
     def column_plan(self) -> NetPlan:
-        """The plan for many samples."""
-        if "column" in self.given:
-            return self.given["column"].plan
-        scattered = any(j.kind == "paths" and not j.blocks for j in junctions_of(self.graph))
-        sizes = [self.graph.station(name).units for name in station_order(self.graph)]
-        columns = tile_columns(self.machine, sizes, scattered=scattered)
-        return plan_net(self.graph, self.machine, "column", columns, self.choices)
+        """The plan for many samples that `emit` shows."""
+        return self.columns(self.orders)
 
-    def plan(self, batch: int) -> NetPlan:
-        """The plan that serves a batch: the one the cost model finds cheaper."""
+    def columns(self, orders: Orders) -> NetPlan:
+        """The plan for many samples in arrays that lie so."""
+        if orders not in self._columns:
+            given = self.given.get("column")
+            if given is not None and given.plan.orders == orders:
+                return given.plan
+            scattered = any(j.kind == "paths" and not j.blocks for j in junctions_of(self.graph))
+            sizes = [self.graph.station(name).units for name in station_order(self.graph)]
+            columns = tile_columns(self.machine, sizes, scattered=scattered)
+            self._columns[orders] = plan_net(self.graph, self.machine, "column", columns, self.choices, orders)
+        return self._columns[orders]
+
+    def plan(self, batch: int, orders: Orders = BY_ROWS) -> NetPlan:
+        """The plan that serves a batch: the one the cost model finds cheaper.
+
+        Arrays with units first are always served by columns.
+        """
+        if orders != BY_ROWS:
+            return self.columns(orders)
         if batch == 1 or self.batch == 1:
             return self.row_plan
-        few, many = self.row_plan, self.column_plan
+        few, many = self.row_plan, self.columns(orders)
         width = self.machine.width
         columns = -(-batch // width) * width
         return few if few.cycles * batch / few.samples <= many.cycles * columns / many.samples else many
 
-    def kernel(self, batch: int) -> Kernel:
+    def kernel(self, batch: int, orders: Orders = BY_ROWS) -> Kernel:
         """The kernel that serves a batch, compiled now or before."""
-        found = self._serving.get(batch)
+        found = self._serving.get((batch, orders))
         if found is None:
-            found = self._serving[batch] = self._made(batch)
+            found = self._serving[batch, orders] = self._made(batch, orders)
         return found
 
-    def _made(self, batch: int) -> Kernel:
-        plan = self.plan(batch)
+    def _made(self, batch: int, orders: Orders) -> Kernel:
+        plan = self.plan(batch, orders)
         sizes = sizes_of(plan, self.machine, batch)
-        key = plan.family, sizes
+        key = plan.family, sizes, orders
         if key not in self._kernels:
             ir = self._code(plan, sizes)
             self._kernels[key] = Kernel(
@@ -113,10 +135,11 @@ class CpuExecutable:
                 plan.inputs,
                 plan.outputs,
                 self._parameters(plan),
+                threads=self.machine.threads or self.machine.cores,
                 scratch=plan.scratch * 4,
                 tile=sizes[0],
                 work=plan.work,
-                threads=self.machine.threads or self.machine.cores,
+                orders=orders,
             )
         return self._kernels[key]
 
@@ -131,10 +154,11 @@ class CpuExecutable:
         return emit_net(plan, self.machine, self.name, sizes)
 
     def _parameters(self, plan: NetPlan) -> NDArray[np.uint8]:
-        """The packed weights of a plan, shared by its kernels."""
-        if plan.family not in self._packed:
-            self._packed[plan.family] = pack(plan, self.machine, self.weights)
-        return self._packed[plan.family]
+        """The packed weights of a plan, shared by all plans with the same kernels."""
+        key: Steps = tuple((run.step.form, run.step.tile, run.step.weight_type) for run in plan.runs)
+        if key not in self._packed:
+            self._packed[key] = pack(plan, self.machine, self.weights)
+        return self._packed[key]
 
     @property
     def name(self) -> str:
@@ -144,10 +168,11 @@ class CpuExecutable:
     def __call__(self, x: NDArray[Any], y: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Outputs of inputs [batch, units] or [units]; values of other types are converted to float32 first.
 
-        With `y` the outputs are written there. Raises E0701 to E0705 for arrays that do not fit.
+        With `y` the outputs are written there; an array made here lies in memory as the input does. Raises E0701 to
+        E0705 for arrays that do not fit.
         """
         batch = x.shape[0] if x.ndim == 2 else 1
-        kernel = self.kernel(batch)
+        kernel = self.kernel(batch, _orders(x, y) if batch > 1 else BY_ROWS)
         if x.dtype != _F32:
             if x.dtype.kind not in "uifb":
                 raise error("E0701", f"the input is {x.dtype}", help="give floats or integers")
@@ -158,14 +183,14 @@ class CpuExecutable:
         self, x: NDArray[np.float32], y: NDArray[np.float32] | None = None, *, threads: int | None = None
     ) -> Bound:
         """Check the arrays once and tie the kernel to them: the way to call it when nanoseconds count."""
-        return self.kernel(x.shape[0] if x.ndim == 2 else 1).bind(x, y, threads=threads)
+        return self.kernel(x.shape[0] if x.ndim == 2 else 1, _orders(x, y)).bind(x, y, threads=threads)
 
     def program(self, batch: int = 0) -> aot.Program:
         """The net as a program for files: rows for batch 1, columns otherwise; the machine may be another one."""
         plan = self.row_plan if batch == 1 else self.column_plan
         ir = self._code(plan, sizes_of(plan, self.machine, 1 if batch == 1 else 0))
         packed, scratch = self._parameters(plan), plan.scratch * 4
-        return aot.Program(self.name, ir, self.machine, plan.inputs, plan.outputs, packed, scratch)
+        return aot.Program(self.name, ir, self.machine, plan.inputs, plan.outputs, packed, scratch, plan.orders)
 
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes: `plan`, `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
@@ -173,6 +198,12 @@ class CpuExecutable:
             plans = [self.row_plan] if self.batch == 1 else [self.row_plan, self.column_plan]
             return print_plans(plans, self.machine)
         return aot.text(self.program(self.batch), {"asm": "s"}.get(kind, kind))
+
+
+def _orders(x: NDArray[Any], y: NDArray[Any] | None) -> Orders:
+    """How the arrays of a call lie; an output that has to be made lies as the input does."""
+    order = order_of(x)
+    return order, order if y is None else order_of(y)
 
 
 def _stays_near(plan: NetPlan, machine: Machine) -> bool:
@@ -212,6 +243,9 @@ class CpuBackend:
         kind = str(options.pop("weights", "f32"))
         if kind not in WEIGHT_TYPES:
             raise error("E0603", f"weights of type `{kind}` have no kernels", help=" or ".join(WEIGHT_TYPES))
+        arrays = str(options.pop("arrays", "rows"))
+        if arrays not in ARRAYS:
+            raise error("E0603", f"arrays cannot have `{arrays}` first", help=" or ".join(ARRAYS))
         chosen = machine(options)
         found = [*self.refusals(request.graph), *check_weights(request.graph, request.weights)]
         if found:
@@ -221,7 +255,7 @@ class CpuBackend:
         choices = Choices(weight_type, request.forms)
         given, notes = plans_of(request, chosen, weight_type)
         weights = audible(request.graph, request.weights)
-        return CpuExecutable(request.graph, chosen, choices, weights, request.batch, notes, given)
+        return CpuExecutable(request.graph, chosen, choices, weights, request.batch, notes, given, ARRAYS[arrays])
 
 
 def plans_of(

@@ -4,10 +4,10 @@
 ;
 ; Everything one call needs; Python fills it in (call.py names the same fields).
 ;   0 kernel, 1 x, 2 y, 3 params, 4 scratch, 5 batch, 6 x_stride, 7 y_stride, 8 result, 9 busy, 10 pool, 11 chunk,
-;   12 tasks, 13 scratch stride in bytes, 14 bytes of an element of x, 15 of y, 16 whether to release the GIL,
-;   17 inputs, 18 outputs, 19 tile, 20 samples from which the pool is used, 21 threads, 22 samples from which the
-;   GIL is released
-%call = type { ptr, ptr, ptr, ptr, ptr, i64, i64, i64, ptr, i64, ptr, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64 }
+;   12 tasks, 13 scratch stride in bytes, 14 bytes from sample to sample of x, 15 of y, 16 whether to release the
+;   GIL, 17 inputs, 18 outputs, 19 tile, 20 samples from which the pool is used, 21 threads, 22 samples from which the
+;   GIL is released, 23 which arrays have units first: 1 x, 2 y
+%call = type { ptr, ptr, ptr, ptr, ptr, i64, i64, i64, ptr, i64, ptr, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64 }
 
 declare ptr @PyTuple_GetItem(ptr, i64)
 declare ptr @PyCapsule_GetPointer(ptr, ptr)
@@ -34,8 +34,8 @@ define internal void @piece(ptr %c, i64 %task, i64 %worker) {
   %ys.at = getelementptr %call, ptr %c, i64 0, i32 7
   %chunk.at = getelementptr %call, ptr %c, i64 0, i32 11
   %step.at = getelementptr %call, ptr %c, i64 0, i32 13
-  %xb.at = getelementptr %call, ptr %c, i64 0, i32 14
-  %yb.at = getelementptr %call, ptr %c, i64 0, i32 15
+  %xstep.at = getelementptr %call, ptr %c, i64 0, i32 14
+  %ystep.at = getelementptr %call, ptr %c, i64 0, i32 15
   %x = load ptr, ptr %x.at, align 8
   %y = load ptr, ptr %y.at, align 8
   %params = load ptr, ptr %params.at, align 8
@@ -45,16 +45,14 @@ define internal void @piece(ptr %c, i64 %task, i64 %worker) {
   %ys = load i64, ptr %ys.at, align 8
   %chunk = load i64, ptr %chunk.at, align 8
   %step = load i64, ptr %step.at, align 8
-  %xb = load i64, ptr %xb.at, align 8
-  %yb = load i64, ptr %yb.at, align 8
+  %xstep = load i64, ptr %xstep.at, align 8
+  %ystep = load i64, ptr %ystep.at, align 8
   %first = mul i64 %task, %chunk
   %left = sub i64 %batch, %first
   %short = icmp ult i64 %left, %chunk
   %rows = select i1 %short, i64 %left, i64 %chunk
-  %xrow = mul i64 %xs, %xb
-  %yrow = mul i64 %ys, %yb
-  %xo = mul i64 %first, %xrow
-  %yo = mul i64 %first, %yrow
+  %xo = mul i64 %first, %xstep
+  %yo = mul i64 %first, %ystep
   %so = mul i64 %worker, %step
   %x1 = getelementptr i8, ptr %x, i64 %xo
   %y1 = getelementptr i8, ptr %y, i64 %yo
@@ -112,7 +110,8 @@ clash:
 }
 
 ; The open form, METH_FASTCALL (x, y): runs when both are plain arrays [batch, units] of float32, aligned, with
-; contiguous rows, y writable and apart from x; returns y, or None to say that the caller must look closer.
+; contiguous rows, or columns where the call says so, y writable and apart from x; returns y, or None to say that the
+; caller must look closer.
 define ptr @pathc_call(ptr %self, ptr %arguments, i64 %count) {
 entry:
   %view.x = alloca [10 x i64], align 16
@@ -137,8 +136,14 @@ have.x:
   %fy = icmp eq i32 %gy, 0
   br i1 %fy, label %have.y, label %clear.x
 have.y:
-  %px = call i64 @rows(ptr %view.x, i64 %inputs)
-  %py = call i64 @rows(ptr %view.y, i64 %outputs)
+  %orders.at = getelementptr %call, ptr %c, i64 0, i32 23
+  %orders = load i64, ptr %orders.at, align 8
+  %order.x = and i64 %orders, 1
+  %order.y = and i64 %orders, 2
+  %first.x = icmp ne i64 %order.x, 0
+  %first.y = icmp ne i64 %order.y, 0
+  %px = call i64 @lines(ptr %view.x, i64 %inputs, i1 %first.x)
+  %py = call i64 @lines(ptr %view.y, i64 %outputs, i1 %first.y)
   %bad.x = icmp slt i64 %px, 0
   %bad.y = icmp slt i64 %py, 0
   %bad = or i1 %bad.x, %bad.y
@@ -157,8 +162,10 @@ fit:
   %y.first = ptrtoint ptr %y to i64
   %x.bytes = mul i64 %px, 4
   %y.bytes = mul i64 %py, 4
-  %bx = mul i64 %x.bytes, %batch
-  %by = mul i64 %y.bytes, %batch
+  %count.x = select i1 %first.x, i64 %inputs, i64 %batch
+  %count.y = select i1 %first.y, i64 %outputs, i64 %batch
+  %bx = mul i64 %x.bytes, %count.x
+  %by = mul i64 %y.bytes, %count.y
   %x.end = add i64 %x.first, %bx
   %y.end = add i64 %y.first, %by
   %before = icmp ule i64 %x.end, %y.first
@@ -172,7 +179,7 @@ lock:
   %mine = extractvalue { i64, i1 } %got, 1
   br i1 %mine, label %go, label %unfit
 go:
-  call void @llvm.memcpy.p0.p0.i64(ptr %local, ptr %c, i64 184, i1 false)
+  call void @llvm.memcpy.p0.p0.i64(ptr %local, ptr %c, i64 192, i1 false)
   %x.at = getelementptr %call, ptr %local, i64 0, i32 1
   %y.at = getelementptr %call, ptr %local, i64 0, i32 2
   %batch.at = getelementptr %call, ptr %local, i64 0, i32 5
@@ -183,6 +190,12 @@ go:
   store i64 %batch, ptr %batch.at, align 8
   store i64 %px, ptr %xs.at, align 8
   store i64 %py, ptr %ys.at, align 8
+  %xstep.at = getelementptr %call, ptr %local, i64 0, i32 14
+  %ystep.at = getelementptr %call, ptr %local, i64 0, i32 15
+  %xstep = select i1 %first.x, i64 4, i64 %x.bytes
+  %ystep = select i1 %first.y, i64 4, i64 %y.bytes
+  store i64 %xstep, ptr %xstep.at, align 8
+  store i64 %ystep, ptr %ystep.at, align 8
   call void @pathc_divide(ptr %local)
   %free.at = getelementptr %call, ptr %c, i64 0, i32 22
   %free.from = load i64, ptr %free.at, align 8
@@ -217,8 +230,9 @@ refuse:
   ret ptr @_Py_NoneStruct
 }
 
-; Floats from row to row of a buffer that is a plain float32 array [batch, units], or -1.
-define internal i64 @rows(ptr %view, i64 %units) {
+; Floats from row to row of a buffer that is a plain float32 array [batch, units], or -1; with units first, floats
+; from column to column.
+define internal i64 @lines(ptr %view, i64 %units, i1 %columns) {
 entry:
   %dims.at = getelementptr i8, ptr %view, i64 36
   %dims = load i32, ptr %dims.at, align 4
@@ -233,26 +247,30 @@ typed:
   %f = icmp eq i16 %letters, 102
   %shape.at = getelementptr i8, ptr %view, i64 48
   %shape = load ptr, ptr %shape.at, align 8
+  %height = load i64, ptr %shape, align 8
   %width.at = getelementptr i64, ptr %shape, i64 1
   %width = load i64, ptr %width.at, align 8
   %wide = icmp eq i64 %width, %units
   %strides.at = getelementptr i8, ptr %view, i64 56
   %strides = load ptr, ptr %strides.at, align 8
-  %row = load i64, ptr %strides, align 8
-  %next.at = getelementptr i64, ptr %strides, i64 1
-  %next = load i64, ptr %next.at, align 8
+  %down = load i64, ptr %strides, align 8
+  %across.at = getelementptr i64, ptr %strides, i64 1
+  %across = load i64, ptr %across.at, align 8
+  %next = select i1 %columns, i64 %down, i64 %across
+  %line = select i1 %columns, i64 %across, i64 %down
+  %length = select i1 %columns, i64 %height, i64 %width
   %dense = icmp eq i64 %next, 4
-  %least = mul i64 %units, 4
-  %apart = icmp sge i64 %row, %least
+  %least = mul i64 %length, 4
+  %apart = icmp sge i64 %line, %least
   %start = load i64, ptr %view, align 8
-  %mixed = or i64 %start, %row
+  %mixed = or i64 %start, %line
   %low = and i64 %mixed, 3
   %aligned = icmp eq i64 %low, 0
   %b = and i1 %f, %wide
   %d = and i1 %dense, %apart
   %e = and i1 %b, %d
   %g = and i1 %e, %aligned
-  %floats = sdiv i64 %row, 4
+  %floats = sdiv i64 %line, 4
   %answer = select i1 %g, i64 %floats, i64 -1
   ret i64 %answer
 no:

@@ -4,6 +4,9 @@ Every kernel exports one function of one signature, strides in elements, rows of
 
     void NAME(ptr x, ptr y, ptr params, ptr scratch, i64 batch, i64 x_stride, i64 y_stride)
 
+A row is a sample, and a stride leads from sample to sample; in an array with units first it is a unit, and the stride
+leads from unit to unit.
+
 x and y belong to the user and are aligned to their element only; params and scratch are aligned to 64 bytes.
 Scratch belongs to one call on one thread and holds nothing between calls. A kernel takes any batch from 0 on;
 threads are the runtime's matter: it calls the kernel for runs of samples that are whole tiles.
@@ -24,10 +27,12 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm.jit import Library
 from pathc.backends.llvm.native import aligned, is_cpython, runtime
+from pathc.backends.llvm.netplan import Order, Orders
 from pathc.backends.llvm.threads import Pool, pool
 from pathc.support.diagnostics import error
 
 Array = NDArray[np.float32]
+BY_ROWS: Orders = ("rows", "rows")
 _F32 = np.dtype(np.float32)
 _NO_ARGUMENTS, _FAST_CALL = 0x0004, 0x0080
 PARALLEL_WORK = 400_000
@@ -44,8 +49,9 @@ class _Call(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("kernel", "x", "y", "params", "scratch")),
         *((name, ctypes.c_int64) for name in ("batch", "x_stride", "y_stride")),
         *(("result", ctypes.c_void_p), ("busy", ctypes.c_int64), ("pool", ctypes.c_void_p)),
-        *((name, ctypes.c_int64) for name in ("chunk", "tasks", "scratch_stride", "x_bytes", "y_bytes", "release")),
+        *((name, ctypes.c_int64) for name in ("chunk", "tasks", "scratch_stride", "x_step", "y_step", "release")),
         *((name, ctypes.c_int64) for name in ("inputs", "outputs", "tile", "parallel_from", "threads", "free_from")),
+        ("orders", ctypes.c_int64),
     )
 
 
@@ -63,8 +69,8 @@ class Kernel:
     """A compiled net of `inputs` and `outputs` float32 units per sample.
 
     `params` are its packed weights, `scratch` the bytes one call needs, `tile` the samples it likes to take at a
-    time, `work` its multiply-adds per sample. `threads` 0 means as many as the machine has cores; they are used
-    from a batch on whose work pays for them, and 1 means never.
+    time, `work` its multiply-adds per sample. `threads` are used from a batch on whose work pays for them, and 1
+    means never. `orders` says how input and output lie in memory.
     """
 
     library: Library
@@ -72,10 +78,11 @@ class Kernel:
     inputs: int
     outputs: int
     params: NDArray[Any]
+    threads: int
     scratch: int = 0
     tile: int = 1
     work: int = 0
-    threads: int = 0
+    orders: Orders = BY_ROWS
     _open: Callable[[Array, Array], Array | None] = field(init=False, repr=False)
     _params: NDArray[np.uint8] = field(init=False, repr=False)
 
@@ -86,46 +93,54 @@ class Kernel:
             copy[:] = packed
             packed = copy
         object.__setattr__(self, "_params", packed)
-        machine = self.library.machine
-        object.__setattr__(self, "threads", self.threads or machine.threads or machine.cores)
         object.__setattr__(self, "_open", self._open_form())
 
     def bind(self, x: Array, y: Array | None = None, *, threads: int | None = None) -> Bound:
         """Check the arrays once and tie the kernel to them; without `y` an output is made.
 
-        Shapes [units] or [batch, units], float32, rows contiguous. Raises E0701 (type), E0702 (shape), E0703
-        (layout), E0704 (read-only), E0705 (overlap).
+        Shapes [units] or [batch, units], float32, rows contiguous, or columns where the kernel's order says so. Raises
+        E0701 (type), E0702 (shape), E0703 (layout), E0704 (read-only), E0705 (overlap).
         """
-        x_rows, x_stride = _checked("input", x, self.inputs)
+        x_order, y_order = self.orders
+        batch, x_stride = _checked("input", x, self.inputs, x_order)
         if y is None:
-            y = np.empty((*x.shape[:-1], self.outputs), np.float32)
-        y_rows, y_stride = _checked("output", y, self.outputs)
+            y = self._output(x)
+        y_batch, y_stride = _checked("output", y, self.outputs, y_order)
         if x.shape[:-1] != y.shape[:-1]:
             raise error("E0702", f"the input has shape {list(x.shape)}, the output {list(y.shape)}")
         if not y.flags.writeable:
             raise error("E0704", "the output array is read-only", help="pass a fresh array, or none")
-        if x_rows and _overlap(x, y):
+        if batch and _overlap(x, y):
             raise error("E0705", "input and output share memory", help="pass an output of its own, or none")
         wanted = self.threads if threads is None else threads
         call, kept = self._call(wanted)
-        call.x, call.y, call.batch = x.ctypes.data, y.ctypes.data, y_rows
+        call.x, call.y, call.batch = x.ctypes.data, y.ctypes.data, y_batch
         call.x_stride, call.y_stride, call.result = x_stride, y_stride, id(y)
-        call.release = int(y_rows >= call.free_from or not _gil())
+        call.x_step = 4 if x_order == "units" else 4 * x_stride
+        call.y_step = 4 if y_order == "units" else 4 * y_stride
+        call.release = int(y_batch >= call.free_from or not _gil())
         runtime().function("pathc_divide", None, ctypes.c_void_p)(ctypes.addressof(call))
         return Bound(x, y, _builtin("pathc_bound", call, (x, y, *kept), y))
 
     def __call__(self, x: Array, y: Array | None = None) -> Array:
-        """The outputs of float32 inputs [batch, units] or [units]; copied first unless rows are contiguous.
+        """The outputs of float32 inputs [batch, units] or [units]; copied first unless they lie as the kernel has it.
 
         Raises as `bind` does, but for an input's layout.
         """
         if y is None and type(x) is np.ndarray and x.ndim == 2:
-            y = np.empty((x.shape[0], self.outputs), np.float32)
+            y = self._output(x)
         if y is not None:
             done = self._open(x, y)
             if done is not None:
                 return done
-        return self.bind(_with_rows(x), y).call()
+        return self.bind(_laid(x, self.orders[0]), y).call()
+
+    def _output(self, x: Array) -> Array:
+        """An array for the outputs of an input."""
+        if self.orders[1] == "rows":
+            return np.empty((*x.shape[:-1], self.outputs), np.float32)
+        memory = aligned(4 * self.outputs * x.shape[0]).view(np.float32)
+        return memory.reshape(self.outputs, x.shape[0]).T
 
     def _open_form(self) -> Callable[[Array, Array], Array | None]:
         if not _native_calls():
@@ -144,7 +159,7 @@ class Kernel:
         call.kernel = self.library.address(self.name)
         call.params, call.scratch, call.scratch_stride = self._params.ctypes.data, scratch.ctypes.data, stride
         call.pool = workers.address if workers else None
-        call.x_bytes = call.y_bytes = 4
+        call.orders = sum(bit for bit, order in zip((1, 2), self.orders, strict=True) if order == "units")
         call.inputs, call.outputs, call.tile, call.threads = self.inputs, self.outputs, self.tile, max(threads, 1)
         work = max(self.work, 1)
         call.parallel_from = max(2 * self.tile, -(-PARALLEL_WORK // work))
@@ -170,33 +185,49 @@ class Bound:
         return self.call()
 
 
-def _with_rows(x: Array) -> Array:
-    """The array itself, or a copy whose rows are contiguous and aligned."""
+def order_of(array: NDArray[Any]) -> Order:
+    """How a user's array lies in memory: units first if each unit's values are contiguous and each sample's are not."""
+    if array.ndim != 2 or min(array.shape) < 2:
+        return "rows"
+    down, across = array.strides
+    return "units" if down == array.itemsize and across >= down * array.shape[0] else "rows"
+
+
+def _laid(x: Array, order: Order) -> Array:
+    """The array itself, or a copy whose rows, or columns with units first, are contiguous and aligned."""
     strides: tuple[int, ...] = getattr(x, "strides", ())
+    if order == "units":
+        fits = len(strides) != 2 or (strides[0] == 4 and strides[1] >= 0 and strides[1] % 4 == 0 and x.flags.aligned)
+        return x if fits else x.copy(order="F")
     fits = not strides or (strides[-1] == 4 and strides[0] >= 0 and strides[0] % 4 == 0 and x.flags.aligned)
     return x if fits else x.copy(order="C")
 
 
-def _checked(role: str, array: object, units: int) -> tuple[int, int]:
-    """Rows of the array and elements from row to row."""
+def _checked(role: str, array: object, units: int, order: Order) -> tuple[int, int]:
+    """Samples of the array and elements from row to row, or from column to column with units first."""
     kind: object = getattr(array, "dtype", type(array).__name__)
     if not isinstance(array, np.ndarray) or kind != _F32:
         raise error("E0701", f"the {role} is {kind}, not float32", help="convert with `.astype(np.float32)`")
     plain = cast(Array, array)
     if plain.ndim not in (1, 2) or plain.shape[-1] != units:
         raise error("E0702", f"the {role} has shape {list(plain.shape)}, not [{units}] or [batch, {units}]")
-    rows = plain.shape[0] if plain.ndim == 2 else 1
-    if not rows:
+    batch = plain.shape[0] if plain.ndim == 2 else 1
+    if not batch:
         return 0, units
-    row = plain.strides[0] if plain.ndim == 2 and rows > 1 else units * 4
-    least = units * 4 if role == "output" else 0
-    if (units > 1 and plain.strides[-1] != 4) or row % 4 or row < least or plain.ctypes.data % 4:
+    strides = plain.strides if plain.ndim == 2 else (units * 4, *plain.strides)
+    down, across = strides if order == "rows" else reversed(strides)
+    lines, length = (batch, units) if order == "rows" else (units, batch)
+    line = down if lines > 1 else length * 4
+    least = length * 4 if role == "output" else 0
+    if (length > 1 and across != 4) or line % 4 or line < least or plain.ctypes.data % 4:
+        kinds = "rows" if order == "rows" else "columns"
+        copy = "np.ascontiguousarray" if order == "rows" else "np.asfortranarray"
         raise error(
             "E0703",
-            f"the rows of the {role} are not contiguous and aligned: strides are {list(plain.strides)} bytes",
-            help="pass `np.ascontiguousarray(...)`",
+            f"the {kinds} of the {role} are not contiguous and aligned: strides are {list(plain.strides)} bytes",
+            help=f"pass `{copy}(...)`",
         )
-    return rows, row // 4
+    return batch, line // 4
 
 
 def _overlap(x: Array, y: Array) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from pathc.backends.llvm.forms import ARRANGED, Choices, choose_form, form_cycles, fused_step, tile_of
 from pathc.backends.llvm.junctions import junctions_of
 from pathc.backends.llvm.machine import Machine
-from pathc.backends.llvm.netplan import Load, Move, NetPlan, Op, Post, Run, Save, place
+from pathc.backends.llvm.netplan import Load, Move, NetPlan, Op, Orders, Post, Run, Save, place
 from pathc.backends.llvm.plan import Family, Junction, Layout, Step
 from pathc.backends.llvm.row.layouts import choose
 from pathc.backends.llvm.row.relayout import relayout_cycles
@@ -22,6 +23,8 @@ WHOLE_LAYER = frozenset({"softmax", "kwinners"})
 
 _COPIED, _TRANSPOSED, _COLLIDING = 0.12, 0.32, 0.45
 """Clock cycles for a float that comes in or goes out: in rows, in columns, in columns of samples whole pages apart."""
+_COPIED_UNIT = 0.3
+"""The same in columns of an array with units first, where it does not stay in the array."""
 _PAGE = 4096
 
 Key = tuple[str, int]
@@ -48,9 +51,19 @@ def lacking(graph: Graph) -> list[Diagnostic]:
     return found
 
 
-def plan_net(graph: Graph, machine: Machine, family: Family, samples: int, choices: Choices) -> NetPlan:
-    """Plan the whole net for one family of kernels; E0611, E0612 when a forced form does not fit."""
-    net = _Net(graph, machine, family, samples, choices)
+def plan_net(
+    graph: Graph,
+    machine: Machine,
+    family: Family,
+    samples: int,
+    choices: Choices,
+    orders: Orders = ("rows", "rows"),
+) -> NetPlan:
+    """Plan the whole net for one family of kernels; E0611, E0612 when a forced form does not fit.
+
+    Arrays with units first are for columns alone.
+    """
+    net = _Net(graph, machine, family, samples, choices, orders)
     for station in graph.inputs:
         net.load(station)
     for name in station_order(graph):
@@ -83,8 +96,16 @@ def cycles_of(ops: Sequence[Op], family: Family, machine: Machine, samples: int)
     runs = sum(form_cycles(op.step, machine, samples) for op in ops if isinstance(op, Run))
     if family == "row":
         return round(runs + samples * sum(_row_cycles(op, machine) for op in ops), 1)
-    ends = [op.real for op in ops if isinstance(op, Load | Save)]
-    return round(runs + samples * sum(n * (_TRANSPOSED if 4 * n % _PAGE else _COLLIDING) for n in ends), 1)
+    return round(runs + samples * sum(_column_cycles(op) for op in ops), 1)
+
+
+def _column_cycles(op: Op) -> float:
+    """Estimated clock cycles to bring a sample in or out of columns."""
+    if not isinstance(op, Load | Save) or op.layout.array:
+        return 0.0
+    if op.order == "units":
+        return op.real * _COPIED_UNIT
+    return op.real * (_TRANSPOSED if 4 * op.real % _PAGE else _COLLIDING)
 
 
 def _row_cycles(op: Op, machine: Machine) -> float:
@@ -116,6 +137,7 @@ class _Net:
     family: Family
     samples: int
     choices: Choices
+    user: Orders
     ops: list[Op] = field(default_factory=list[Op])
     buffers: dict[str, Layout] = field(default_factory=dict[str, Layout])
 
@@ -132,7 +154,7 @@ class _Net:
         for junction in self.junctions:
             key = junction.line, junction.number
             self.forms[key] = choose_form(junction, self.machine, self.family, self.samples, self.choices)
-            self.layouts[key] = self.natural(junction.n_src), self.natural(junction.n_dst)
+            self.layouts[key] = self.laid(junction.src), self.laid(junction.dst)
         if self.family == "row":
             self._arrange()
 
@@ -141,14 +163,28 @@ class _Net:
         width = self.machine.width if self.family == "row" else 1
         return Layout(-(-units // width) * width)
 
+    def laid(self, name: str) -> Layout:
+        """The order in which a station is kept if nobody wants another one."""
+        station = self.graph.station(name)
+        return replace(self.natural(station.units), array=self._array(station))
+
+    def _array(self, station: Station) -> Literal["", "x", "y"]:
+        """The user's array, if whole tiles of a station can stay there."""
+        plain = self.family == "column" and station.real_units == station.units
+        if plain and station.role == "input" and self.user[0] == "units" and not station.pipeline:
+            return "x"
+        alone = len(self.entering[station.name]) == 1 and not self.leaving[station.name]
+        rest = _inline(station)[1]
+        return "y" if plain and station.role == "output" and self.user[1] == "units" and alone and not rest else ""
+
     def load(self, station: Station) -> None:
         """An input in the order its only reader wants, or in its own."""
         inline, rest = _inline(station)
         readers = [self.layouts[j.line, j.number][0] for j in self.leaving[station.name]]
         alone = len(readers) == 1 and station.real_units == station.units and not rest
-        layout = readers[0] if alone else self.natural(station.units)
+        layout = readers[0] if alone else self.laid(station.name)
         buffer = self._buffer(station.name, layout)
-        self.ops.append(Load(buffer, layout, station.units, self._inputs, station.real_units, inline))
+        self.ops.append(Load(buffer, layout, station.units, self._inputs, station.real_units, inline, self.user[0]))
         self._inputs += station.real_units
         self.ops.extend(Post(buffer, station.real_units, call) for call in rest)
         self.kept[station.name] = layout
@@ -183,7 +219,7 @@ class _Net:
         """An output, from whatever layout it is kept in."""
         layout = self.kept[station.name]
         buffer = self._buffer(station.name, layout)
-        self.ops.append(Save(buffer, layout, station.units, self._outputs, station.real_units))
+        self.ops.append(Save(buffer, layout, station.units, self._outputs, station.real_units, self.user[1]))
         self._outputs += station.real_units
 
     def fuse(self) -> None:

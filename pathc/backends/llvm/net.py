@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm import ends
 from pathc.backends.llvm.column import post as column_post
-from pathc.backends.llvm.column import transpose
+from pathc.backends.llvm.column import transpose, units_first
+from pathc.backends.llvm.column.common import when_positive
 from pathc.backends.llvm.emit import I64, Function, module
 from pathc.backends.llvm.forms import form
 from pathc.backends.llvm.general import post as row_post
@@ -117,8 +119,10 @@ def _entry(plan: NetPlan, name: str, sizes: Sequence[int]) -> Function:
         whole = f.op("udiv", I64, count, str(samples))
         with ends.repeated(f, whole) as index:
             first = f.op("add", I64, done, f.op("mul", I64, index, str(samples)))
-            x = f.offset("%x", f.op("mul", I64, first, "%x_stride"))
-            y = f.offset("%y", f.op("mul", I64, first, "%y_stride"))
+            x, y = (
+                f.offset(f"%{end}", first if order == "units" else f.op("mul", I64, first, f"%{end}_stride"))
+                for end, order in zip("xy", plan.orders, strict=True)
+            )
             given = [("ptr", x), ("ptr", y), *arguments, *strides]
             if plan.family == "column":
                 left = f.op("sub", I64, "%batch", first)
@@ -134,24 +138,76 @@ def _body(plan: NetPlan, samples: int) -> str:
 
 def _samples(plan: NetPlan, machine: Machine, samples: int) -> list[Function]:
     """The net for `samples` samples at a time: one function that calls the kernels in order, and the kernels."""
-    column = plan.family == "column"
-    f = Function(_body(plan, samples), (*_PASS, *_STRIDES, *(((I64, "valid"),) if column else ())))
+    if plan.family == "column":
+        return _columns(plan, machine, samples)
+    f = Function(_body(plan, samples), (*_PASS, *_STRIDES))
     kernels: list[Function] = []
     buffers = {b.name: f.offset("%scratch", b.offset) for b in plan.buffers}
-    parts = 0
+    parts = _parts(f)
     for number, op in enumerate(plan.ops):
         name = f"{_body(plan, samples)}.{number}"
         if isinstance(op, Run):
             kernels.extend(form(op.step.form).emit(op.step, name, machine, samples))
-            places = [_part(f, parts + k) for k in range(2)]
-            parts += 2
-            given = [("ptr", buffers[op.src]), ("ptr", buffers[op.dst]), *(("ptr", p) for p in places)]
+            given = [("ptr", buffers[op.src]), ("ptr", buffers[op.dst]), *next(parts)]
             f.call("void", name, given, declare=False)
-        elif column:
-            kernels.extend(_column_end(f, op, name, machine, samples, buffers))
         else:
             kernels.extend(_row_end(f, op, name, machine, samples, buffers, plan))
     return [*kernels, f]
+
+
+def _columns(plan: NetPlan, machine: Machine, samples: int) -> list[Function]:
+    """The net for a tile of columns: where a buffer stays in a user's array, kernels are given the array itself.
+
+    A tile one vector wide may be filled in part; then it goes through the buffer's place in scratch memory.
+    """
+    f = Function(_body(plan, samples), (*_PASS, *_STRIDES, (I64, "valid")))
+    kernels: list[Function] = []
+    buffers = {b.name: f.offset("%scratch", b.offset) for b in plan.buffers}
+    kept = {_buffer_of(op): op for op in plan.ops if isinstance(op, Load | Save) and op.layout.array}
+    places = {name: _place(f, op, buffers[name], machine, samples) for name, op in kept.items()}
+    parts = _parts(f)
+    for number, op in enumerate(plan.ops):
+        name = f"{_body(plan, samples)}.{number}"
+        if isinstance(op, Run):
+            kernels.extend(form(op.step.form).emit(op.step, name, machine, samples))
+            ends = [places.get(end, (buffers[end], "")) for end in (op.src, op.dst)]
+            pitches = [(I64, pitch) for _, pitch in ends if pitch]
+            f.call("void", name, [*(("ptr", at) for at, _ in ends), *next(parts), *pitches], declare=False)
+        elif not (isinstance(op, Load | Save) and op.layout.array):
+            kernels.append(_column_end(f, op, name, machine, samples, buffers))
+        elif samples == machine.width:
+            with when_positive(f, _lacking(f, samples)):
+                kernels.append(_column_end(f, op, name, machine, samples, buffers))
+    return [*kernels, f]
+
+
+def _place(f: Function, op: Load | Save, buffer: str, machine: Machine, samples: int) -> tuple[str, str]:
+    """Address and pitch of a buffer that stays in a user's array, at most until the last tile."""
+    array = op.layout.array
+    pitch = f.op("shl", I64, f"%{array}_stride", "2")
+    at = f.offset(f"%{array}", f.op("mul", I64, pitch, str(op.first)), "i8")
+    if samples > machine.width:
+        return at, pitch
+    partial = f.assign(f"icmp ne i64 {_lacking(f, samples)}, 0")
+    return (
+        f.assign(f"select i1 {partial}, ptr {buffer}, ptr {at}"),
+        f.assign(f"select i1 {partial}, i64 {4 * samples}, i64 {pitch}"),
+    )
+
+
+def _lacking(f: Function, samples: int) -> str:
+    """How many samples the batch is short of for a whole tile."""
+    return f.op("sub", I64, str(samples), "%valid")
+
+
+def _buffer_of(op: Load | Save) -> str:
+    return op.dst if isinstance(op, Load) else op.src
+
+
+def _parts(f: Function) -> Iterator[list[tuple[str, str]]]:
+    """The arguments of one kernel after another: its weights and its bias."""
+    for number in itertools.count(0, 2):
+        yield [("ptr", _part(f, number)), ("ptr", _part(f, number + 1))]
 
 
 def _part(f: Function, number: int) -> str:
@@ -160,26 +216,27 @@ def _part(f: Function, number: int) -> str:
     return f.offset("%params", place, "i8")
 
 
-def _column_end(
-    f: Function, op: Op, name: str, machine: Machine, columns: int, buffers: Mapping[str, str]
-) -> list[Function]:
-    """The call of an operation without weights on a tile of columns, and its kernel."""
-    across = [(I64, "%x_stride"), (I64, "%valid")]
+def _column_end(f: Function, op: Op, name: str, machine: Machine, columns: int, buffers: Mapping[str, str]) -> Function:
+    """The call of an operation without weights on a tile of columns; gives its kernel."""
     match op:
-        case Load():
-            given = [("ptr", f.offset("%x", op.first)), ("ptr", buffers[op.dst]), *across]
-            kernel = transpose.emit_load(name, machine, columns, op.units, op.real, op.activation)
-        case Save():
-            across[0] = (I64, "%y_stride")
-            given = [("ptr", f.offset("%y", op.first)), ("ptr", buffers[op.src]), *across]
-            kernel = transpose.emit_save(name, machine, columns, op.real)
+        case Load() | Save():
+            array = "x" if isinstance(op, Load) else "y"
+            stride = f"%{array}_stride"
+            lines = f.op("mul", I64, stride, str(op.first)) if op.order == "units" else op.first
+            given = [("ptr", f.offset(f"%{array}", lines)), ("ptr", buffers[_buffer_of(op)])]
+            given += [(I64, stride), (I64, "%valid")]
+            module = units_first if op.order == "units" else transpose
+            if isinstance(op, Load):
+                kernel = module.emit_load(name, machine, columns, op.units, op.real, op.activation)
+            else:
+                kernel = module.emit_save(name, machine, columns, op.real)
         case Post():
             given = [("ptr", buffers[op.dst])]
             kernel = column_post.emit_post(name, machine, columns, op.units, op.call)
         case Move() | Run():
             raise ValueError("columns know one layout")
     f.call("void", name, given, declare=False)
-    return [kernel]
+    return kernel
 
 
 def _row_end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pathc.backends.llvm.plan import Family, Layout, Step
 from pathc.ir.types import Call
@@ -11,13 +12,20 @@ from pathc.ir.types import Call
 ALIGNMENT = 64
 """Bytes: buffers and parameters start at multiples of a cache line."""
 
+Order = Literal["rows", "units"]
+"""How a user's array [batch, units] lies in memory: samples one after another, or units first, as `x.T` of an array
+[units, batch] does."""
+Orders = tuple[Order, Order]
+"""Of the input and of the output."""
+
 
 @dataclass(frozen=True)
 class Load:
     """Bring an input of the user into a buffer, applying the input's activation on the way.
 
     `first` is the column of the user's array where the station starts, `real` how many it takes of the station's
-    `units`; the silent ones behind them become zero.
+    `units`; the silent ones behind them become zero. Where the layout says that whole tiles stay in the array, only a
+    tile that the batch does not fill is brought.
     """
 
     dst: str
@@ -26,6 +34,7 @@ class Load:
     first: int
     real: int
     activation: Call | None
+    order: Order = "rows"
 
 
 @dataclass(frozen=True)
@@ -58,13 +67,14 @@ class Post:
 
 @dataclass(frozen=True)
 class Save:
-    """Bring the real units of an output's buffer to the user's array, columns `first` onwards."""
+    """Bring the real units of an output's buffer to the user's array, columns `first` onwards, as `Load` does."""
 
     src: str
     layout: Layout
     units: int
     first: int
     real: int
+    order: Order = "rows"
 
 
 Op = Load | Run | Move | Post | Save
@@ -119,6 +129,13 @@ class NetPlan:
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name."""
         return next(b for b in self.buffers if b.name == name)
+
+    @property
+    def orders(self) -> Orders:
+        """How the arrays of the user lie in memory; a plan that `verify_plan` accepts has one order for each."""
+        loads: list[Order] = [op.order for op in self.ops if isinstance(op, Load)]
+        saves: list[Order] = [op.order for op in self.ops if isinstance(op, Save)]
+        return loads[0] if loads else "rows", saves[0] if saves else "rows"
 
     @property
     def runs(self) -> tuple[Run, ...]:

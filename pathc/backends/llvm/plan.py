@@ -5,7 +5,7 @@ A plan holds no weights and no index arrays. Two families of kernels share it:
 - **row** kernels run a few samples at a time with the lanes of a vector over units; a station's row buffer holds
   its units in the order of a `Layout`;
 - **column** kernels run a tile of samples with the lanes over samples; a station's buffer is [units][columns] in
-  the natural order of the units.
+  the natural order of the units, or a piece of the user's array [units][batch].
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ class Layout:
     `columns` is empty for the natural order; otherwise the position of u is the XOR of `columns[k]` over the set
     bits k of u, a bijection of 2^len(columns) units. `size` is the number of floats of one row's buffer: the
     units, rounded up to whole vectors; what lies behind the units is zero and stays so.
+
+    `array` is set in column plans where whole tiles stay in the user's own array: "x" or "y", units first.
     """
 
     size: int
     columns: tuple[int, ...] = ()
+    array: Literal["", "x", "y"] = ""
 
     @property
     def natural(self) -> bool:
@@ -123,9 +126,11 @@ class Form(Protocol):
 
     Row kernels are `void name(ptr src, ptr dst, ptr weights, ptr bias)` on `rows` samples: row r of the source
     lies `r * src_layout.size` floats behind `src`, likewise for the destination. Column kernels have the same
-    signature on buffers [units][columns]. `src` may be a user's array (align 4) when its layout is natural; `dst`
-    and `weights` are aligned to 64 bytes; `bias` is in the order of dst_layout, padded with zeros to its size
-    (fused: first the middle station's natural order, padded to whole vectors, then the destination's).
+    signature on buffers [units][columns], and take the bytes from unit to unit, i64, behind it: of the source where
+    its layout has an `array`, then of the destination where that has. `src` may be a user's array (align 4) when its
+    layout is natural; `dst` and `weights` are aligned to 64 bytes, but for arrays of the user; `bias` is in the order
+    of dst_layout, padded with zeros to its size (fused: first the middle station's natural order, padded to whole
+    vectors, then the destination's).
     """
 
     name: ClassVar[str]

@@ -178,8 +178,10 @@ def buffers_exist(c: Checked) -> Found:
 @rule
 def layouts_are_bijections(c: Checked) -> Found:
     """A buffer is as long as its station, rounded up to whole vectors in rows; an order other than the natural one
-    stands in rows of a power of two of units, at least a vector, and has one independent column for every bit.
+    stands in rows of a power of two of units, at least a vector, and has one independent column for every bit. Only
+    columns stay in an array of the user.
     """
+    brought = {op.dst if isinstance(op, Load) else op.src for op in c.plan.ops if isinstance(op, Load | Save)}
     for buffer in c.plan.buffers:
         units, layout = c.stations[buffer.station].units, buffer.layout
         unit = c.machine.width if c.plan.family == "row" else 1
@@ -190,6 +192,12 @@ def layouts_are_bijections(c: Checked) -> Found:
         elif layout.columns and (c.plan.family != "row" or units & (units - 1) or units < unit):
             text = f"buffer `%{buffer.name}` cannot have an order: it needs a power of two of units in rows"
             yield Fault("E0653", text, buffer.name, f"from {unit} units on; leave the order out")
+        elif layout.array and c.plan.family != "column":
+            text = f"buffer `%{buffer.name}` cannot stay in {layout.array}: rows of units do not lie in an array"
+            yield Fault("E0653", text, buffer.name, f"leave `in {layout.array}` out")
+        elif layout.array and buffer.name not in brought:
+            text = f"buffer `%{buffer.name}` cannot stay in {layout.array}: it is not loaded from x or saved to y"
+            yield Fault("E0653", text, buffer.name, f"leave `in {layout.array}` out")
         elif layout.columns and not _is_bijection(layout):
             text = f"the order of buffer `%{buffer.name}` does not put every unit of {units} in a place of its own"
             yield Fault("E0653", text, buffer.name, f"{units.bit_length() - 1} columns, independent over GF(2)")
@@ -216,10 +224,12 @@ def buffers_lie_in_scratch(c: Checked) -> Found:
 def operations_agree_with_the_graph(c: Checked) -> Found:
     """An operation reads and writes buffers of its own stations in their orders; what it says of a station or of
     a junction is so in the graph; kernels apply elementwise activations only; silent units keep the natural order.
+    All loads take the user's array for one order, and all saves; rows of units know samples in rows only.
     """
     junctions = {(j.line, j.number): j for j in c.junctions}
     firsts = {**_firsts(c.graph.inputs), **_firsts(c.graph.outputs)}
     for at, op in enumerate(c.plan.ops):
+        yield from _one_order(c, at, op)
         for name, station, layout in _claims(op):
             buffer = c.buffers[name]
             if buffer.station != (station or buffer.station):
@@ -241,6 +251,17 @@ def operations_agree_with_the_graph(c: Checked) -> Found:
             yield from _end_fits(c, at, op, firsts)
 
 
+def _one_order(c: Checked, at: int, op: Op) -> Found:
+    """A load or a save has the order of all others; what stays in an array is brought by no other operation."""
+    if isinstance(op, Load | Save):
+        order = c.plan.orders[0 if isinstance(op, Load) else 1]
+        if op.order != order or (op.order == "units" and c.plan.family == "row"):
+            text = "an array has one order, the same for all loads or all saves, and in rows it is samples in rows"
+            yield Fault("E0654", text, at, "write `x.T` and `y.T` everywhere in a column plan, or nowhere")
+    elif isinstance(op, Run | Move) and c.buffers[op.dst].layout.array == "x":
+        yield Fault("E0654", f"`%{op.dst}` stays in the user's input, which is not written to", at)
+
+
 def _elementwise(call: Call | None, at: int) -> Found:
     if call is not None and call.name not in vecmath.ELEMENTWISE:
         yield Fault("E0654", f"`{call}` needs all units at once", at, "write `apply` behind this operation")
@@ -257,6 +278,9 @@ def _end_fits(c: Checked, at: int, op: Load | Save | Post, firsts: Mapping[str, 
         elif buffer.layout.columns:
             text = f"`%{name}` is not in natural order, an activation on its own needs it so"
             yield Fault("E0654", text, at, f"move it to `%{station.name}` first")
+        elif buffer.layout.array:
+            text = f"`%{name}` stays in {buffer.layout.array}, `apply` needs a buffer in scratch memory"
+            yield Fault("E0654", text, at, f"leave `in {buffer.layout.array}` out")
         return
     if isinstance(op, Load):
         yield from _elementwise(op.activation, at)
@@ -270,6 +294,16 @@ def _end_fits(c: Checked, at: int, op: Load | Save | Post, firsts: Mapping[str, 
     elif op.layout.columns and station.real_units != op.layout.size:
         text = f"`{station.name}` has silent units, so it comes and goes in natural order"
         yield Fault("E0654", text, at, f"use a buffer `%{station.name}` and move it")
+    elif op.layout.array and not _stays(op, array, station):
+        text = f"`%{name}` cannot stay in {op.layout.array}: only all units of {array}.T as they are can"
+        yield Fault("E0654", text, at, f"leave `in {op.layout.array}` out")
+
+
+def _stays(op: Load | Save, array: str, station: Station) -> bool:
+    """Whether a station may stay in an array of the user."""
+    activation = op.activation if isinstance(op, Load) else None
+    plain = station.real_units == station.units and activation is None
+    return plain and op.order == "units" and op.layout.array == array
 
 
 @rule

@@ -7,7 +7,7 @@ read from a small table, XORed with constants of the code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,27 +17,25 @@ from numpy.typing import NDArray
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.common import (
     LATENCY,
-    PARAMETERS,
     UNROLLED,
     Bytes,
     Finish,
-    Place,
     Tile,
     aligned,
     byte_offset,
     column_groups,
     element_bytes,
     encode,
-    moved_unit,
+    ends,
     padded_row,
-    place,
+    parameters,
     products,
     repeat,
     round_up,
     store_vectors,
     table_entry,
     tile,
-    unit_address,
+    unit_addresses,
 )
 from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.machine import Machine
@@ -189,12 +187,12 @@ class ColumnBlocks:
 
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
         """The kernel called `name` for `samples` columns."""
-        f = Function(name, PARAMETERS)
+        f = Function(name, parameters(step))
         shapes = shapes_of(step, machine)
         n_dst = step.junction.n_dst
         first, last = covers(shapes[0].blocks, n_dst), covers(shapes[-1].blocks, n_dst)
         if not first and step.init != "add":
-            every_unit(f, tile(machine, samples, 4), n_dst, Finish(step.init, None))
+            every_unit(f, ends(tile(machine, samples, 4), step)[1], n_dst, Finish(step.init, None))
         at = 0
         for number, shape in enumerate(shapes):
             finish = Finish(
@@ -202,10 +200,10 @@ class ColumnBlocks:
                 step.activation if number == len(shapes) - 1 and last else None,
             )
             t = tile(machine, samples, vectors_beside(machine, shape.destinations))
-            write_window(f, t, shape, byte_offset(f, "%weights", at), finish)
+            write_window(f, ends(t, step), shape, byte_offset(f, "%weights", at), finish)
             at += shape.offsets[-1]
         if not last and step.activation is not None:
-            every_unit(f, tile(machine, samples, 4), n_dst, Finish("add", step.activation))
+            every_unit(f, ends(tile(machine, samples, 4), step)[1], n_dst, Finish("add", step.activation))
         return [f]
 
 
@@ -230,15 +228,16 @@ def every_unit(f: Function, t: Tile, units: int, finish: Finish) -> None:
     """Write a loop that starts, or finishes, every unit of the destination without any product."""
     with repeat(f, units) as unit:
         number = f.op("add", I64, str(unit), "0")
+        addresses = unit_addresses(f, t, "%dst", number, [0])
         with column_groups(f, t) as column:
-            address = unit_address(f, t, "%dst", place(f, t, number, column), 0)
+            (address,) = addresses(column)
             store_vectors(f, t, finish.end(f, t, finish.start(f, t, number, address)), address)
 
 
-def write_window(f: Function, t: Tile, shape: Shape, data: str, finish: Finish) -> None:
+def write_window(f: Function, tiles: tuple[Tile, Tile], shape: Shape, data: str, finish: Finish) -> None:
     """Write the loops over blocks, tiles of destinations, groups of columns and pieces of sources."""
-    blocks = shape.blocks
-    first_src, first_dst, pieces, tiles, weights, _ = (byte_offset(f, data, at) for at in shape.offsets)
+    blocks, (_, t) = shape.blocks, tiles
+    first_src, first_dst, pieces, parts, weights, _ = (byte_offset(f, data, at) for at in shape.offsets)
     steps = [int(d) for d in span_array(blocks.dst_basis[: shape.destinations.bit_length() - 1])]
     with repeat(f, blocks.count) as block:
         src = table_entry(f, first_src, block)
@@ -246,51 +245,44 @@ def write_window(f: Function, t: Tile, shape: Shape, data: str, finish: Finish) 
         with repeat(f, shape.tiles) as number:
             unit = dst
             if shape.tiles > 1:
-                unit = f.op("xor", I64, dst, table_entry(f, tiles, number))
+                unit = f.op("xor", I64, dst, table_entry(f, parts, number))
             packed = weights
             if blocks.count * shape.tiles > 1:
                 row = f.op("mul", I64, str(block), str(shape.tiles), "nuw nsw")
                 row = f.op("add", I64, row, str(number), "nuw nsw")
                 packed = byte_offset(f, weights, f.op("mul", I64, row, str(shape.tile_bytes), "nuw nsw"))
+            targets = unit_addresses(f, t, "%dst", unit, steps)
+            through = _through_sources(f, tiles[0], shape, src, (pieces, packed))
             with column_groups(f, t) as column:
-                to = place(f, t, unit, column)
-                addresses = [unit_address(f, t, "%dst", to, d) for d in steps]
-                sums = [
-                    finish.start(f, t, moved_unit(f, to, d), address)
-                    for d, address in zip(steps, addresses, strict=True)
-                ]
-                sums = _through_sources(f, t, shape, src, column, pieces, packed, sums)
-                for values, address in zip(sums, addresses, strict=True):
+                units = [f.op("xor", I64, unit, str(d)) if finish.init == "bias" else "" for d in steps]
+                addresses = targets(column)
+                sums = [finish.start(f, t, u, address) for u, address in zip(units, addresses, strict=True)]
+                for values, address in zip(through(column, sums), addresses, strict=True):
                     store_vectors(f, t, finish.end(f, t, values), address)
 
 
 def _through_sources(
-    f: Function,
-    t: Tile,
-    shape: Shape,
-    src: str,
-    column: str | int,
-    pieces: str,
-    packed: str,
-    sums: list[list[str]],
-) -> list[list[str]]:
-    """Write the sums over all sources of a block, in a loop over pieces where there is more than one."""
+    f: Function, t: Tile, shape: Shape, src: str, data: tuple[str, str]
+) -> Callable[[str | int, list[list[str]]], list[list[str]]]:
+    """What writes the sums over all sources of a block, at a column: a loop over pieces if there is more than one."""
     steps = [int(s) for s in span_array(shape.blocks.src_basis[: shape.sources.bit_length() - 1])]
-
-    def piece(at: Place, data: str, before: list[list[str]]) -> list[list[str]]:
-        addresses = [unit_address(f, t, "%src", at, s) for s in steps]
-        return products(f, t, before, addresses, (data, shape.kind))
-
+    pieces, packed = data
     if shape.pieces == 1:
-        return piece(place(f, t, src, column), packed, sums)
-    carried = [(t.kind, value) for line in sums for value in line]
+        sources = unit_addresses(f, t, "%src", src, steps)
+        return lambda column, sums: products(f, t, sums, sources(column), (packed, shape.kind))
     size = shape.tile_bytes // shape.pieces
-    with f.loop(shape.pieces, carried) as loop:
-        unit = f.op("xor", I64, src, table_entry(f, pieces, loop.index))
-        data = byte_offset(f, packed, f.op("mul", I64, loop.index, str(size), "nuw nsw"))
-        before = [loop.carried[d * t.vectors : (d + 1) * t.vectors] for d in range(shape.destinations)]
-        loop.following = [value for line in piece(place(f, t, unit, column), data, before) for value in line]
-    return [loop.results[d * t.vectors : (d + 1) * t.vectors] for d in range(shape.destinations)]
+
+    def through(column: str | int, sums: list[list[str]]) -> list[list[str]]:
+        carried = [(t.kind, value) for line in sums for value in line]
+        with f.loop(shape.pieces, carried) as loop:
+            unit = f.op("xor", I64, src, table_entry(f, pieces, loop.index))
+            row = byte_offset(f, packed, f.op("mul", I64, loop.index, str(size), "nuw nsw"))
+            before = [loop.carried[d * t.vectors : (d + 1) * t.vectors] for d in range(shape.destinations)]
+            after = products(f, t, before, unit_addresses(f, t, "%src", unit, steps)(column), (row, shape.kind))
+            loop.following = [value for line in after for value in line]
+        return [loop.results[d * t.vectors : (d + 1) * t.vectors] for d in range(shape.destinations)]
+
+    return through
 
 
 def window_cycles(shape: Shape, t: Tile) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
 from pathc.backends.llvm.machine import Machine
-from pathc.backends.llvm.plan import WeightType
+from pathc.backends.llvm.plan import Step, WeightType
 from pathc.ir.types import Call
 
 Bytes = NDArray[np.uint8]
@@ -32,12 +32,14 @@ class Tile:
     """A tile of columns as one kernel sees it.
 
     `columns` samples lie side by side, `lanes` of them in a vector; a register tile holds `vectors` neighbouring
-    vectors of a unit, so `groups` rounds cover all columns.
+    vectors of a unit, so `groups` rounds cover all columns. `pitch` is the value that holds the bytes from one unit
+    to the next where they are not `stride`: in an array of the user, which is aligned to its floats only.
     """
 
     machine: Machine
     columns: int
     vectors: int
+    pitch: str = ""
 
     @property
     def lanes(self) -> int:
@@ -61,8 +63,13 @@ class Tile:
 
     @property
     def vector_bytes(self) -> int:
-        """Bytes of a vector, which is also how vectors in buffers are aligned."""
+        """Bytes of a vector."""
         return 4 * self.lanes
+
+    @property
+    def alignment(self) -> int:
+        """How vectors are aligned, in bytes."""
+        return 4 if self.pitch else self.vector_bytes
 
 
 def tile(machine: Machine, columns: int, at_most: int) -> Tile:
@@ -71,6 +78,18 @@ def tile(machine: Machine, columns: int, at_most: int) -> Tile:
         raise ValueError(f"{columns} columns are no multiple of {machine.width} lanes")
     whole = columns // machine.width
     return Tile(machine, columns, next(v for v in range(min(at_most, whole), 0, -1) if whole % v == 0))
+
+
+def parameters(step: Step) -> tuple[tuple[str, str], ...]:
+    """Parameters of a step's kernel: behind the common ones the pitch of every end that is an array of the user."""
+    ends = ("src_pitch", step.src_layout), ("dst_pitch", step.dst_layout)
+    return (*PARAMETERS, *((I64, name) for name, layout in ends if layout.array))
+
+
+def ends(t: Tile, step: Step) -> tuple[Tile, Tile]:
+    """The tile as it lies in the source of a step, and as in its destination."""
+    source = replace(t, pitch="%src_pitch") if step.src_layout.array else t
+    return source, replace(t, pitch="%dst_pitch") if step.dst_layout.array else t
 
 
 def byte_offset(f: Function, pointer: str, index: str | int) -> str:
@@ -100,7 +119,7 @@ class Place:
 
 def place(f: Function, t: Tile, unit: str, column: str | int) -> Place:
     """A place at an i64 unit and a byte offset among the columns."""
-    if t.stride & (t.stride - 1):
+    if t.pitch or t.stride & (t.stride - 1):
         return Place(unit, "", column)
     scaled = f.op("shl", I64, unit, str(t.stride.bit_length() - 1), "nuw nsw")
     if column != 0:
@@ -114,8 +133,21 @@ def unit_address(f: Function, t: Tile, pointer: str, at: Place, difference: int)
         moved = f.op("xor", I64, at.scaled, str(difference * t.stride)) if difference else at.scaled
         return byte_offset(f, pointer, moved)
     unit = moved_unit(f, at, difference)
-    start = f.op("mul", I64, unit, str(t.stride), "nuw nsw")
+    start = f.op("mul", I64, unit, t.pitch or str(t.stride), "nuw nsw")
     return byte_offset(f, pointer, f.op("add", I64, start, str(at.column), "nuw nsw") if at.column != 0 else start)
+
+
+def unit_addresses(
+    f: Function, t: Tile, pointer: str, unit: str, differences: Sequence[int]
+) -> Callable[[str | int], list[str]]:
+    """What gives the addresses of the units `unit ^ difference` at a column.
+
+    The products that a pitch takes are written here, so call it outside the loop over columns.
+    """
+    if not t.pitch:
+        return lambda column: [unit_address(f, t, pointer, place(f, t, unit, column), d) for d in differences]
+    starts = [unit_address(f, t, pointer, place(f, t, unit, 0), d) for d in differences]
+    return lambda column: [byte_offset(f, start, column) for start in starts]
 
 
 def moved_unit(f: Function, at: Place, difference: int) -> str:
@@ -125,13 +157,13 @@ def moved_unit(f: Function, at: Place, difference: int) -> str:
 
 def load_vectors(f: Function, t: Tile, pointer: str) -> list[str]:
     """The vectors of a register tile from one unit of a buffer."""
-    return [f.load(t.kind, byte_offset(f, pointer, v * t.vector_bytes), t.vector_bytes) for v in range(t.vectors)]
+    return [f.load(t.kind, byte_offset(f, pointer, v * t.vector_bytes), t.alignment) for v in range(t.vectors)]
 
 
 def store_vectors(f: Function, t: Tile, values: Sequence[str], pointer: str) -> None:
     """Store the vectors of a register tile to one unit of a buffer."""
     for v, value in enumerate(values):
-        f.store(t.kind, value, byte_offset(f, pointer, v * t.vector_bytes), t.vector_bytes)
+        f.store(t.kind, value, byte_offset(f, pointer, v * t.vector_bytes), t.alignment)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.blocks import most_destinations, vectors_beside
 from pathc.backends.llvm.column.common import (
     LATENCY,
-    PARAMETERS,
     Bytes,
     Finish,
     Tile,
@@ -22,7 +21,9 @@ from pathc.backends.llvm.column.common import (
     column_groups,
     element_bytes,
     encode,
+    ends,
     padded_row,
+    parameters,
     products,
     repeat,
     store_vectors,
@@ -78,7 +79,7 @@ class ColumnDense:
 
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
         """The kernel called `name` for `samples` columns."""
-        f = Function(name, PARAMETERS)
+        f = Function(name, parameters(step))
         width, whole, rest = tiles_of(step.junction.n_dst, machine)
         size = element_bytes(step.weight_type) * step.junction.n_src * padded_row(width, step.weight_type)
         t = tile(machine, samples, vectors_beside(machine, width))
@@ -121,16 +122,19 @@ def _write_tile(f: Function, t: Tile, step: Step, first: str, width: int, packed
     n_src, kind = step.junction.n_src, step.weight_type
     finish = Finish(step.init, step.activation)
     row = element_bytes(kind) * padded_row(width, kind)
+    src, dst = ends(t, step)
+    to_pitch, from_pitch = dst.pitch or str(t.stride), src.pitch or str(t.stride)
+    start = byte_offset(f, "%dst", f.op("mul", I64, first, to_pitch, "nuw nsw"))
+    targets = [byte_offset(f, start, _times(f, d, dst)) for d in range(width)]
+    apart = [_times(f, s, src) for s in range(min(_SOURCES, n_src))]
     with column_groups(f, t) as column:
-        start = f.op("add", I64, f.op("mul", I64, first, str(t.stride), "nuw nsw"), str(column), "nuw nsw")
-        to = byte_offset(f, "%dst", start)
-        addresses = [byte_offset(f, to, d * t.stride) for d in range(width)]
+        addresses = [byte_offset(f, target, column) for target in targets]
         units = [f.op("add", I64, first, str(d), "nuw nsw") for d in range(width)]
-        sums = [finish.start(f, t, unit, address) for unit, address in zip(units, addresses, strict=True)]
+        sums = [finish.start(f, dst, unit, address) for unit, address in zip(units, addresses, strict=True)]
         source = byte_offset(f, "%src", column)
 
         def some(at: str, data: str, count: int, before: list[list[str]]) -> list[list[str]]:
-            return products(f, t, before, [byte_offset(f, at, s * t.stride) for s in range(count)], (data, kind))
+            return products(f, src, before, [byte_offset(f, at, offset) for offset in apart[:count]], (data, kind))
 
         whole, rest = divmod(n_src, _SOURCES)
         if whole:
@@ -138,14 +142,20 @@ def _write_tile(f: Function, t: Tile, step: Step, first: str, width: int, packed
             with f.loop(whole, carried) as loop:
                 at, data, *values = loop.carried
                 after = some(at, data, _SOURCES, _folded(values, t.vectors))
-                ahead = byte_offset(f, at, _SOURCES * t.stride), byte_offset(f, data, _SOURCES * row)
+                onward = f.op("mul", I64, from_pitch, str(_SOURCES), "nuw nsw")
+                ahead = byte_offset(f, at, onward), byte_offset(f, data, _SOURCES * row)
                 loop.following = [*ahead, *(value for line in after for value in line)]
             source, packed, *values = loop.results
             sums = _folded(values, t.vectors)
         if rest:
             sums = some(source, packed, rest, sums)
         for values, address in zip(sums, addresses, strict=True):
-            store_vectors(f, t, finish.end(f, t, values), address)
+            store_vectors(f, dst, finish.end(f, dst, values), address)
+
+
+def _times(f: Function, units: int, t: Tile) -> str | int:
+    """Bytes of so many units."""
+    return f.op("mul", I64, t.pitch, str(units), "nuw nsw") if t.pitch and units else units * t.stride
 
 
 def _folded(values: Sequence[str], vectors: int) -> list[list[str]]:

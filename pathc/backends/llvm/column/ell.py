@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.common import (
-    PARAMETERS,
     Bytes,
     Finish,
     Tile,
@@ -26,7 +25,9 @@ from pathc.backends.llvm.column.common import (
     column_groups,
     element_bytes,
     encode,
+    ends,
     load_vectors,
+    parameters,
     place,
     store_vectors,
     table_entry,
@@ -145,7 +146,7 @@ class ColumnEll:
 
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
         """The kernel called `name` for `samples` columns."""
-        f = Function(name, PARAMETERS)
+        f = Function(name, parameters(step))
         t = tile(machine, samples, step.option("vectors", VECTORS))
         finish = Finish(step.init, step.activation)
         bits = index_bits(step.junction)
@@ -154,7 +155,7 @@ class ColumnEll:
         set_bytes = LOCKSTEP * bits // 8
         with when_positive(f, empty), f.loop(empty) as loop:
             here = byte_offset(f, rows, f.op("mul", I64, loop.index, str(set_bytes), "nuw nsw"))
-            _rows(f, t, here, bits, finish, None)
+            _rows(f, ends(t, step), here, bits, finish, None)
         skipped = f.op("mul", I64, empty, str(set_bytes), "nuw nsw")
         rows = byte_offset(f, rows, skipped)
         step_bytes = LOCKSTEP * (bits // 8 + element_bytes(step.weight_type))
@@ -164,7 +165,7 @@ class ColumnEll:
             size = f.op("mul", I64, length, str(step_bytes), "nuw nsw")
             with f.loop(sets, [("ptr", name) for name in outer.carried]) as loop:
                 here, data = loop.carried
-                _rows(f, t, here, bits, finish, (data, size, step_bytes, step))
+                _rows(f, ends(t, step), here, bits, finish, (data, size, step_bytes, step))
                 loop.following = [byte_offset(f, here, set_bytes), byte_offset(f, data, size)]
             outer.following = loop.results
         return [f]
@@ -175,14 +176,17 @@ def index_bits(junction: Junction) -> int:
     return 16 if max(junction.n_src, junction.n_dst) <= 1 << 16 else 32
 
 
-def _rows(f: Function, t: Tile, rows: str, bits: int, finish: Finish, data: tuple[str, str, int, Step] | None) -> None:
+def _rows(
+    f: Function, tiles: tuple[Tile, Tile], rows: str, bits: int, finish: Finish, data: tuple[str, str, int, Step] | None
+) -> None:
     """Write one set of rows: start, steps through the sources if there are any, end."""
+    source, t = tiles
     units = [table_entry(f, rows, lane, bits) for lane in range(LOCKSTEP)]
     with column_groups(f, t) as column:
         addresses = [unit_address(f, t, "%dst", place(f, t, unit, column), 0) for unit in units]
         sums = [finish.start(f, t, unit, to) for unit, to in zip(units, addresses, strict=True)]
         if data is not None:
-            sums = _steps(f, t, column, bits, sums, data)
+            sums = _steps(f, source, column, bits, sums, data)
         for values, to in zip(sums, addresses, strict=True):
             store_vectors(f, t, finish.end(f, t, values), to)
 
@@ -198,12 +202,13 @@ def _steps(
     """Write the loop over the sources of a set of rows."""
     start, size, step_bytes, step = data
     shape = range(0, LOCKSTEP * t.vectors, t.vectors)
+    source = byte_offset(f, "%src", column)
     with f.loop(size, [(t.kind, value) for line in sums for value in line], step=step_bytes) as loop:
         at = byte_offset(f, start, loop.index)
         factors = broadcast_weights(f, t, step.weight_type, byte_offset(f, at, LOCKSTEP * bits // 8), 0, LOCKSTEP)
         following = list[str]()
         for unit, first in zip(_units(f, at, bits), shape, strict=True):
-            values = load_vectors(f, t, unit_address(f, t, "%src", place(f, t, unit, column), 0))
+            values = load_vectors(f, t, unit_address(f, t, source, place(f, t, unit, 0), 0))
             before = loop.carried[first : first + t.vectors]
             factor = factors[first // t.vectors]
             following += [f.fma(t.lanes, x, factor, a) for x, a in zip(values, before, strict=True)]

@@ -7,7 +7,7 @@ was loaded meets fan-in times more multiply-adds before a result is stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.blocks import block_weights, covers
 from pathc.backends.llvm.column.common import (
-    PARAMETERS,
     Bytes,
     Finish,
     Tile,
@@ -28,16 +27,16 @@ from pathc.backends.llvm.column.common import (
     column_groups,
     element_bytes,
     encode,
+    ends,
     load_vectors,
-    moved_unit,
     padded_row,
-    place,
+    parameters,
     repeat,
     round_up,
     store_vectors,
     table_entry,
     tile,
-    unit_address,
+    unit_addresses,
 )
 from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.machine import Machine
@@ -232,14 +231,14 @@ class ColumnFused:
         if step.init == "add":
             raise ValueError("units that are kept in registers cannot start from what a buffer holds")
         group = group_of(step.junction, step.fused)
-        f = Function(name, PARAMETERS)
+        f = Function(name, parameters(step))
         t = tile(machine, samples, 1)
         kind = step.weight_type
         per_group = _group_weights(group, kind)
         table = round_up(4 * group.count)
         sources, middles, destinations, weights = (byte_offset(f, "%weights", k * table) for k in range(4))
-        ahead = Finish(step.init, step.activation)
-        behind = Finish(step.fused_init, step.fused_activation)
+        source, target = ends(t, step)
+        ahead, behind = Finish(step.init, step.activation), Finish(step.fused_init, step.fused_activation)
         second_bias = f.offset("%bias", round_up(step.junction.n_dst, machine.width))
         with repeat(f, group.count) as number:
             src = table_entry(f, sources, number)
@@ -247,68 +246,70 @@ class ColumnFused:
             dst = table_entry(f, destinations, number)
             size = str(per_group * element_bytes(kind))
             packed = byte_offset(f, weights, f.op("mul", I64, str(number), size, "nuw nsw"))
+            at = len(group.first_blocks) * group.first.fan_in * padded_row(group.first.fan_out, kind)
+            rest = byte_offset(f, packed, at * element_bytes(kind))
+            first = _first(f, source, group, (src, middle), (packed, kind), ahead)
+            second = _second(f, target, group, dst, (rest, kind), (behind, second_bias))
             with column_groups(f, t) as column:
-                values = _first(f, t, group, src, middle, column, (packed, kind), ahead)
-                at = len(group.first_blocks) * group.first.fan_in * padded_row(group.first.fan_out, kind)
-                rest = byte_offset(f, packed, at * element_bytes(kind))
-                _second(f, t, group, dst, column, values, (rest, kind), (behind, second_bias))
+                second(column, first(column))
         return [f]
 
 
 def _first(
-    f: Function,
-    t: Tile,
-    group: Group,
-    src: str,
-    middle: str,
-    column: str | int,
-    weights: tuple[str, WeightType],
-    finish: Finish,
-) -> list[str]:
-    """Write the first junction of a group; the finished middle units by local number."""
-    at, between, values = place(f, t, src, column), place(f, t, middle, 0), list[str]()
+    f: Function, t: Tile, group: Group, units: tuple[str, str], weights: tuple[str, WeightType], finish: Finish
+) -> Callable[[str | int], list[str]]:
+    """What writes the first junction of a group at a column; it gives the finished middle units by local number.
+
+    `units` are the first source and the first middle unit of the group.
+    """
+    src, middle = units
     pointer, kind = weights
     window = group.first
     row = padded_row(window.fan_out, kind)
-    for number, block in enumerate(group.first_blocks):
-        local = range(number * window.fan_out, (number + 1) * window.fan_out)
-        units = [moved_unit(f, between, int(group.locals[i])) if finish.init == "bias" else "" for i in local]
-        sums = [finish.start(f, t, unit, "")[0] for unit in units]
-        for s, difference in enumerate(group.sources(int(block))):
-            (value,) = load_vectors(f, t, unit_address(f, t, "%src", at, difference))
-            first = (number * window.fan_in + s) * row
-            factors = broadcast_weights(f, t, kind, pointer, first, window.fan_out)
-            sums = [f.fma(t.lanes, value, w, a) for w, a in zip(factors, sums, strict=True)]
-        values.extend(finish.end(f, t, sums))
-    return values
+    blocks = [group.sources(int(block)) for block in group.first_blocks]
+    sources = unit_addresses(f, t, "%src", src, [difference for block in blocks for difference in block])
+
+    def write(column: str | int) -> list[str]:
+        values, addresses = list[str](), iter(sources(column))
+        for number in range(len(blocks)):
+            local = range(number * window.fan_out, (number + 1) * window.fan_out)
+            between = [f.op("xor", I64, middle, str(group.locals[i])) if finish.init == "bias" else "" for i in local]
+            sums = [finish.start(f, t, unit, "")[0] for unit in between]
+            for s in range(window.fan_in):
+                (value,) = load_vectors(f, t, next(addresses))
+                first = (number * window.fan_in + s) * row
+                factors = broadcast_weights(f, t, kind, pointer, first, window.fan_out)
+                sums = [f.fma(t.lanes, value, w, a) for w, a in zip(factors, sums, strict=True)]
+            values.extend(finish.end(f, t, sums))
+        return values
+
+    return write
 
 
 def _second(
-    f: Function,
-    t: Tile,
-    group: Group,
-    dst: str,
-    column: str | int,
-    values: Sequence[str],
-    weights: tuple[str, WeightType],
-    finish: tuple[Finish, str],
-) -> None:
-    """Write the second junction of a group, from registers to memory."""
-    to = place(f, t, dst, column)
+    f: Function, t: Tile, group: Group, dst: str, weights: tuple[str, WeightType], finish: tuple[Finish, str]
+) -> Callable[[str | int, Sequence[str]], None]:
+    """What writes the second junction of a group at a column, from registers to memory."""
     pointer, kind = weights
     ending, bias = finish
     window = group.second
     row = padded_row(window.fan_out, kind)
-    for number, members in enumerate(group.second_members):
-        differences = group.destinations(members[0])
-        addresses = [unit_address(f, t, "%dst", to, d) for d in differences]
-        sums = [ending.start(f, t, moved_unit(f, to, d), "", bias)[0] for d in differences]
-        for s, member in enumerate(members):
-            first = (number * window.fan_in + s) * row
-            factors = broadcast_weights(f, t, kind, pointer, first, window.fan_out)
-            sums = [f.fma(t.lanes, values[member], w, a) for w, a in zip(factors, sums, strict=True)]
-        for value, address in zip(ending.end(f, t, sums), addresses, strict=True):
-            store_vectors(f, t, [value], address)
+    blocks = [group.destinations(members[0]) for members in group.second_members]
+    targets = unit_addresses(f, t, "%dst", dst, [difference for block in blocks for difference in block])
+
+    def write(column: str | int, values: Sequence[str]) -> None:
+        addresses = iter(targets(column))
+        for number, (members, differences) in enumerate(zip(group.second_members, blocks, strict=True)):
+            units = [f.op("xor", I64, dst, str(d)) if ending.init == "bias" else "" for d in differences]
+            sums = [ending.start(f, t, unit, "", bias)[0] for unit in units]
+            for s, member in enumerate(members):
+                first = (number * window.fan_in + s) * row
+                factors = broadcast_weights(f, t, kind, pointer, first, window.fan_out)
+                sums = [f.fma(t.lanes, values[member], w, a) for w, a in zip(factors, sums, strict=True)]
+            for value in ending.end(f, t, sums):
+                store_vectors(f, t, [value], next(addresses))
+
+    return write
 
 
 def _rows(weights: NDArray[np.float32], groups: int, kind: WeightType) -> NDArray[np.float32]:

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.common import (
-    PARAMETERS,
     Bytes,
     Finish,
     column_groups,
+    ends,
     load_vectors,
-    place,
+    parameters,
     repeat,
     store_vectors,
     tile,
-    unit_address,
+    unit_addresses,
 )
 from pathc.backends.llvm.emit import I64, Function, constant
 from pathc.backends.llvm.machine import Machine
@@ -48,17 +48,18 @@ class ColumnSkip:
 
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
         """The kernel called `name` for `samples` columns."""
-        f = Function(name, PARAMETERS)
+        f = Function(name, parameters(step))
         t = tile(machine, samples, 4)
+        source, target = ends(t, step)
         finish = Finish(step.init, step.activation)
         scale = constant(step.junction.scale, t.lanes)
         with repeat(f, step.junction.n_dst) as index:
             unit = f.op("add", I64, str(index), "0")
+            sources = unit_addresses(f, source, "%src", unit, [0])
+            targets = unit_addresses(f, target, "%dst", unit, [0])
             with column_groups(f, t) as column:
-                at = place(f, t, unit, column)
-                to = unit_address(f, t, "%dst", at, 0)
-                before = finish.start(f, t, unit, to)
-                values = load_vectors(f, t, unit_address(f, t, "%src", at, 0))
-                sums = [f.fma(t.lanes, x, scale, a) for x, a in zip(values, before, strict=True)]
-                store_vectors(f, t, finish.end(f, t, sums), to)
+                (at,), (to,) = sources(column), targets(column)
+                before = finish.start(f, target, unit, to)
+                sums = [f.fma(t.lanes, x, scale, a) for x, a in zip(load_vectors(f, source, at), before, strict=True)]
+                store_vectors(f, target, finish.end(f, target, sums), to)
         return [f]

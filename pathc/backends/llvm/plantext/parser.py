@@ -14,7 +14,7 @@ from typing import Literal, cast
 
 from pathc.backends.llvm.forms import form_names
 from pathc.backends.llvm.junctions import junctions_of
-from pathc.backends.llvm.netplan import Buffer, Load, Move, NetPlan, Op, Post, Run, Save, Where, place
+from pathc.backends.llvm.netplan import Buffer, Load, Move, NetPlan, Op, Order, Post, Run, Save, Where, place
 from pathc.backends.llvm.plan import Family, Junction, Layout, Step, Tiles, WeightType
 from pathc.backends.llvm.plantext.printer import VERSION
 from pathc.ir.graph import Graph, Station
@@ -214,7 +214,7 @@ class _Reader:
         return value
 
     def buffer(self, parts: _Parts) -> None:
-        """`%name = floats at offset order xor(hex, ...)`, place and order if it has them."""
+        """`%name = floats at offset order xor(hex, ...) in x`, place, order and array if it has them."""
         cursor = self.cursor
         start = cursor.peek()
         name = self.buffer_name()
@@ -232,9 +232,12 @@ class _Reader:
                 if len(columns) > _MOST_COLUMNS:
                     raise error("E0644", f"an order has at most {_MOST_COLUMNS} columns", cursor.peek().span)
             cursor.expect(")")
+        array: Literal["", "x", "y"] = ""
+        if cursor.accept("in"):
+            array = cast('Literal["x", "y"]', self.one_of(("x", "y"), "an array of the user"))
         parts.places[name] = start.span
         parts.unplaced += [] if placed else [name]
-        parts.buffers[name] = Buffer(name, offset, Layout(size, tuple(columns)))
+        parts.buffers[name] = Buffer(name, offset, Layout(size, tuple(columns), array))
 
     def hexadecimal(self) -> int:
         match = _HEX.match(self.cursor.source.text, self.cursor.position)
@@ -263,10 +266,11 @@ class _Reader:
         cursor = self.cursor
         match self.one_of(_OPERATIONS, "an operation"):
             case "load":
-                first, real = self.columns("x")
+                order, first, real = self.columns("x")
                 cursor.expect("->")
                 to = self.known_buffer(parts)
-                return Load(to.name, to.layout, self.stations[to.station].units, first, real, self.activation())
+                units = self.stations[to.station].units
+                return Load(to.name, to.layout, units, first, real, self.activation(), order)
             case "run":
                 source, to = self.ends(parts)
                 cursor.expect(":")
@@ -281,8 +285,8 @@ class _Reader:
             case _:
                 source = self.known_buffer(parts)
                 cursor.expect("->")
-                first, real = self.columns("y")
-                return Save(source.name, source.layout, self.stations[source.station].units, first, real)
+                order, first, real = self.columns("y")
+                return Save(source.name, source.layout, self.stations[source.station].units, first, real, order)
 
     def ends(self, parts: _Parts) -> tuple[Buffer, Buffer]:
         """`%from -> %to`."""
@@ -290,10 +294,14 @@ class _Reader:
         self.cursor.expect("->")
         return source, self.known_buffer(parts)
 
-    def columns(self, array: Literal["x", "y"]) -> tuple[int, int]:
-        """`x[first:end]`: the first column of the user's array and how many."""
+    def columns(self, array: Literal["x", "y"]) -> tuple[Order, int, int]:
+        """`x[first:end]`, or `x.T[first:end]` with units first: the first column of the user's array and how many."""
         cursor = self.cursor
         cursor.expect(array)
+        order: Order = "rows"
+        if cursor.accept("."):
+            cursor.expect("T")
+            order = "units"
         cursor.expect("[")
         first = self.count("the first column")
         cursor.expect(":")
@@ -302,7 +310,7 @@ class _Reader:
         if end < first:
             raise error("E0644", f"columns end at {end}, before the first, {first}", token.span)
         cursor.expect("]")
-        return first, end - first
+        return order, first, end - first
 
     def activation(self) -> Call | None:
         return read_call(self.cursor, "an activation") if self.cursor.accept("|") else None

@@ -43,13 +43,14 @@ def _plan(plan: NetPlan, machine: Machine | None) -> str:
 def _buffer(buffer: Buffer) -> str:
     columns = ", ".join(f"{column:02x}" for column in buffer.layout.columns)
     order = f" order xor({columns})" if columns else ""
-    return f"%{buffer.name} = {buffer.size} at {buffer.offset}{order}"
+    home = f" in {buffer.layout.array}" if buffer.layout.array else ""
+    return f"%{buffer.name} = {buffer.size} at {buffer.offset}{order}{home}"
 
 
 def _op(op: Op) -> str:
     match op:
         case Load():
-            return f"load x[{op.first}:{op.first + op.real}] -> %{op.dst}{_after(op.activation)}"
+            return f"load x{_columns(op)} -> %{op.dst}{_after(op.activation)}"
         case Run():
             return f"run %{op.src} -> %{op.dst} : {_step(op.step)}"
         case Move():
@@ -57,7 +58,11 @@ def _op(op: Op) -> str:
         case Post():
             return f"apply %{op.dst} | {show_call(op.call)}"
         case Save():
-            return f"save %{op.src} -> y[{op.first}:{op.first + op.real}]"
+            return f"save %{op.src} -> y{_columns(op)}"
+
+
+def _columns(op: Load | Save) -> str:
+    return f"{'.T' if op.order == 'units' else ''}[{op.first}:{op.first + op.real}]"
 
 
 def _step(step: Step) -> str:
