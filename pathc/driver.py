@@ -176,7 +176,8 @@ def weights_of(graph: Graph, weights: str | Path | Weights | None, seed: int = 0
     Raises PathcError E0501 to E0510.
     """
     from pathc.ir.init import initial_weights
-    from pathc.ir.weights import SCALE, check_weights, load_weights, tensor_values
+    from pathc.ir.interp.junctions import float_tensors
+    from pathc.ir.weights import check_weights, load_weights
 
     if weights is None:
         return initial_weights(graph, seed)
@@ -187,12 +188,7 @@ def weights_of(graph: Graph, weights: str | Path | Weights | None, seed: int = 0
         found = check_weights(graph, tensors, finite=True)
         if found:
             raise PathcError(*found)
-    scaled = {name for name in tensors if f"{name}{SCALE}" in tensors}
-    return {
-        name: tensor_values(tensors, name).astype("float32") if name in scaled else tensor
-        for name, tensor in tensors.items()
-        if not name.endswith(SCALE)
-    }
+    return float_tensors(graph, tensors)
 
 
 def compile_model(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pathc.ir.blocks import find_blocks
-from pathc.ir.facts import Blocks
+from pathc.ir.facts import Blocks, Fact, Scale, Sums, Weights
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line
 
@@ -28,3 +28,35 @@ def false_blocks(line: Line, graph: Graph, claims: Sequence[Blocks]) -> Iterator
         elif claim != find_blocks(source, destination, claim.start, claim.length, line.name, claim.junction):
             yield claim, "names other blocks than the paths form"
         ends[claim.junction] = claim.start + claim.length
+
+
+_LARGEST_MULTIPLIER, _LARGEST_SHIFT, _WIDEST_SUM = (1 << 16) - 1, 62, 64
+_READABLE, _WEIGHTS = ("u8", "i8", "i4", "t2", "fix"), ("i8", "i4", "t2", "fix")
+
+
+def false_formats(graph: Graph) -> Iterator[tuple[Fact, str]]:
+    """Every fact about number formats that cannot hold, and what is wrong with it."""
+    seen: set[tuple[str, str]] = set()
+    for fact in graph.facts:
+        match fact:
+            case Scale():
+                key = ("scale", fact.station)
+                if fact.type.name not in _READABLE or fact.type.bits > 8:
+                    yield fact, f"cannot hold {fact.type}, which is no integer of at most 8 bits"
+                elif not (1 <= fact.multiplier <= _LARGEST_MULTIPLIER and 0 <= fact.shift <= _LARGEST_SHIFT):
+                    yield fact, f"has the scale {fact.multiplier} * 2^-{fact.shift}, beyond 65535 or 2^-62"
+                elif fact.type.frac is not None and (fact.multiplier, fact.shift) != (1, fact.type.frac):
+                    yield fact, f"has a scale other than the 2^-{fact.type.frac} of {fact.type}"
+            case Weights():
+                key = ("weights", f"{fact.line}.{fact.junction}")
+                if fact.type.name not in _WEIGHTS or fact.type.bits > 8:
+                    yield fact, f"cannot hold {fact.type}, weights are i8, i4 or t2"
+            case Sums():
+                key = ("sums", fact.station)
+                if not 1 <= fact.bits <= _WIDEST_SUM:
+                    yield fact, f"has {fact.bits} bits"
+            case _:
+                continue
+        if key in seen:
+            yield fact, f"is the second one of `{key[1]}`"
+        seen.add(key)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pathc.ir.types import ScalarType
 from pathc.support.source import Loc
 
 
@@ -167,3 +169,45 @@ class Order(Fact):
             return "clashes not counted"
         found = "clash-free" if self.stalls == 0 else f"{self.stalls} stalls"
         return f"{found}, {'proved' if self.proof == 'algebra' else 'counted'}"
+
+
+@dataclass(frozen=True)
+class Scale(Fact):
+    """The values read from a station are integers of `type` times `multiplier` * 2^-`shift`."""
+
+    station: str
+    type: ScalarType
+    multiplier: int = 1
+    shift: int = 0
+
+    @property
+    def value(self) -> float:
+        """What the integer 1 stands for."""
+        return math.ldexp(self.multiplier, -self.shift)
+
+    @property
+    def summary(self) -> str:
+        """`i8 * 2^-5`."""
+        factor = "" if self.multiplier == 1 else f"{self.multiplier} * "
+        return f"{self.type} * {factor}2^{-self.shift}"
+
+
+@dataclass(frozen=True)
+class Weights(Fact):
+    """The weights of a junction are integers of `type`, with one scale for the `tensor` or one a destination `unit`.
+
+    The scales stand beside the weights, as `<line>.<junction>.scale`.
+    """
+
+    line: str
+    junction: int
+    type: ScalarType
+    per: Literal["tensor", "unit"] = "tensor"
+
+
+@dataclass(frozen=True)
+class Sums(Fact):
+    """No sum of a station needs more than `bits` bits, sign included, whatever the input."""
+
+    station: str
+    bits: int

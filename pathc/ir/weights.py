@@ -2,7 +2,8 @@
 
 Names and shapes: `<line>.<junction>` of shape [paths] in natural path order (dense: [units out, units in]),
 junctions counted from 1; `<station>.bias` of shape [units]. Silent units of `pad` have no bias and no place in
-dense tensors. Integer tensors may have `<name>.scale` of shape [] or [1] beside them: value = integer * scale.
+dense tensors. Integer tensors may have `<name>.scale` beside them, of shape [] or [1], or [units] with one scale for
+each real unit of the destination: value = integer * scale.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,7 +101,7 @@ def check_infos(graph: Graph, infos: Mapping[str, ArrayInfo], *, file: str = "")
             cure = "store float32, float64, float16, bfloat16 or integers"
             found.append(Diagnostic("E0508", f"tensor `{name}`{where} has type {info.dtype}", help=cure))
         elif name not in expected:
-            found.extend(_check_scale(name, info, infos.get(base), where))
+            found.extend(_check_scale(name, info, infos.get(base), where, _units_of(graph, base, expected[base])))
     return found
 
 
@@ -162,11 +163,24 @@ def save_weights(
     write_atomically(path, _npz_bytes(stored, record) if suffix == ".npz" else safetensors_bytes(stored, record))
 
 
-def tensor_values(weights: Tensors, name: str) -> NDArray[np.float64]:
-    """The values of one tensor as float64, `<name>.scale` applied if it is there."""
+def tensor_values(
+    weights: Tensors, name: str, destinations: Callable[[], NDArray[np.int64]] | None = None
+) -> NDArray[np.float64]:
+    """The values of one tensor as float64, `<name>.scale` applied if it is there.
+
+    `destinations` gives the destination unit of every path where the tensor is that of paths; weights into silent
+    units, which have no scale of their own, become 0. Otherwise the first axis of the tensor is that of the units.
+    """
     values = np.asarray(weights[name], dtype=np.float64)
-    scale = weights.get(name + SCALE)
-    return values if scale is None else values * np.asarray(scale, dtype=np.float64).reshape(())
+    if name + SCALE not in weights:
+        return values
+    scale = np.asarray(weights[name + SCALE], dtype=np.float64).reshape(-1)
+    if scale.size == 1:
+        return values * scale[0]
+    if destinations is None:
+        return values * scale.reshape(-1, *(1,) * (values.ndim - 1))
+    units = destinations()
+    return values * np.pad(scale, (0, max(0, int(units.max(initial=0)) + 1 - scale.size)))[units]
 
 
 def _suffix(path: str | Path) -> str:
@@ -188,6 +202,18 @@ def _places(graph: Graph) -> dict[str, Loc | None]:
     return places
 
 
+def _units_of(graph: Graph, name: str, shape: tuple[int, ...]) -> int:
+    """Most scales that a tensor can have: the real units it leads into, or 1 if a tied line walks it backwards."""
+    if any(line.tied and name.startswith(f"{line.mirror}.") for line in graph.lines):
+        return 1
+    for line in graph.lines:
+        if line.kind == "paths" and name.startswith(f"{line.name}."):
+            junction = name.removeprefix(f"{line.name}.")
+            if junction.isdecimal():
+                return graph.station(line.visits[int(junction)].station).real_units
+    return shape[0]
+
+
 def _listed(names: Iterable[str]) -> str:
     known = list(names)
     shown = ", ".join(f"`{n}`" for n in known[:8])
@@ -199,10 +225,10 @@ def _cure_missing(name: str, infos: Mapping[str, ArrayInfo], expected: Mapping[s
     return hint.replace("did you mean", "was it stored as") if hint else "use the weights that belong to this model"
 
 
-def _check_scale(name: str, info: ArrayInfo, base: ArrayInfo | None, where: str) -> list[Diagnostic]:
-    if info.shape not in ((), (1,)):
-        text = f"scale `{name}`{where} has shape {list(info.shape)}, it must be [] or [1]"
-        return [Diagnostic("E0507", text, help="store one scale per tensor")]
+def _check_scale(name: str, info: ArrayInfo, base: ArrayInfo | None, where: str, units: int) -> list[Diagnostic]:
+    if info.shape not in ((), (1,), (units,)):
+        text = f"scale `{name}`{where} has shape {list(info.shape)}, it must be [], [1] or [{units}]"
+        return [Diagnostic("E0507", text, help="store one scale per tensor, or one per unit of the destination")]
     if not info.dtype.startswith(("float", "bfloat")):
         return [Diagnostic("E0508", f"scale `{name}`{where} has type {info.dtype}", help="store scales as float32")]
     if base is not None and "int" not in base.dtype:

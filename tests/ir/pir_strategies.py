@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pathc.ir.graph import Graph, Line, Station, Target, Visit
 from pathc.ir.text.facts import fact_classes
 from pathc.ir.text.values import is_bare
-from pathc.ir.types import SCALAR_NAMES, Call, Quantity, Size, Word, fixed_point, plain_type
+from pathc.ir.types import SCALAR_NAMES, Call, Quantity, ScalarType, Size, Word, fixed_point, plain_type
 from pathc.support.source import Loc
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
@@ -87,10 +87,14 @@ def facts_of(kind):
     hints = typing.get_type_hints(kind)
     special = {"line": names, "station": names, "junction": integers, "visit": integers, "loc": maybe_locs}
     fields = {
-        field.name: special[field.name] if field.name in special else st.from_type(hints[field.name])
+        field.name: special[field.name] if field.name in special else _values_of(hints[field.name])
         for field in dataclasses.fields(kind)
     }
     return st.builds(kind, **fields).filter(lambda fact: fact == fact)
+
+
+def _values_of(hint):
+    return types if hint is ScalarType else st.from_type(hint)
 
 
 facts = st.one_of([facts_of(kind) for kind in fact_classes().values()])

@@ -7,15 +7,16 @@ zero and takes one path after the other. Everything is float64, values are [batc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.generators import Generator, resolve
 from pathc.ir.graph import Graph, Line
-from pathc.ir.weights import Tensors, tensor_values
+from pathc.ir.weights import SCALE, Tensors, tensor_values
 
 Values = NDArray[np.float64]
 _WINDOW = 1 << 16
@@ -47,6 +48,11 @@ class Junction(ABC):
     def fan_in(self) -> NDArray[np.int64]:
         """Terms that each unit of the destination receives."""
 
+    @property
+    def destinations(self) -> Callable[[], NDArray[np.int64]] | None:
+        """Gives the unit that each weight leads to, [paths]; None where the tensor's first axis is that of units."""
+        return None
+
 
 @dataclass(frozen=True)
 class PathJunction(Junction):
@@ -71,6 +77,11 @@ class PathJunction(Junction):
         for paths, source, destination in self._windows():
             _scatter(sums, destination, weights[paths], values, source)
         return sums
+
+    @property
+    def destinations(self) -> Callable[[], NDArray[np.int64]]:
+        """Gives the unit that each weight leads to, [paths]."""
+        return lambda: self.generator.units(self.number, 0, self.generator.count)
 
     def pull(self, gradient: Values, weights: Values) -> Values:
         """Gradient with respect to the source's values, [batch, units of the source]."""
@@ -178,7 +189,18 @@ def junctions_of(graph: Graph) -> tuple[Junction, ...]:
 
 def junction_values(weights: Tensors, junction: Junction) -> Values:
     """The weights of a junction in float64, empty for a skip."""
-    return tensor_values(weights, junction.tensor) if junction.tensor else np.zeros(0)
+    return tensor_values(weights, junction.tensor, junction.destinations) if junction.tensor else np.zeros(0)
+
+
+def float_tensors(graph: Graph, weights: Tensors) -> dict[str, NDArray[Any]]:
+    """The tensors of a graph without scales: integers times their scale as float32, all others as they are."""
+    readers = {junction.tensor: junction for junction in junctions_of(graph) if junction.tensor}
+    plain = {name: tensor for name, tensor in weights.items() if not name.endswith(SCALE)}
+    for name in [name for name in plain if name + SCALE in weights]:
+        reader = readers.get(name)
+        values = junction_values(weights, reader) if reader is not None else tensor_values(weights, name)
+        plain[name] = values.astype(np.float32)
+    return plain
 
 
 def tensor_of(line: Line, number: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from pathc.ir import gf2
-from pathc.ir.claims import false_blocks
+from pathc.ir.claims import false_blocks, false_formats
 from pathc.ir.facts import Bank, Bicliques, Blocks, Distinct, Fact, Mixing, Order, Valence
 from pathc.ir.graph import Graph
 from pathc.ir.schedule.banks import check_banks
@@ -108,6 +108,15 @@ def schedules_fit(graph: Graph) -> Found:
             yield from problem.diagnostics
 
 
+@rule("structured")
+def numbers_fit(graph: Graph) -> Found:
+    """Stations hold integers of at most 8 bits at a positive scale, weights i8, i4 or t2, sums at most 64 bits; every
+    station and junction has one format.
+    """
+    for fact, problem in false_formats(graph):
+        yield _contradiction(fact, problem)
+
+
 def _lies_inside(basis: tuple[int, ...], reps: tuple[int, ...], shift: int, units: int) -> bool:
     return gf2.rank(basis) == len(basis) and all(vector < units for vector in (*basis, *reps, shift))
 
@@ -138,5 +147,6 @@ RULES = (
     blocks_fit,
     blocks_are_true,
     schedules_fit,
+    numbers_fit,
 )
 """What must hold of facts."""

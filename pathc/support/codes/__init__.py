@@ -9,7 +9,7 @@ from importlib import import_module
 
 from pathc.support.codes.base import Code
 
-AREAS = ("syntax", "model", "graph", "ir", "weights", "targets", "usage", "training", "engine", "tvm")
+AREAS = ("syntax", "model", "graph", "ir", "weights", "targets", "usage", "training", "engine", "tvm", "quantization")
 
 
 def catalogue() -> dict[str, Code]:

@@ -21,7 +21,8 @@ from pathc.backends.llvm.training.phases import CONTEXT, Loss, Variant
 from pathc.backends.llvm.training.program import ENTRY, Program
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
-from pathc.ir.weights import check_weights, tensor_values
+from pathc.ir.interp.junctions import float_tensors
+from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import PathcError, error
 
 Array = NDArray[np.float32]
@@ -201,9 +202,9 @@ class Trainer:
         found = check_weights(self.graph, weights)
         if found:
             raise PathcError(*found)
+        values = float_tensors(self.graph, weights)
         for name, tensor in self._model.tensors.items():
-            plain = weights[name].dtype == np.float32
-            self._put(tensor, tensor.master, weights[name] if plain else tensor_values(weights, name))
+            self._put(tensor, tensor.master, values[name])
         self._refresh()
 
     def state(self) -> dict[str, NDArray[Any]]:

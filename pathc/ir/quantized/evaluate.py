@@ -1,0 +1,89 @@
+"""Forward through a quantized graph, in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pathc.ir.interp.junctions import Values
+from pathc.ir.interp.network import Inputs, activations_of, input_rows
+from pathc.ir.quantized.network import IntegerNetwork, IntegerStation
+from pathc.ir.quantized.rounding import Integers, round_to_format
+from pathc.support.diagnostics import error
+
+
+@dataclass(frozen=True)
+class IntegerTrace:
+    """Everything an integer forward pass computed, int64 [batch, units], silent units included (and zero if read).
+
+    `sums[s]` is what station s has accumulated, bias included; `values[s]` is what is read from it: integers of its
+    format, or the sums of an output that has none.
+    """
+
+    sums: Mapping[str, Integers]
+    values: Mapping[str, Integers]
+
+
+def quantize_inputs(network: IntegerNetwork, inputs: Inputs) -> tuple[dict[str, Integers], bool]:
+    """Inputs as integers of their stations' formats, [batch, units], and whether they came without a batch axis.
+
+    Rounds to nearest, ties to even, and clamps. Raises PathcError as `pathc.ir.interp.forward`; E1308 for NaN.
+    """
+    rows, single = input_rows(network.graph, inputs)
+    return {name: _rounded(network.station(name), row) for name, row in rows.items()}, single
+
+
+def _rounded(station: IntegerStation, row: Values) -> Integers:
+    if np.isnan(row).any():
+        raise error("E1308", f"the input of `{station.station.name}` holds NaN", station.station.loc)
+    if station.format is None:
+        raise error("E1302", f"station `{station.station.name}` has no `scale`", station.station.loc)
+    return round_to_format(row / station.scale, station.format.low, station.format.high)
+
+
+def evaluate_integers(network: IntegerNetwork, rows: Mapping[str, Integers]) -> IntegerTrace:
+    """All sums and values for integer inputs [batch, units] by input station."""
+    sums: dict[str, Integers] = {}
+    values: dict[str, Integers] = {}
+    batch = len(next(iter(rows.values()))) if rows else 1
+    for each in network.stations:
+        name, real = each.station.name, each.station.real_units
+        total = np.zeros((batch, each.station.units), dtype=np.int64) + each.bias
+        if name in rows:
+            total += rows[name]
+        for junction in network.into[name]:
+            total += junction.push(values[junction.junction.source])
+        sums[name] = total
+        read = total[:, :real] if each.reading is None else each.reading(total[:, :real])
+        values[name] = np.pad(read, ((0, 0), (0, each.station.units - real)))
+    return IntegerTrace(sums, values)
+
+
+def outputs_of(network: IntegerNetwork, trace: IntegerTrace) -> Values:
+    """The outputs as numbers, float64 [batch, units], output stations side by side.
+
+    An output with a format gives its integers times its scale; one without gives its sums times their scale, with
+    its activations in floating point.
+    """
+    parts: list[Values] = []
+    for station in network.graph.outputs:
+        each = network.station(station.name)
+        real = trace.values[station.name][:, : station.real_units]
+        part: Values = real.astype(np.float64) * (each.sum_scale if each.reading is None else np.float64(each.scale))
+        if each.reading is None:
+            for function in activations_of(station):
+                part = function.apply(part)
+        parts.append(part)
+    return np.concatenate(parts, axis=1)
+
+
+def integer_forward(network: IntegerNetwork, inputs: Inputs) -> Values:
+    """Outputs of a quantized graph: float64 [batch, units] for inputs [batch, units], [units] for inputs [units].
+
+    Raises as `quantize_inputs`.
+    """
+    rows, single = quantize_inputs(network, inputs)
+    outputs = outputs_of(network, evaluate_integers(network, rows))
+    return outputs[0] if single else outputs

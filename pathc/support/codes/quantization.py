@@ -1,0 +1,56 @@
+"""Codes E13xx and W13xx, quantization: number formats, scales, integer arithmetic."""
+
+from __future__ import annotations
+
+from pathc.support.codes.base import Code
+
+CODES: tuple[Code, ...] = (
+    Code(
+        "E1301",
+        "no integer format",
+        "Integer arithmetic knows u8, i8, i4, t2 (ternary), i16, i32 and fix(bits, frac = n) of at most 32 bits. "
+        "Stations hold at most 8 bits; weights i8, i4 or t2.",
+    ),
+    Code(
+        "E1302",
+        "a station or junction without a number format",
+        "Integer arithmetic needs a `scale` fact for every station that is read and integer weights with a scale "
+        "for every junction. `pathc quantize FILE --weights W --data D --method int8 -o Q` makes both.",
+    ),
+    Code(
+        "E1303",
+        "a stage that integer arithmetic cannot evaluate",
+        "identity, relu, leaky, abs and hardtanh become one multiplication with rounding and a clamp; tanh and sigmoid "
+        "become a table; kwinners compares what they give. softmax is computed from the sums of an output. A function "
+        "that bends after a clamp or a table, extents and recurrences are not evaluated in integers.",
+    ),
+    Code(
+        "E1304",
+        "an accumulator that is too narrow",
+        "The largest sum that weights, biases and the formats of the sources allow needs more bits than the "
+        "accumulator has. The bound is proved, not observed: inputs exist that reach it. Use narrower weights or "
+        "activations, or a smaller fan-in.",
+    ),
+    Code(
+        "E1305",
+        "scales that do not fit together",
+        "All lines and the bias that add up in one station need the same value for 1 in its sums: scale of the weights "
+        "times scale of the source. Scales are positive and finite. Quantize all tensors of the station together.",
+    ),
+    Code(
+        "E1306",
+        "weights that do not fit their format",
+        "The tensor holds integers outside the format that the graph states for the junction, or it holds floats. "
+        "Use the weights that were quantized with this graph.",
+    ),
+    Code(
+        "E1307",
+        "a ratio of scales that no multiplier reaches",
+        "Sums become activations by a multiplier of 16 bits and a shift to the right, which reach ratios below 65536.",
+    ),
+    Code(
+        "E1308",
+        "NaN where integers are wanted",
+        "Infinities become the largest or least integer of a format, but no integer stands for NaN.",
+    ),
+)
