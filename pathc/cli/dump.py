@@ -6,14 +6,17 @@ import argparse
 
 from pathc.cli.flags import Verb, add_model, add_output, add_pipeline, add_target, add_voice, batches, options_of
 from pathc.cli.talk import Talk, put
+from pathc.support.diagnostics import Diagnostic, UsageError
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument(
         "--emit", metavar="KIND", default="pir",
-        help="ast, pir, structure, schedule, cost, or a stage of the target: plan, ll, asm, ... (default: pir)",
+        help="ast, pir, structure, schedule, cost; a picture: svg, dot, matrices, fan; "
+        "or a stage of the target: plan, ll, asm, ... (default: pir)",
     )  # fmt: skip
+    parser.add_argument("--unit", metavar="UNIT", default="", help="the unit whose field `fan` draws: `digits[3]`")
     parser.add_argument("--explain-defaults", action="store_true", help="show every default that was applied")
     parser.add_argument("--batch", metavar="N", default="", help="compile for this many samples")
     add_output(parser, "write to this file")
@@ -25,6 +28,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
+    from pathc import gallery
     from pathc.driver import compile_model, emit, read_source
     from pathc.stages import KINDS, defaults, view
     from pathc.support.files import write_atomically
@@ -34,11 +38,16 @@ def _run(arguments: argparse.Namespace) -> int:
         data: str | bytes = defaults(source, options, arguments.json)
     elif arguments.emit in KINDS:
         data = view(arguments.emit, source, options, arguments.json)
+    elif arguments.emit in gallery.KINDS:
+        if arguments.json:
+            text = f"`{arguments.emit}` is a picture and has no JSON form"
+            raise UsageError(Diagnostic("E0804", text, help="use --emit structure"))
+        data = gallery.picture(arguments.emit, source, options, arguments.unit)
     else:
         options = replace(options, batch=batches(arguments.batch)[0] if arguments.batch else 0)
         compiled = compile_model(source, arguments.target, arguments.weights, options)
         Talk.of(arguments).diagnostics(compiled.executable.notes)
-        data = emit(compiled, arguments.emit, KINDS)
+        data = emit(compiled, arguments.emit, (*KINDS, *gallery.KINDS))
     if arguments.output:
         write_atomically(arguments.output, data)
     else:

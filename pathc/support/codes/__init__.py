@@ -9,7 +9,20 @@ from importlib import import_module
 
 from pathc.support.codes.base import Code
 
-AREAS = ("syntax", "model", "graph", "ir", "weights", "targets", "usage", "training", "engine", "tvm", "quantization")
+AREAS = (
+    "syntax",
+    "model",
+    "graph",
+    "ir",
+    "weights",
+    "targets",
+    "usage",
+    "training",
+    "engine",
+    "tvm",
+    "quantization",
+    "pictures",
+)
 
 
 def catalogue() -> dict[str, Code]:
