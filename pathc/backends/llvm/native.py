@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import platform
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 
@@ -14,6 +16,9 @@ from numpy.typing import NDArray
 from pathc.backends.llvm.jit import Library, compile_ir
 from pathc.backends.llvm.machine import host
 
+_HUGE = 1 << 21
+_MANY = 1 << 20
+"""Bytes of a huge page, and how many bytes are worth one."""
 _PYTHON = (
     *("PyTuple_GetItem", "PyCapsule_GetPointer", "Py_IncRef", "PyEval_SaveThread", "PyEval_RestoreThread"),
     *("PyErr_SetString", "PyErr_Clear", "PyObject_GetBuffer", "PyBuffer_Release"),
@@ -68,8 +73,20 @@ def runtime_ir() -> str:
 
 
 def aligned(count: int, align: int = 64) -> NDArray[np.uint8]:
-    """`count` zero bytes whose first lies at a multiple of `align`."""
-    memory = np.zeros(count + align, dtype=np.uint8)
+    """`count` zero bytes whose first lies at a multiple of `align`; in huge pages, where there are, if they are many.
+
+    Rows that are read in any order then miss no page tables.
+    """
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if count < _MANY or advice is None:
+        return _part(np.zeros(count + align, np.uint8), count, align)
+    pages = mmap.mmap(-1, count + _HUGE)
+    with suppress(OSError):
+        pages.madvise(advice)
+    return _part(np.frombuffer(pages, np.uint8), count, max(align, _HUGE))
+
+
+def _part(memory: NDArray[np.uint8], count: int, align: int) -> NDArray[np.uint8]:
     start = -memory.ctypes.data % align
     return memory[start : start + count]
 
