@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from pathc.driver import Options, load, transform
+from pathc.driver import Options, compile_model, emit, load, transform
 from pathc.ir.graph import Graph
-from pathc.support.diagnostics import Diagnostic, UsageError
+from pathc.ir.pipeline import Stage
+from pathc.support.diagnostics import Diagnostic, PathcError, UsageError
 from pathc.support.source import Source
+
+if TYPE_CHECKING:
+    from pathc.viz.page import Side
 
 _UNIT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[([0-9]{1,10})\])?\Z")
 
@@ -21,6 +27,42 @@ def picture(kind: str, source: Source, options: Options, unit: str = "") -> str:
     """
     graph = transform(load(source, options.overrides), options)
     return KINDS[kind](graph, unit)
+
+
+def page_of(sides: Sequence[tuple[Source, Options]], target: str = "llvm") -> str:
+    """One HTML page of compilations side by side: maps, dumps and changes of every pass, structure, kernel plan.
+
+    A target that refuses a model or has no plan leaves its reason in the place of the plan. Raises as `load` and
+    `transform`.
+    """
+    from pathc.viz.page import page
+
+    made = [_side(source, options, target) for source, options in sides]
+    return page(" | ".join(dict.fromkeys(side.stages[0][1].name for side in made)), made)
+
+
+def _side(source: Source, options: Options, target: str) -> Side:
+    from pathc.ir.report import structure_report
+    from pathc.viz.page import Side
+
+    stages: list[tuple[str, Graph]] = []
+
+    def keep(stage: Stage) -> None:
+        stages.append((stage.name, stage.graph))
+
+    graph = transform(load(source, options.overrides), replace(options, hooks=replace(options.hooks, on_stage=keep)))
+    title = f"{source.name}   {options.pipeline}"
+    plan = _plan(source, options, target)
+    return Side(title, source.name, source.text, stages, structure_report(graph), plan)
+
+
+def _plan(source: Source, options: Options, target: str) -> str:
+    try:
+        compiled = compile_model(source, target, None, replace(options, hooks=type(options.hooks)()))
+        text = emit(compiled, "plan")
+    except PathcError as refusal:
+        return "\n".join(f"{d.code}: {d.message}" for d in refusal.diagnostics)
+    return text if isinstance(text, str) else text.decode(errors="replace")
 
 
 def unit_of(text: str) -> tuple[str, int]:
