@@ -22,7 +22,7 @@ from pathc.backends.llvm.lower import cycles_of, lacking, plan_net
 from pathc.backends.llvm.machine import Machine, machine
 from pathc.backends.llvm.net import emit_net, pack, sizes_of
 from pathc.backends.llvm.netplan import NetPlan, Orders, Run
-from pathc.backends.llvm.plan import Family, Tiles, WeightType
+from pathc.backends.llvm.plan import Family, Junction, Tiles, WeightType
 from pathc.backends.llvm.plantext import PlanText, parse_plans, print_plans
 from pathc.backends.llvm.verify import verify_plan
 from pathc.ir.graph import Graph
@@ -76,14 +76,19 @@ class CpuExecutable:
     )
 
     @cached_property
+    def junctions(self) -> tuple[Junction, ...]:
+        """The junctions of the graph, shared by all plans."""
+        return junctions_of(self.graph)
+
+    @cached_property
     def row_plan(self) -> NetPlan:
         """The plan for few samples."""
         if "row" in self.given:
             return self.given["row"].plan
-        one = plan_net(self.graph, self.machine, "row", 1, self.choices)
+        one = plan_net(self.graph, self.machine, "row", 1, self.choices, junctions=self.junctions)
         if self.batch == 1 or _stays_near(one, self.machine):
             return one
-        return plan_net(self.graph, self.machine, "row", ROWS, self.choices)
+        return plan_net(self.graph, self.machine, "row", ROWS, self.choices, junctions=self.junctions)
 
     @property
     def column_plan(self) -> NetPlan:
@@ -96,10 +101,12 @@ class CpuExecutable:
             given = self.given.get("column")
             if given is not None and given.plan.orders == orders:
                 return given.plan
-            scattered = any(j.kind == "paths" and not j.blocks for j in junctions_of(self.graph))
+            scattered = any(j.kind == "paths" and not j.blocks for j in self.junctions)
             sizes = [self.graph.station(name).units for name in station_order(self.graph)]
             columns = tile_columns(self.machine, sizes, scattered=scattered)
-            self._columns[orders] = plan_net(self.graph, self.machine, "column", columns, self.choices, orders)
+            self._columns[orders] = plan_net(
+                self.graph, self.machine, "column", columns, self.choices, orders, self.junctions
+            )
         return self._columns[orders]
 
     def plan(self, batch: int, orders: Orders = BY_ROWS) -> NetPlan:

@@ -58,12 +58,15 @@ def plan_net(
     samples: int,
     choices: Choices,
     orders: Orders = ("rows", "rows"),
+    junctions: Sequence[Junction] | None = None,
 ) -> NetPlan:
     """Plan the whole net for one family of kernels; E0611, E0612 when a forced form does not fit.
 
-    Arrays with units first are for columns alone.
+    Arrays with units first are for columns alone. Plans that share `junctions`, those of the graph, share what forms
+    find out about them.
     """
-    net = _Net(graph, machine, family, samples, choices, orders)
+    junctions = junctions_of(graph) if junctions is None else junctions
+    net = _Net(graph, machine, family, samples, choices, orders, junctions)
     for station in graph.inputs:
         net.load(station)
     for name in station_order(graph):
@@ -138,13 +141,16 @@ class _Net:
     samples: int
     choices: Choices
     user: Orders
+    junctions: Sequence[Junction]
     ops: list[Op] = field(default_factory=list[Op])
     buffers: dict[str, Layout] = field(default_factory=dict[str, Layout])
 
     def __post_init__(self) -> None:
-        self.junctions = junctions_of(self.graph)
-        self.entering = {s.name: [j for j in self.junctions if j.dst == s.name] for s in self.graph.stations}
-        self.leaving = {s.name: [j for j in self.junctions if j.src == s.name] for s in self.graph.stations}
+        self.entering: dict[str, list[Junction]] = {station.name: [] for station in self.graph.stations}
+        self.leaving: dict[str, list[Junction]] = {station.name: [] for station in self.graph.stations}
+        for junction in self.junctions:
+            self.entering[junction.dst].append(junction)
+            self.leaving[junction.src].append(junction)
         self.forms: dict[Key, str] = {}
         self.layouts: dict[Key, tuple[Layout, Layout]] = {}
         self.kept: dict[str, Layout] = {}

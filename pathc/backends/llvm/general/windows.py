@@ -103,27 +103,36 @@ def similar_order(edges: Distinct, lanes: int, near: int) -> Ints:
     counts = counts.reshape(edges.n_dst, blocks)
     seen = (counts[:, :-1] + counts[:, 1:]).astype(np.int32)
     order = natural_order(edges.n_dst, lanes)
-    for first in range(0, len(order), near):
-        part = order[first : first + near].reshape(-1)
-        part[:] = np.concatenate((_chain(seen, part[part >= 0], lanes), part[part < 0]))
+    whole = edges.n_dst // (near * lanes) * near
+    if whole:
+        parts = order[:whole].reshape(-1, near * lanes)
+        parts[:] = _similar(seen, parts, lanes)
+    if whole < len(order):
+        rest = order[whole:].reshape(-1)
+        real = rest[rest >= 0]
+        rest[: real.size] = _similar(seen, real[None], lanes)[0]
     return order
 
 
-def _chain(seen: NDArray[np.int32], rows: Ints, lanes: int) -> Ints:
-    left, chosen = rows.copy(), list[int]()
-    most = np.zeros(seen.shape[1], np.int32)
-    while left.size:
-        if len(chosen) % lanes == 0:
-            best = 0
-            most = seen[left[0]]
+def _similar(seen: NDArray[np.int32], rows: Ints, lanes: int) -> Ints:
+    """The rows [parts, n] of every part in their new order, all parts at once."""
+    parts, n = rows.shape
+    every = np.arange(parts, dtype=np.int64)
+    mine = seen[rows]
+    own = mine.sum(axis=2)
+    left, chosen = np.ones((parts, n), np.bool_), np.empty((parts, n), np.int64)
+    most = np.zeros((parts, seen.shape[1]), np.int32)
+    for at in range(n):
+        if at % lanes == 0:
+            best = left.argmax(axis=1)
+            most = mine[every, best]
         else:
-            mine = seen[left]
-            more = np.maximum(mine, most).sum(axis=1) - int(most.sum())
-            best = int(np.argmin(more * 64 - np.minimum(mine, most).sum(axis=1)))
-            most = np.maximum(most, mine[best])
-        chosen.append(int(left[best]))
-        left = np.delete(left, best)
-    return np.array(chosen, dtype=np.int64)
+            shared = np.minimum(mine, most[:, None]).sum(axis=2)
+            best = np.where(left, (own - shared) * 64 - shared, _FAR).argmin(axis=1)
+            most = np.maximum(most, mine[every, best])
+        left[every, best] = False
+        chosen[:, at] = best
+    return np.take_along_axis(rows, chosen, axis=1)
 
 
 def _greedy(edges: Distinct, order: Ints, lanes: int) -> tuple[Ints, Ints, Ints]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 
 from pathc.backends.llvm.machine import Machine
-from pathc.backends.llvm.plan import Junction, Layout
+from pathc.backends.llvm.plan import Edges, Junction, Layout
 from pathc.backends.llvm.row.interleaved import common_edges, windows_in_order
 from pathc.backends.llvm.row.relayout import relayout_cycles
 from pathc.backends.llvm.row.tiling import LIMIT, tiling
@@ -64,14 +65,27 @@ def choose(chain: Sequence[Junction], fixed: Sequence[bool], machine: Machine) -
     for last in range(1, len(chain) + 1):
         if last == len(chain) or fixed[last] or last - first == _LONGEST:
             ends[last] |= last < len(chain)
-            layouts, cost = _segment(chain[first:last], ends[first], ends[last], machine)
+            layouts, cost = _segment(tuple(map(_nameless, chain[first:last])), ends[first], ends[last], machine)
             src.extend(layouts[:-1])
             dst.extend(layouts[1:])
             cycles, first = cycles + cost, last
     return Arrangement(tuple(src), tuple(dst), cycles)
 
 
-def _segment(chain: Sequence[Junction], first: bool, last: bool, machine: Machine) -> tuple[tuple[Layout, ...], float]:
+def _nameless(junction: Junction) -> Junction:
+    """The junction without what layouts do not depend on, so that equal pieces are recognised."""
+    blocks = tuple(replace(block, line="", junction=0) for block in junction.blocks)
+    return replace(junction, line="", number=0, src="", dst="", tensor="", blocks=blocks, edges=_no_edges)
+
+
+def _no_edges() -> Edges:
+    raise NotImplementedError("layouts come from blocks alone")
+
+
+@lru_cache(maxsize=256)
+def _segment(
+    chain: tuple[Junction, ...], first: bool, last: bool, machine: Machine
+) -> tuple[tuple[Layout, ...], float]:
     """The cheapest layouts found for a piece of a chain whose inner stations are free."""
     edges = [common_edges(junction.blocks) for junction in chain]
     bits = machine.width.bit_length() - 1
