@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from pathc.frontend import ast
 from pathc.frontend.attributes import STATION_ATTRIBUTES, collect, option_of
@@ -10,6 +11,7 @@ from pathc.frontend.draft import Draft
 from pathc.frontend.scope import evaluate
 from pathc.frontend.values import call_value, option_value, scalar_type
 from pathc.ir.catalogue import MAX_UNITS, STAGE_KINDS, find, options_of
+from pathc.ir.cells import cell_stage, misplaced
 from pathc.ir.graph import Station
 from pathc.ir.types import F32, Call, Quantity, ScalarType, Size, Value, Word
 from pathc.support.diagnostics import PathcError, error
@@ -42,6 +44,7 @@ def lower_station(draft: Draft, node: ast.Station) -> Station | None:
     station = Station(
         node.name.text, node.role, (units, *shape[1:]), kind or F32, tuple(pipeline), declared, node.doc, place
     )
+    _check_cell(draft, stages, station)
     draft.attempt(lambda: _check_fit(node, stages, station))
     return station if len(draft.diagnostics) == known else None
 
@@ -134,6 +137,15 @@ def _check_pipeline(draft: Draft, node: ast.Station, stages: tuple[ast.Stage, ..
         seen[kind] = call.name
 
 
+def _check_cell(draft: Draft, stages: tuple[ast.Stage, ...], station: Station) -> None:
+    """Report what stands in the wrong place beside a cell: E0372 to E0374."""
+    stage = cell_stage(station)
+    if stage is not None:
+        span = stages[station.pipeline.index(stage)].span
+        for found in misplaced(station):
+            draft.diagnostics.append(replace(found, place=span))
+
+
 def _check_fit(node: ast.Station, stages: tuple[ast.Stage, ...], station: Station) -> None:
     """Raise E0209 or E0232 where a stage does not fit the units of its station."""
     for stage, call in zip(stages, station.pipeline, strict=True):
@@ -147,9 +159,10 @@ def _check_fit(node: ast.Station, stages: tuple[ast.Stage, ...], station: Statio
         if options.get("bidirectional") == Word("concat") and units % 2:
             message = f"{units} units cannot be split between two directions"
             raise error("E0232", message, stage.span, help="the units count both directions: use an even number")
+        both = options.get("bidirectional") == Word("concat")
         recur = options.get("recur")
         if isinstance(recur, Call):
-            _check_recurrence(stage, recur, units)
+            _check_recurrence(stage, recur, station.real_units // 2 if both else station.real_units)
 
 
 def _check_recurrence(stage: ast.Stage, recur: Call, units: int) -> None:

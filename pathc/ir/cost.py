@@ -6,17 +6,18 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pathc.ir.catalogue import CELLS, options_of
+from pathc.ir.catalogue import options_of
+from pathc.ir.cells import cell_of
 from pathc.ir.extents import conv_extents, read_extents
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station
 from pathc.ir.init import ends, filter_extents
-from pathc.ir.types import Call, Quantity, Value, Word
+from pathc.ir.recurrence import structure_weights
+from pathc.ir.types import Value
+
+__all__ = ["BYTES_PER_WEIGHT", "Cost", "LineCost", "cost", "recurrent_weights", "structure_weights"]
 
 BYTES_PER_WEIGHT = 4
-
-GATES = {"rnn": 1, "lstm": 4, "gru": 3, "ligru": 2, "qrnn": 3, "sru": 3, "indrnn": 1, "linear": 1}
-"""Input-to-hidden matrices of each cell."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def cost(graph: Graph) -> Cost:
     """Count weights, multiply-adds and bytes of a graph; reads no paths."""
     lines = tuple(_line_cost(line, graph) for line in graph.lines)
     recurrent = sum(recurrent_weights(station) for station in graph.stations)
-    biases = sum(station.real_units for station in graph.stations if station.stage("bias") is not None)
+    biases = sum(_biases(station) for station in graph.stations)
     weights = sum(line.weights for line in lines)
     return Cost(
         weights=weights,
@@ -75,41 +76,10 @@ def recurrent_weights(station: Station) -> int:
 
     Counts by Van Keirsbilck, Keller and Yang (2019): bands are clipped at the edges, rings wrap around.
     """
-    cell = _cell(station)
-    if cell is None:
+    cell = cell_of(station)
+    if cell is None or not cell.recurrent_gates:
         return 0
-    units, options = station.real_units, options_of(cell)
-    name = _cell_name(cell)
-    directions = _directions(options)
-    if name in ("qrnn", "sru", "indrnn"):
-        return directions * units * {"qrnn": 0, "sru": 2, "indrnn": 1}[name]
-    recur = options.get("recur", Call("full"))
-    structure = recur if isinstance(recur, Call) else Call(str(recur))
-    return directions * GATES[name] * structure_weights(structure, units)
-
-
-def structure_weights(structure: Call, units: int) -> int:
-    """Weights of one hidden-to-hidden matrix of that structure over `units` units.
-
-    A band given in percent follows the paper: C = round(share * units), k = ceil(C / 2) neighbours on each side.
-    """
-    options = options_of(structure)
-    match structure.name:
-        case "grouped":
-            return units * units // max(1, _number(options["groups"]))
-        case "band":
-            k = min(_neighbours(options["width"], units), units - 1)
-            return units * (2 * k + 1) - k * (k + 1)
-        case "ring":
-            return units * min(_number(options["width"]), units)
-        case "diag":
-            return units
-        case "sparse":
-            return round(_share(options["density"]) * units * units)
-        case "paths":
-            return _number(options["count"])
-        case _:
-            return units * units
+    return len(cell.tensors) * structure_weights(cell.recur, cell.hidden, cell.loc)
 
 
 def _line_cost(line: Line, graph: Graph) -> LineCost:
@@ -129,26 +99,16 @@ def _line_cost(line: Line, graph: Graph) -> LineCost:
     return LineCost(line.name, line.kind, weights, dense, macs, weights * BYTES_PER_WEIGHT)
 
 
-def _cell(station: Station) -> Call | None:
-    return next((stage for stage in station.pipeline if stage.name in (*CELLS, "prernn")), None)
-
-
-def _cell_name(cell: Call) -> str:
-    return str(options_of(cell)["cell"]) if cell.name == "prernn" else cell.name
-
-
-def _directions(options: dict[str, Value]) -> int:
-    return 1 if options.get("bidirectional", Word("none")) == Word("none") else 2
+def _biases(station: Station) -> int:
+    cell = cell_of(station)
+    each = 1 if cell is None else cell.bias_copies
+    return each * station.real_units if station.stage("bias") is not None else 0
 
 
 def _copies(station: Station) -> int:
     """How often a station's cell applies each input weight with values of its own."""
-    cell = _cell(station)
-    if cell is None:
-        return 1
-    options = options_of(cell)
-    gates = 1 if options.get("gates") == Word("shared") else GATES[_cell_name(cell)]
-    return gates * _directions(options) * _number(options.get("window", 1))
+    cell = cell_of(station)
+    return 1 if cell is None else cell.copies
 
 
 def _groups(station: Station) -> int:
@@ -162,16 +122,6 @@ def _positions(source: Station, destination: Station) -> int:
     if stage is None:
         return 1
     return math.prod(conv_extents(stage, read_extents(source)))
-
-
-def _neighbours(width: Value, units: int) -> int:
-    if isinstance(width, Quantity):
-        return math.ceil(round(_share(width) * units) / 2)
-    return (_number(width) - 1) // 2
-
-
-def _share(value: Value) -> float:
-    return value.number / 100 if isinstance(value, Quantity) else float(str(value))
 
 
 def _number(value: Value) -> int:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.catalogue import options_of
+from pathc.ir.cells import cell_of
 from pathc.ir.extents import per_axis
 from pathc.ir.generators import Generator, resolve
 from pathc.ir.graph import Graph, Line, Station
+from pathc.ir.initcells import cell_weights, initial_bias, input_weights, trained_layers
 from pathc.ir.signs import hadamard_bits, sign_rule
 from pathc.ir.weights import check_memory
 from pathc.support.diagnostics import PathcError
@@ -28,7 +30,8 @@ def initial_weights(graph: Graph, seed: int = 0) -> Weights:
     `<line>.<junction>` of shape [paths] in natural path order ([paths, kh, kw] into a convolution), dense lines
     [units out, units in], `<station>.bias` of shape [units], zero; tied lines have none of their own. Paths carry
     the magnitude `magnitude` and the sign of their line's rule, dense lines rows of a Hadamard matrix; `seed`
-    matters to random signs only. Raises PathcError E0502 if a tensor does not fit into the memory.
+    matters to random signs only. Cells begin as `pathc.ir.initcells` says. Raises PathcError E0502 if a tensor does not
+    fit into the memory.
     """
     too_large = check_memory(graph)
     if too_large:
@@ -43,14 +46,20 @@ def initial_weights(graph: Graph, seed: int = 0) -> Weights:
             source, destination = ends(line, junction, graph)
             bound = magnitude(fans, source, destination)
             if generator is None:
-                weights[f"{line.name}.{junction}"] = _dense(source.real_units, destination.real_units, bound)
+                values = _dense(source.real_units, destination.real_units, bound)
             else:
-                values = junction_weights(line, junction, generator, seed, bound)
-                weights[f"{line.name}.{junction}"] = _filters(values, destination)
+                values = _filters(junction_weights(line, junction, generator, seed, bound), destination)
+            cell = cell_of(destination)
+            weights[f"{line.name}.{junction}"] = values if cell is None else input_weights(cell, values)
     for station in graph.stations:
+        cell = cell_of(station)
         if station.stage("bias") is not None:
             weights[f"{station.name}.bias"] = np.zeros(station.real_units, np.float32)
-    return weights
+        if cell is not None:
+            weights.update(cell_weights(cell))
+            if station.stage("bias") is not None:
+                weights[f"{station.name}.bias"] = initial_bias(cell, station.real_units)
+    return trained_layers(graph, weights)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.support.arrays import read_npy
 from pathc.support.diagnostics import error
@@ -21,24 +22,33 @@ def input_shape(graph: Graph) -> tuple[int, ...]:
     return (sum(station.real_units for station in graph.inputs),)
 
 
-def check_input(array: NDArray[Any], sample: tuple[int, ...], what: str) -> None:
-    """Raise PathcError: E0512 unless the shape is [batch, *sample] or sample, E0513 unless it holds numbers."""
-    if array.shape != sample and array.shape[1:] != sample:
-        wanted = ", ".join(map(str, sample))
+def check_input(array: NDArray[Any], sample: tuple[int, ...], what: str, *, sequences: bool = False) -> None:
+    """Raise PathcError: E0512 unless the shape is [batch, *sample] or sample, E0513 unless it holds numbers.
+
+    Of `sequences` it must be [batch, steps, *sample] or [steps, *sample], with at least one step (E0371).
+    """
+    single = len(sample) + sequences
+    if array.ndim not in (single, single + 1) or array.shape[array.ndim - len(sample) :] != sample:
+        wanted = ", ".join((*(("steps",) if sequences else ()), *map(str, sample)))
         text = f"the {what} has shape {list(array.shape)}, it must be [batch, {wanted}] or [{wanted}]"
-        raise error("E0512", text, help="one row per sample, one column per unit")
+        help = "one row per step, one column per unit" if sequences else "one row per sample, one column per unit"
+        raise error("E0512", text, help=help)
+    if sequences and not array.shape[array.ndim - single]:
+        text = f"the {what} has shape {list(array.shape)}: its sequences have no step"
+        raise error("E0371", text, help="give sequences of at least one step")
     if array.dtype.kind not in "fiub":
         raise error("E0513", f"the {what} has type {array.dtype}", help="give floats or integers")
 
 
 def load_input(path: str | Path, graph: Graph) -> NDArray[Any]:
-    """The array in a `.npy` file, [batch, units] or [units], as float32 (float64 where float32 would not hold it).
+    """The array in a `.npy` file as float32 (float64 where float32 would not hold it).
 
-    Integers are taken as values, not scaled. Raises PathcError: E0501 unreadable, E0502 too big, E0504 damaged,
+    Its shape is [batch, units] or [units], of sequences [batch, steps, units] or [steps, units]. Integers are taken
+    as values, not scaled. Raises PathcError: E0501 unreadable, E0502 too big, E0504 damaged,
     E0510 for another suffix, E0512 and E0513 for a shape or type that does not fit the graph.
     """
     if Path(path).suffix.lower() != ".npy":
         raise error("E0510", f"`{path}` is no array file by its name", help="use numpy.save and the suffix .npy")
     array = read_npy(path)
-    check_input(array, input_shape(graph), f"input in `{path}`")
+    check_input(array, input_shape(graph), f"input in `{path}`", sequences=is_recurrent(graph))
     return array.astype(np.result_type(array.dtype, np.float32), copy=False)

@@ -191,7 +191,17 @@ _CELLS = (
         ),
     ),
     Entry("lstm", "cell", "long short-term memory, four gates", (_recur("full"), _GATES, *_CELL_COMMON)),
-    Entry("gru", "cell", "gated recurrent unit, three gates", (_recur("full"), _GATES, *_CELL_COMMON)),
+    Entry(
+        "gru",
+        "cell",
+        "gated recurrent unit, three gates",
+        (
+            _recur("full"),
+            _GATES,
+            _choice("reset", ("after", "before"), "after", "side of the recurrent matrix the reset gate acts on"),
+            *_CELL_COMMON,
+        ),
+    ),
     Entry("ligru", "cell", "light GRU, two gates and ReLU", (_recur("full"), _GATES, *_CELL_COMMON)),
     Entry(
         "qrnn",

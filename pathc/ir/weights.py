@@ -1,9 +1,10 @@
 """Weight files: `.safetensors` and `.npz` with one tensor per junction, checked against the graph.
 
 Names and shapes: `<line>.<junction>` of shape [paths] in natural path order (dense: [units out, units in]),
-junctions counted from 1; `<station>.bias` of shape [units]. Silent units of `pad` have no bias and no place in
-dense tensors. Integer tensors may have `<name>.scale` beside them, of shape [] or [1], or [units] with one scale for
-each real unit of the destination: value = integer * scale.
+junctions counted from 1; `<station>.bias` of shape [units]. Into a cell both have a leading axis, and the cell has
+`<station>.recurrent.<gate>`: see `pathc.ir.cells` and `pathc.ir.recurrence`. Silent units of `pad` have no bias and no
+place in dense tensors. Integer tensors may have `<name>.scale` beside them, of shape [] or [1], or [units] with one
+scale for each real unit of the destination: value = integer * scale.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.cells import cell_of
 from pathc.ir.graph import Graph
+from pathc.ir.recurrence import structure_shape
 from pathc.support.arrays import ArrayInfo, npz_infos, read_npz
 from pathc.support.diagnostics import Diagnostic, PathcError, did_you_mean, error
 from pathc.support.files import memory_limit, write_atomically
@@ -51,11 +54,22 @@ def expected_tensors(graph: Graph) -> dict[str, tuple[int, ...]]:
             source = graph.station(line.visits[junction - 1].station)
             destination = graph.station(line.visits[junction].station)
             dense = (destination.real_units, source.real_units)
-            shapes[f"{line.name}.{junction}"] = dense if line.kind == "dense" else (line.count,)
+            shape = dense if line.kind == "dense" else (line.count,)
+            cell = cell_of(destination)
+            shapes[f"{line.name}.{junction}"] = shape if cell is None else _copied(cell.copies, shape)
     for station in graph.stations:
+        cell = cell_of(station)
         if station.stage("bias") is not None:
-            shapes[f"{station.name}.bias"] = (station.real_units,)
+            copies = 1 if cell is None else cell.bias_copies
+            shapes[f"{station.name}.bias"] = _copied(copies, (station.real_units,))
+        if cell is not None:
+            for name in cell.tensors:
+                shapes[name] = structure_shape(cell.recur, cell.hidden, cell.loc)
     return shapes
+
+
+def _copied(copies: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape if copies == 1 else (copies, *shape)
 
 
 def check_memory(graph: Graph) -> list[Diagnostic]:
@@ -198,6 +212,9 @@ def _raise_if_any(found: Iterable[Diagnostic]) -> None:
 
 def _places(graph: Graph) -> dict[str, Loc | None]:
     places: dict[str, Loc | None] = {f"{s.name}.bias": s.loc for s in graph.stations}
+    for station in graph.stations:
+        cell = cell_of(station)
+        places.update(dict.fromkeys(cell.tensors if cell else (), station.loc))
     places.update({f"{line.name}.{j}": line.loc for line in graph.lines for j in line.junctions})
     return places
 

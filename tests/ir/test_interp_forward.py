@@ -223,12 +223,13 @@ def test_wrong_weights_and_inputs_are_diagnosed():
 def test_what_cannot_be_evaluated_is_named_at_its_place():
     place = Loc("m.path", 7, 1)
     conv = Station("c", "layer", (4, 8, 8), pipeline=(Call("conv", (("kernel", 3),)), RELU), loc=place)
-    graph = Graph("g", (station("x", "input", 4), conv, station("y", "output", 4, Call("gru"))), ())
+    shuffle = Call("channelshuffle", (("groups", 2),))
+    graph = Graph("g", (station("x", "input", 4), conv, station("y", "output", 4, shuffle)), ())
     found = supports(graph)
     assert [d.code for d in found] == ["E0610"] * 3
     assert found[0].place == place
     assert "`conv`" in found[1].message
-    assert "`gru`" in found[2].message
+    assert "`channelshuffle`" in found[2].message
     assert supports(rich_graph(Call("softmax"))) == []
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from nets import net
@@ -99,3 +100,59 @@ def test_elementwise_cells_and_directions():
     counts = {name: recurrent_weights(Station("h", "layer", (10,), pipeline=(Call(name, both),)))
               for name in ("qrnn", "sru", "indrnn", "linear", "rnn", "gru")}  # fmt: skip
     assert counts == {"qrnn": 0, "sru": 40, "indrnn": 20, "linear": 20, "rnn": 200, "gru": 600}
+
+
+def gru_layer(name, units, recur, both):
+    return Station(name, "layer", (units,), pipeline=(Call("bias"), Call("gru", (("recur", recur), *both))))
+
+
+@pytest.mark.parametrize(
+    ("layers", "units", "recur", "total", "recurrent"),
+    [
+        (5, 768, Call("full"), 38_223_392, 17_717_760),
+        (5, 768, Call("diag"), 20_551_712, 46_080),
+        (5, 768, Call("band", (("width", 155),)), 23_919_692, 3_414_060),
+        (5, 1100, Call("diag"), 38_092_268, 66_000),
+        (5, 1000, Call("band", (("width", 201),)), 37_949_168, 5_757_000),
+    ],
+)
+def test_golden_counts_of_the_speech_recognizer(layers, units, recur, total, recurrent):
+    """Bidirectional layers whose directions are summed; the published columns count the biases of the hidden side."""
+    both = (("bidirectional", Word("sum")),)
+    cells = [gru_layer(f"h{i}", units, recur, both) for i in range(layers)]
+    stations = (Station("x", "input", (1312,)), *cells, Station("y", "output", (29,)))
+    names = [s.name for s in stations]
+    lines = tuple(Line(f"l{i}", "dense", (Visit(a, 0), Visit(b, 1))) for i, (a, b) in enumerate(pairwise(names)))
+    found = cost(Graph("net", stations, lines))
+    hidden_biases = layers * 2 * 3 * units
+    convolutions, norms = 251_040 + 128, 2 * units * (layers - 1) + 2 * units
+    assert found.biases == hidden_biases
+    assert found.recurrent_weights + hidden_biases == recurrent
+    assert found.weights + found.recurrent_weights + 2 * hidden_biases + convolutions + norms == total
+
+
+@pytest.mark.parametrize(
+    ("recur", "total", "recurrent"),
+    [
+        (Call("full"), 1_128_448, 1_048_576),
+        (Call("diag"), 81_920, 2_048),
+        (Call("band", (("width", 103),)), 280_208, 200_336),
+    ],
+)
+def test_golden_counts_of_the_phoneme_classifier(recur, total, recurrent):
+    stations = (Station("x", "input", (39,)), lstm(512, recur))
+    found = cost(Graph("net", stations, (Line("in", "dense", (Visit("x", 0), Visit("h", 1))),)))
+    assert (found.recurrent_weights, found.weights + found.recurrent_weights) == (recurrent, total)
+
+
+def test_one_input_matrix_for_all_gates():
+    """PreLSTM-SIH and PreGRU-SIH save 3/4 and 2/3 of the input weights."""
+    for name, gates in (("lstm", 4), ("gru", 3)):
+        counts = []
+        for choice in ("separate", "shared"):
+            stage = Call("prernn", (("cell", Word(name)), ("recur", Call("full")), ("gates", Word(choice))))
+            stations = (Station("x", "input", (512,)), Station("h", "layer", (2048,), pipeline=(stage,)))
+            found = cost(Graph("net", stations, (Line("in", "dense", (Visit("x", 0), Visit("h", 1))),)))
+            counts.append(found.weights + found.recurrent_weights)
+        i, h = 512 * 2048, 2048**2
+        assert counts == [gates * i + gates * h, i + gates * h]

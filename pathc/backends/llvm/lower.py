@@ -13,6 +13,7 @@ from pathc.backends.llvm.netplan import Load, Move, NetPlan, Op, Orders, Post, R
 from pathc.backends.llvm.plan import Family, Junction, Layout, Step
 from pathc.backends.llvm.row.layouts import choose
 from pathc.backends.llvm.row.relayout import relayout_cycles
+from pathc.ir.cells import cell_stage
 from pathc.ir.graph import Graph, Station
 from pathc.ir.order import station_order
 from pathc.ir.types import Call
@@ -38,6 +39,11 @@ def lacking(graph: Graph) -> list[Diagnostic]:
     reached, read = {j.dst for j in junctions}, {j.src for j in junctions}
     skipped = {j.src for j in junctions if j.kind == "skip"}
     for station in graph.stations:
+        if cell_stage(station) is not None:
+            help = "use the target `reference`"
+            text = f"the kernels have no recurrent cell such as that of `{station.name}`"
+            found.append(Diagnostic("E0613", text, station.loc, help=help))
+            continue
         name, silent = station.name, station.real_units < station.units
         if station.role == "input" and station.stage("bias"):
             text = f"the input `{name}` has a bias, kernels add biases to sums only"

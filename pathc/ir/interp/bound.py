@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.cells import cell_of
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.evaluate import evaluate
-from pathc.ir.interp.junctions import Values, junction_values, junctions_of
-from pathc.ir.interp.network import Inputs, Network, activations_of, prepare
+from pathc.ir.interp.junctions import Values, junction_values, junctions_of, widen
+from pathc.ir.interp.network import Inputs, Network, activations_of, input_rows, prepare
+from pathc.ir.interp.recurrent.inputs import CellInputs
 from pathc.ir.order import station_order
 from pathc.ir.weights import Tensors
 
@@ -41,17 +43,26 @@ def error_bound(
     been added up first. Infinite where the backend may overflow float32, and where NaN or infinity make it so.
     """
     network = prepare(graph, weights)
+    _, layout = input_rows(graph, inputs)
     trace = evaluate(graph, weights, inputs)
     bounds: dict[str, Values] = {}
     with np.errstate(all="ignore"):
         for station in network.stations:
+            cell = cell_of(station)
+            if cell is not None:
+                fed, size = (CellInputs.of(network, weights, cell, station, trace.values, layout, absolute)
+                             for absolute in (False, True))  # fmt: skip
+                found = fed.bounds(weights, bounds, size, unit_roundoff, weight_roundoff)
+                off = widen(found, station.units)
+                bounds[station.name] = _of_values(station, trace.sums[station.name], off, unit_roundoff)
+                continue
             off = _of_sums(network, weights, station, trace.values, bounds, unit_roundoff, weight_roundoff)
             total = trace.sums[station.name]
             off = np.where(np.abs(total) + off > _LARGEST, np.inf, off)
             off = np.where(np.isfinite(total), off, 0.0)
             bounds[station.name] = _of_values(station, total, off, unit_roundoff)
     parts = [bounds[s.name][:, : s.real_units] for s in graph.outputs]
-    return np.concatenate(parts, axis=1).reshape(trace.outputs.shape)
+    return layout.shaped(np.concatenate(parts, axis=1))
 
 
 def _of_sums(

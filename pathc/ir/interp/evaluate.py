@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.cells import cell_of
 from pathc.ir.graph import Graph, Station
-from pathc.ir.interp.junctions import Values, junction_values
-from pathc.ir.interp.network import Inputs, Network, activations_of, input_rows, prepare
+from pathc.ir.interp.junctions import Values, junction_values, widen
+from pathc.ir.interp.network import Inputs, Layout, Network, activations_of, input_rows, prepare
+from pathc.ir.interp.recurrent.inputs import CellInputs
+from pathc.ir.interp.recurrent.unroll import CellTrace, State
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import error
+
+States = Mapping[str, Sequence[State]]
+"""States of cells by station, one per direction: arrays [batch, hidden]."""
 
 
 @dataclass(frozen=True)
 class Trace:
     """Everything a forward pass computed, float64, [batch, units], silent units included.
 
-    `sums[s]` is what station s has accumulated, bias included; `values[s]` is what is read from it. `outputs` is
-    [batch, units] (or [units] if the input came so), the output stations side by side.
+    `sums[s]` is what station s has accumulated, bias included, or what its cell gave; `values[s]` is what is read from
+    it. `outputs` is [batch, units] (or [units] if the input came so), the output stations side by side. Nets with cells
+    have sequences: rows are [batch * steps, units], outputs [batch, steps, units], and `cells` holds what cells did.
     """
 
     sums: Mapping[str, Values]
     values: Mapping[str, Values]
     outputs: Values
+    cells: Mapping[str, CellTrace] = field(default_factory=dict[str, CellTrace])
+
+    @property
+    def state(self) -> dict[str, tuple[State, ...]]:
+        """The states of all cells after the last step, by station."""
+        return {name: trace.state for name, trace in self.cells.items()}
 
 
 def forward(graph: Graph, weights: Tensors, inputs: Inputs) -> Values:
@@ -34,35 +47,47 @@ def forward(graph: Graph, weights: Tensors, inputs: Inputs) -> Values:
 
     `inputs` is one array, or one per input station by name. NaN, infinity and -0 go by IEEE rules. Raises
     PathcError: E0505 to E0508 for weights that do not fit, E0512 and E0513 for such inputs, E0610 for stages that
-    cannot be evaluated.
+    cannot be evaluated. Nets with cells take sequences, [batch, steps, units] or [steps, units] (E0371 without steps).
     """
     return evaluate(graph, weights, inputs).outputs
 
 
-def evaluate(graph: Graph, weights: Tensors, inputs: Inputs) -> Trace:
-    """All sums and values of a forward pass; raises as `forward`."""
+def evaluate(graph: Graph, weights: Tensors, inputs: Inputs, state: States | None = None) -> Trace:
+    """All sums and values of a forward pass; cells named in `state` start from there. Raises as `forward`."""
     network = prepare(graph, weights)
-    rows, single = input_rows(graph, inputs)
-    return _evaluate(network, weights, rows, single)
+    rows, layout = input_rows(graph, inputs)
+    return _evaluate(network, weights, rows, layout, state or {})
 
 
 def backward(
-    graph: Graph, weights: Tensors, inputs: Inputs, output_gradient: NDArray[Any]
+    graph: Graph,
+    weights: Tensors,
+    inputs: Inputs,
+    output_gradient: NDArray[Any],
+    state: States | None = None,
 ) -> tuple[Values, dict[str, Values]]:
     """Gradients with respect to inputs (their shape, stations side by side) and weights (summed over the batch).
 
     `output_gradient` has the shape of the outputs. Kinks: see `pathc.ir.interp.activations`. The gradient of a
-    tensor with a scale is that of the scaled values. Raises as `forward`; E0512 for a gradient of another shape.
+    tensor with a scale is that of the scaled values. Through cells it runs backwards in time over all steps; `state` is
+    where they started. Raises as `forward`; E0512 for a gradient of another shape.
     """
     network = prepare(graph, weights)
-    rows, single = input_rows(graph, inputs)
+    rows, layout = input_rows(graph, inputs)
     with np.errstate(all="ignore"):
-        trace = _evaluate(network, weights, rows, single)
+        trace = _evaluate(network, weights, rows, layout, state or {})
         gradients = _output_gradients(network, trace, np.asarray(output_gradient))
         tensors: dict[str, Values] = {}
         for station in reversed(network.stations):
             at_sums = _through_pipeline(station, trace.sums[station.name], gradients[station.name])
             gradients[station.name] = at_sums
+            cell = cell_of(station)
+            if cell is not None:
+                inputs_of = CellInputs.of(network, weights, cell, station, trace.values, layout)
+                start = (state or {}).get(station.name)
+                for name, part in inputs_of.backward(weights, trace.values, at_sums, start, gradients):
+                    tensors[name] = tensors[name] + part if name in tensors else part
+                continue
             if station.stage("bias") is not None:
                 tensors[f"{station.name}.bias"] = at_sums[:, : station.real_units].sum(axis=0)
             for junction in network.into[station.name]:
@@ -72,15 +97,23 @@ def backward(
                     part = junction.weight_gradient(values, at_sums)
                     tensors[junction.tensor] = tensors[junction.tensor] + part if junction.tensor in tensors else part
     parts = [gradients[s.name][:, : s.real_units] for s in graph.inputs]
-    return _joined(parts, single), tensors
+    return layout.shaped(_joined(parts)), tensors
 
 
-def _evaluate(network: Network, weights: Tensors, rows: Mapping[str, Values], single: bool) -> Trace:
+def _evaluate(network: Network, weights: Tensors, rows: Mapping[str, Values], layout: Layout, state: States) -> Trace:
     sums: dict[str, Values] = {}
     values: dict[str, Values] = {}
-    batch = len(next(iter(rows.values()))) if rows else 1
+    cells: dict[str, CellTrace] = {}
+    batch = layout.rows
     with np.errstate(all="ignore"):
         for station in network.stations:
+            cell = cell_of(station)
+            if cell is not None:
+                fed = CellInputs.of(network, weights, cell, station, values, layout)
+                cells[station.name] = trace = fed.forward(weights, state.get(station.name))
+                total = widen(trace.output.reshape(batch, station.real_units), station.units)
+                sums[station.name], values[station.name] = total, _read(station, total)
+                continue
             total = rows[station.name].copy() if station.name in rows else np.zeros((batch, station.units))
             if station.stage("bias") is not None:
                 total += network.bias(weights, station)
@@ -89,7 +122,7 @@ def _evaluate(network: Network, weights: Tensors, rows: Mapping[str, Values], si
             sums[station.name] = total
             values[station.name] = _read(station, total)
     outputs = [values[s.name][:, : s.real_units] for s in network.graph.outputs]
-    return Trace(sums, values, _joined(outputs, single))
+    return Trace(sums, values, layout.shaped(_joined(outputs)), cells)
 
 
 def _read(station: Station, total: Values) -> Values:
@@ -117,7 +150,7 @@ def _output_gradients(network: Network, trace: Trace, gradient: NDArray[Any]) ->
         text = f"the output gradient has shape {list(gradient.shape)}, the output {list(trace.outputs.shape)}"
         raise error("E0512", text, help="give one number per output")
     gradients = {name: np.zeros(total.shape) for name, total in trace.sums.items()}
-    columns = np.atleast_2d(gradient).astype(np.float64)
+    columns = gradient.reshape(len(next(iter(trace.sums.values()))), gradient.shape[-1]).astype(np.float64)
     start = 0
     for station in network.graph.outputs:
         gradients[station.name][:, : station.real_units] += columns[:, start : start + station.real_units]
@@ -125,6 +158,5 @@ def _output_gradients(network: Network, trace: Trace, gradient: NDArray[Any]) ->
     return gradients
 
 
-def _joined(parts: list[Values], single: bool) -> Values:
-    whole = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0))
-    return whole[0] if single else whole
+def _joined(parts: list[Values]) -> Values:
+    return np.concatenate(parts, axis=1) if parts else np.zeros((1, 0))

@@ -131,11 +131,11 @@ class DenseJunction(Junction):
 
     def push(self, values: Values, weights: Values) -> Values:
         """Sums at the destination, [batch, units of the destination]."""
-        return _widen(values[:, : self.real[1]] @ self._matrix(weights).T, self.padded[0])
+        return widen(values[:, : self.real[1]] @ self._matrix(weights).T, self.padded[0])
 
     def pull(self, gradient: Values, weights: Values) -> Values:
         """Gradient with respect to the source's values, [batch, units of the source]."""
-        return _widen(gradient[:, : self.real[0]] @ self._matrix(weights), self.padded[1])
+        return widen(gradient[:, : self.real[0]] @ self._matrix(weights), self.padded[1])
 
     def weight_gradient(self, values: Values, gradient: Values) -> Values:
         """Gradient with respect to the weights, summed over the batch; shape of the tensor."""
@@ -174,8 +174,8 @@ class SkipJunction(Junction):
         return np.ones(self.units, dtype=np.int64)
 
 
-def _widen(values: Values, units: int) -> Values:
-    """The same values with zeros for silent units behind them."""
+def widen(values: Values, units: int) -> Values:
+    """The same values [batch, ...] with zeros for silent units behind them, [batch, units]."""
     return values if values.shape[1] == units else np.pad(values, ((0, 0), (0, units - values.shape[1])))
 
 

@@ -14,6 +14,7 @@ AREAS = (
     "model",
     "graph",
     "ir",
+    "recurrence",
     "weights",
     "targets",
     "usage",

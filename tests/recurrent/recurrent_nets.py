@@ -1,0 +1,51 @@
+"""Recurrent nets for the tests: one cell behind paths, a dense line, a skip, in every structure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pathc.ir.graph import Graph, Line, Station, Visit
+from pathc.ir.types import Call, Quantity, Word
+from pathc.ir.weights import expected_tensors
+
+STRUCTURES = {
+    "full": Call("full"),
+    "grouped": Call("grouped", (("groups", 3),)),
+    "band": Call("band", (("width", 5),)),
+    "share": Call("band", (("width", Quantity(25.0, "%")),)),
+    "ring": Call("ring", (("width", 5),)),
+    "diag": Call("diag"),
+    "sparse": Call("sparse", (("density", Quantity(30.0, "%")), ("seed", 3))),
+    "paths": Call("paths", (("count", 40),)),
+}
+CELLS = ("rnn", "lstm", "gru", "ligru", "qrnn", "sru", "indrnn", "linear")
+STRUCTURED = ("rnn", "lstm", "gru", "ligru", "linear")
+
+
+def cell(name, recur=None, **options):
+    words = {key: Word(value) if isinstance(value, str) else value for key, value in options.items()}
+    if recur is not None:
+        words["recur"] = recur
+    order = ("recur", "activation", "gates", "reset", "window", "bidirectional", "stateful")
+    return Call(name, tuple((key, words[key]) for key in order if key in words))
+
+
+def net(stage, units=12, inputs=7, outputs=4, bias=True, skip=False, dense=False, behind=()):
+    pipeline = (Call("bias"), stage, *behind) if bias else (stage, *behind)
+    size = units if skip else inputs
+    stations = (
+        Station("x", "input", (size,)),
+        Station("c", "layer", (units,), pipeline=pipeline),
+        Station("y", "output", (outputs,), pipeline=(Call("bias"), Call("tanh"))),
+    )
+    lines = [Line("main", "paths", (Visit("x", 0), Visit("c", 1), Visit("y", 2)), 32)]
+    if skip:
+        lines.append(Line("over", "skip", (Visit("x", 0), Visit("c", 1)), scale=0.5))
+    if dense:
+        lines.append(Line("head", "dense", (Visit("x", 0), Visit("c", 1))))
+    return Graph("net", stations, tuple(lines))
+
+
+def random_weights(graph, seed=0, scale=0.4, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return {name: (scale * rng.normal(size=shape)).astype(dtype) for name, shape in expected_tensors(graph).items()}
