@@ -31,8 +31,8 @@ def quantize_inputs(network: IntegerNetwork, inputs: Inputs) -> tuple[dict[str, 
 
     Rounds to nearest, ties to even, and clamps. Raises PathcError as `pathc.ir.interp.forward`; E1308 for NaN.
     """
-    rows, single = input_rows(network.graph, inputs)
-    return {name: _rounded(network.station(name), row) for name, row in rows.items()}, single
+    rows, layout = input_rows(network.graph, inputs)
+    return {name: _rounded(network.station(name), row) for name, row in rows.items()}, layout.single
 
 
 def _rounded(station: IntegerStation, row: Values) -> Integers:
