@@ -186,6 +186,15 @@ def plain(station: Station) -> Station:
     return replace(station, pipeline=(*station.pipeline[:at], *pools, cell, *functions[1:]))
 
 
+def without_cells(graph: Graph, who: str) -> list[Diagnostic]:
+    """E0376 for every recurrent cell, where `who` has none."""
+    help = "the targets `reference` and `llvm` have recurrent cells"
+    return [
+        Diagnostic("E0376", f"{who} no recurrent cell such as that of `{station.name}`", station.loc, help=help)
+        for station in graph.stations if cell_stage(station) is not None
+    ]  # fmt: skip
+
+
 def misplaced(station: Station) -> Iterator[Diagnostic]:
     """What stands in the wrong place beside a cell: E0372 to E0374.
 

@@ -265,3 +265,14 @@ def test_initial_weights_fit_and_differ_between_gates():
         assert len({row.tobytes() for row in copies}) == len(copies)
     identity = initial_weights(net(cell("rnn", STRUCTURES["band"])))["c.recurrent.h"]
     assert identity.sum() == 12
+
+
+def test_targets_without_cells_say_so():
+    graph = net(cell("gru"))
+    from pathc.backends.llvm.training.trainer import Trainer
+    from pathc.ir.quantized.network import integer_network
+
+    for refuse in (lambda: Trainer(graph, initial_weights(graph)), lambda: integer_network(graph, {})):
+        with pytest.raises(PathcError) as caught:
+            refuse()
+        assert caught.value.diagnostics[0].code == "E0376"

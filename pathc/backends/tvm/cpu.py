@@ -17,6 +17,7 @@ from pathc.backends.tvm.lower import plan_net
 from pathc.backends.tvm.pack import pack
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.tir import Argument
+from pathc.ir.cells import without_cells
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
 from pathc.ir.interp import supports
@@ -132,7 +133,11 @@ def check_request(request: Request, name: str, known: Mapping[str, str]) -> None
             raise UsageError(Diagnostic("E0806", text, help=f"options: {listed}"))
     if facade.missing():
         raise UnavailableError(Diagnostic("E0811", f"the target `{name}` needs TVM", help=facade.missing()))
-    found = [*supports(request.graph), *check_weights(request.graph, request.weights)]
+    found = [
+        *supports(request.graph),
+        *without_cells(request.graph, f"`{name}` has"),
+        *check_weights(request.graph, request.weights),
+    ]
     if found:
         raise PathcError(*found)
 
@@ -150,7 +155,7 @@ class TvmCpuBackend:
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
         """Stages the interpreter cannot evaluate either (E0610)."""
-        return supports(graph)
+        return supports(graph) or without_cells(graph, f"`{self.name}` has")
 
     def compile(self, request: Request) -> TvmExecutable:
         """Check everything and plan; kernels are made when first called. Raises as `check_request`, E0611, E0612."""

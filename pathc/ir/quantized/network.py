@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.cells import without_cells
 from pathc.ir.facts import Scale, Weights
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.junctions import Junction, SkipJunction, Values
@@ -101,6 +102,9 @@ def integer_network(graph: Graph, weights: Tensors, accumulator_bits: int = 32) 
 
     Raises PathcError: E1301 to E1307, and as `pathc.ir.interp.forward` for weights that do not belong to the graph.
     """
+    cells = without_cells(graph, "the integer interpreter has")
+    if cells:
+        raise PathcError(*cells)
     network = prepare(graph, weights)
     read = {junction.source for into in network.into.values() for junction in into}
     facts = {fact.station: fact for fact in graph.facts_of(Scale)}

@@ -43,5 +43,11 @@ CODES: tuple[Code, ...] = (
         "the shape of one copy.",
         'layer fc[256] : prernn(cell = gru, recur = diag, init = "fc.safetensors") | relu',
     ),
+    Code(
+        "E0376",
+        "no recurrent cells here",
+        "Not every target and trainer has recurrent cells. `reference` and `llvm` run them, training goes backwards "
+        "through time in the interpreter.",
+    ),
 )
 """Raised by pathc.ir.cells, pathc.ir.recurrence, pathc.ir.initcells and pathc.ir.inputs."""
