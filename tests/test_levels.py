@@ -20,6 +20,7 @@ LEVELS = {
     "driver": 4,
     "stages": 5,
     "gallery": 5,
+    "plots": 5,
     "handbook": 5,
     "api": 5,
     "bench": 5,

@@ -31,4 +31,31 @@ CODES: tuple[Code, ...] = (
         "a unit that cannot be read",
         "A unit is written as station and number: `digits[3]`; the station alone means its first unit.",
     ),
+    Code(
+        "E1206",
+        "a file with nothing to draw",
+        "The file holds no object. Results are JSON: one object a line, as `--json` prints them, or one array.",
+    ),
+    Code(
+        "E1207",
+        "a file of another kind",
+        "Every kind of plot reads what one verb writes: `training` that of `train --json`, `accuracy` and `pareto` "
+        "that of `sweep --json` or its `results.json`, `roofline` that of `bench --json`.",
+    ),
+    Code(
+        "E1208",
+        "no such junction to draw",
+        "Junctions are named by line and number, from 1: `--junction main.1`. Bank plots show junctions that the pass "
+        "`interleave` has scheduled.",
+    ),
+    Code(
+        "E1209",
+        "interleavers that cannot be drawn",
+        "A page holds up to twelve patterns, and a pattern up to 65536 weights.",
+    ),
+    Code(
+        "E1210",
+        "matplotlib is not installed",
+        "Plots in files are drawn by matplotlib; without `-o` they are printed as text, which needs nothing.",
+    ),
 )
