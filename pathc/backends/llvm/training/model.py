@@ -67,7 +67,8 @@ class Tensor:
     Element k of the natural order is in copy `copy[k]` of slot `slot[k]`. `master` is float32 [copies, size], and
     so is each of `moments`; `working` [size] holds the sums over copies that kernels read, and is `master` where
     there is one copy. `gradient` [size] receives gradients, `extra` (or -1) those of other uses of a tied tensor.
-    `counts` (or -1) are the copies that exist of each slot, where not all do.
+    `counts` (or -1) are the copies that exist of each slot, where not all do. `aside` (or -1 if windows do not concern
+    the tensor) is where [copies, size] of it lie in masks and in what is laid aside during a step with a window.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Tensor:
     counts: int
     trained: bool
     bias: bool
+    aside: int
 
     @cached_property
     def places(self) -> Ints:
@@ -142,6 +144,7 @@ class Model:
     copies: list[Copy] = field(default_factory=list[Copy])
     sums: list[Copy] = field(default_factory=list[Copy])
     tile_bytes: int = 0
+    aside_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.memory.put(lane_masks(self.frame.lanes))
@@ -280,8 +283,10 @@ class Model:
         gradient = memory.reserve(4 * (size + self.frame.lanes))
         extra = memory.reserve(4 * size) if tied else -1
         tensor = Tensor(
-            name, shape, slot, copy, copies, size, master, working, moments, gradient, extra, counts, trained, bias
-        )
+            name, shape, slot, copy, copies, size, master, working, moments, gradient, extra, counts, trained, bias,
+            self.aside_bytes if len(shape) == 1 and not bias else -1,
+        )  # fmt: skip
+        self.aside_bytes += round_up(whole) if tensor.aside >= 0 else 0
         self.tensors[name] = tensor
         return tensor
 

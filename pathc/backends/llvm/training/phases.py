@@ -15,12 +15,12 @@ from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.training import outer, panels, rows
 from pathc.backends.llvm.training.model import Copy, Model, Tensor, Use
 from pathc.backends.llvm.training.optimizers import Optimizer
-from pathc.backends.llvm.training.update import RANGE, Sink, write_bias_gradient, write_copy, write_stored
+from pathc.backends.llvm.training.update import RANGE, Sink, write_bias_gradient, write_copy, write_swap
 
 Loss = Literal["none", "cross-entropy", "mse"]
 CONTEXT = (
     *("params", "acts", "x", "x_stride", "target", "target_stride", "count", "tiles", "numbers"),
-    *("y", "y_stride", "dx", "dx_stride", "sums", "result", "pool"),
+    *("y", "y_stride", "dx", "dx_stride", "sums", "result", "pool", "mask", "aside"),
 )
 """What the entry's one argument points at: 64-bit integers and addresses, strides in elements."""
 TASK = (("ptr", "context"), (I64, "task"), (I64, "worker"))
@@ -30,14 +30,18 @@ _WORK = 16384
 
 @dataclass(frozen=True)
 class Variant:
-    """What a program does: from `x` forwards, to a loss or to `y`; backwards to stored gradients or to a step."""
+    """What a program does: from `x` forwards, to a loss or to `y`; backwards to stored gradients or to a step.
+
+    A `windowed` step takes the paths of a mask alone.
+    """
 
     loss: Loss = "none"
     forward: bool = True
     backward: bool = False
     outputs: bool = False
     inputs: bool = False
-    update: Literal["none", "store", "step", "stored"] = "none"
+    update: Literal["none", "store", "step"] = "none"
+    windowed: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,33 +70,48 @@ class Updates:
         if variant.update == "none":
             return []
         phases = list[tuple[str, list[Task]]]()
-        if variant.update != "stored":
-            others = [u for u in model.uses if not u.owner and model.tensors[u.tensor].trained]
-            phases.append(("others", [task for use in others for task in self._gradient(use)]))
-            trained = {model.tensors[u.tensor].extra for u in others}
-            phases.extend((f"sum{k}", [self._copy(c)]) for k, c in enumerate(model.sums) if c.target in trained)
-            owned = [u for u in reversed(model.uses) if u.owner and model.tensors[u.tensor].trained]
-            tasks = [task for use in owned for task in self._gradient(use)]
-            biases = [t for t in model.tensors.values() if t.bias and t.trained]
-            phases.append(("owners", [*tasks, *(self._bias_gradient(t) for t in biases)]))
-        else:
-            phases.append(("owners", [self._stored(t) for t in model.tensors.values() if t.trained]))
+        others = [u for u in model.uses if not u.owner and model.tensors[u.tensor].trained]
+        phases.append(("others", [task for use in others for task in self._gradient(use)]))
+        trained = {model.tensors[u.tensor].extra for u in others}
+        phases.extend((f"sum{k}", [self._copy(c)]) for k, c in enumerate(model.sums) if c.target in trained)
+        owned = [u for u in reversed(model.uses) if u.owner and model.tensors[u.tensor].trained]
+        tasks = [task for use in owned for task in self._gradient(use)]
+        biases = [t for t in model.tensors.values() if t.bias and t.trained]
+        tasks.extend(self._bias_gradient(t) for t in biases)
+        if variant.windowed:
+            frozen = [t for t in model.tensors.values() if t.aside >= 0 and not t.trained]
+            tasks.extend(self._swap(t, hide=False) for t in frozen)
+        phases.append(("owners", tasks))
         if variant.update != "store":
-            trained = {t.working for t in model.tensors.values() if t.trained}
+            trained = {t.working for t in model.tensors.values() if t.trained or variant.windowed}
             phases.append(("copies", [self._copy(c) for c in model.copies if c.source in trained]))
         return phases
+
+    def before(self) -> list[tuple[str, list[Task]]]:
+        """Phases before the tiles: what is outside the window is laid aside, copies are renewed without it."""
+        if not self.variant.windowed:
+            return []
+        hidden = [self._swap(t, hide=True) for t in self.model.tensors.values() if t.aside >= 0]
+        return [("hidden", hidden), ("seen", [self._copy(c) for c in self.model.copies])]
+
+    def _swap(self, tensor: Tensor, *, hide: bool) -> Task:
+        kernel = write_swap(self.model.frame, self.name("hide" if hide else "show"), tensor, hide=hide)
+        self.functions.append(kernel)
+        lanes = self.model.frame.lanes
+        return Task(kernel.name, tensor.size // lanes, _WORK // lanes)
 
     def _gradient(self, use: Use) -> list[Task]:
         model, frame = self.model, self.model.frame
         tensor = model.tensors[use.tensor]
         step = self.variant.update == "step"
+        windowed = self.variant.windowed and tensor.aside >= 0
         found = list[Task]()
 
         def start() -> tuple[Function, Callable[[Function, str, str], None] | None, str, str]:
             f = Function(self.name("gradient"), RANGE)
             sink: Callable[[Function, str, str], None] | None = None
             if use.owner:
-                sink = Sink(f, frame, tensor, self.optimizer if step else None, self.fixed, tensor.extra >= 0)
+                sink = Sink(f, frame, tensor, self.optimizer if step else None, self.fixed, tensor.extra >= 0, windowed)
             values = byte_offset(f, "%acts", model.places[use.junction.src].values)
             return f, sink, values, byte_offset(f, "%acts", model.places[use.junction.dst].delta)
 
@@ -132,11 +151,6 @@ class Updates:
         self.functions.append(f)
         return Task(f.name, -(-place.units // self.model.frame.lanes), _WORK)
 
-    def _stored(self, tensor: Tensor) -> Task:
-        assert self.optimizer is not None
-        self.functions.append(write_stored(self.model.frame, self.name("stored"), tensor, self.optimizer, self.fixed))
-        return Task(self.functions[-1].name, tensor.size // self.model.frame.lanes, _WORK // self.model.frame.lanes)
-
     def _copy(self, copy: Copy) -> Task:
         kernel = write_copy(self.name("copy"), self.model.frame, copy.index, copy.source, copy.target, add=copy.add)
         self.functions.append(kernel)
@@ -154,10 +168,12 @@ class Updates:
         chosen = f.load("ptr", f.offset(f"@{name}.kernels", "%task", "ptr"), 8)
         pair = f.offset(f"@{name}.ranges", f.op("shl", I64, "%task", "1"), I64)
         start, stop = f.load(I64, pair, 8), f.load(I64, f.offset(pair, 1, I64), 8)
-        fields = "params", "acts", "tiles", "numbers"
-        params, acts, tiles, numbers = (given(f, name) for name in fields)
+        fields = "params", "acts", "tiles", "numbers", "mask", "aside"
+        params, acts, tiles, numbers, mask, aside = (given(f, name) for name in fields)
         span = f.op("mul", I64, tiles, str(self.model.tile_bytes))
-        arguments = f"ptr {params}, ptr {acts}, ptr {numbers}, i64 {span}, i64 {start}, i64 {stop}"
+        arguments = (
+            f"ptr {params}, ptr {acts}, ptr {numbers}, i64 {span}, i64 {start}, i64 {stop}, ptr {mask}, ptr {aside}"
+        )
         f.line(f"call void {chosen}({arguments})")
         self.functions.append(f)
         return [

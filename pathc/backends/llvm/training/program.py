@@ -16,7 +16,7 @@ from pathc.backends.llvm.training import losses, panels, rows, stages
 from pathc.backends.llvm.training.frame import End, Init, Sums
 from pathc.backends.llvm.training.model import Model, Place, Use
 from pathc.backends.llvm.training.optimizers import Optimizer
-from pathc.backends.llvm.training.phases import CONTEXT, TASK, Updates, Variant, given
+from pathc.backends.llvm.training.phases import CONTEXT, TASK, Task, Updates, Variant, given
 from pathc.backends.llvm.training.pieces import Panels
 from pathc.ir.types import Call
 
@@ -42,15 +42,20 @@ class Program:
     def text(self) -> str:
         """The module, exporting ENTRY."""
         phases = list[tuple[str, int]]()
+        globals_ = list[str]()
+        updates = Updates(self.model, self.variant, self.optimizer, self.fixed, self._name, self.functions)
+
+        def add(found: list[tuple[str, list[Task]]]) -> None:
+            for name, tasks in found:
+                if tasks:
+                    globals_.extend(updates.write(name, tasks))
+                    phases.append((name, sum(-(-t.units // t.grain) for t in tasks)))
+
+        add(updates.before())
         if self.variant.forward or self.variant.backward:
             self._tile()
             phases.append(("tile", 0))
-        globals_ = list[str]()
-        updates = Updates(self.model, self.variant, self.optimizer, self.fixed, self._name, self.functions)
-        for name, tasks in updates.phases():
-            if tasks:
-                globals_.extend(updates.write(name, tasks))
-                phases.append((name, sum(-(-t.units // t.grain) for t in tasks)))
+        add(updates.phases())
         self._entry(phases)
         self.functions[-1].declared["pathc_pool_run"] = "declare void @pathc_pool_run(ptr, ptr, ptr, i64)"
         return module(self.functions, self.frame.machine.triple, globals_)

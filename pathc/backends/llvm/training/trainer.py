@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from pathc.backends.llvm.native import aligned, runtime
 from pathc.backends.llvm.threads import pool
 from pathc.backends.llvm.training.arguments import check_arguments, check_memory
 from pathc.backends.llvm.training.held import Held
+from pathc.backends.llvm.training.masks import Masks
 from pathc.backends.llvm.training.model import Tensor, build
 from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
 from pathc.backends.llvm.training.phases import CONTEXT, Loss, Variant
@@ -108,6 +109,8 @@ class Trainer:
             self._set(pool=pool(self.threads).address)
         self._step_context = self._context.ctypes.data
         self._training = Variant(loss, backward=True, update="step")
+        self._windowed = replace(self._training, windowed=True)
+        self._masks = Masks(self._model)
         self.load(weights)
 
     @property
@@ -133,11 +136,13 @@ class Trainer:
         not fit, E0710 for labels that name no output.
         """
         optimizer = self._needs_optimizer()
-        if window is not None:
-            return self._windowed_step(x, target, optimizer, lr, window)
         self._prepare(x, target)
         self._begin(optimizer, lr)
-        self._run(self._training)
+        if window is None:
+            self._run(self._training)
+        else:
+            self._set(mask=self._masks.address(window), aside=self._masks.aside)
+            self._run(self._windowed)
         self._check_labels()
         self.step_count += 1
         return self._outcome()
@@ -306,39 +311,6 @@ class Trainer:
             wrong = int(labels[(labels < 0) | (labels >= self._outputs)][0])
             text = f"{int(self._result[2])} labels name no output, the first is {wrong}"
             raise error("E0710", text, help=f"labels are 0 to {self._outputs - 1}")
-
-    def _windowed_step(
-        self, x: Array, target: NDArray[Any], optimizer: Optimizer, lr: float | None, window: tuple[int, int]
-    ) -> StepResult:
-        """A step in which the paths outside the window are absent: their weights are zero meanwhile, then put back."""
-        before: list[tuple[Tensor, list[tuple[int, Array]], NDArray[np.bool_]]] = []
-        for name, tensor in self._model.tensors.items():
-            if len(tensor.shape) == 1 and not tensor.bias:
-                number = np.arange(tensor.shape[0])
-                before_a, from_b = number < window[0], number >= window[1]
-                outside = before_a | from_b if window[0] <= window[1] else before_a & from_b
-                kept = [(at, self._natural(tensor, at)) for at in (tensor.master, *tensor.moments)]
-                before.append((tensor, kept, outside))
-                self._put(tensor, tensor.master, np.where(outside, np.float32(0), kept[0][1]))
-            del name
-        self._refresh()
-        try:
-            self._prepare(x, target)
-            self._run(Variant(self.loss, backward=True, update="store"))
-            self._check_labels()
-        finally:
-            for tensor, kept, _ in before:
-                self._put(tensor, tensor.master, kept[0][1])
-            self._refresh()
-        outcome = self._outcome()
-        self._begin(optimizer, lr)
-        self._run(Variant(forward=False, update="stored"))
-        for tensor, kept, outside in before:
-            for at, old in kept:
-                self._put(tensor, at, np.where(outside, old, self._natural(tensor, at)))
-        self._refresh()
-        self.step_count += 1
-        return outcome
 
     # Memory
 

@@ -18,8 +18,13 @@ RANGE = (
     (I64, "span"),
     (I64, "start"),
     (I64, "stop"),
+    ("ptr noalias", "mask"),
+    ("ptr noalias", "aside"),
 )
-"""Parameters of kernels that work on a range of weights: `span` is the bytes of all tiles."""
+"""Parameters of kernels that work on a range of weights: `span` is the bytes of all tiles.
+
+In steps with a window `mask` has -1 for weights inside and 0 outside, int32, and `aside` holds all weights.
+"""
 
 
 @dataclass
@@ -27,7 +32,8 @@ class Sink:
     """Takes gradients of a tensor, a vector at a time.
 
     Without an optimizer they are stored; with one, the weights move. `extra` adds the gradients of other uses of
-    the tensor, `fixed` keeps every weight on its side of zero.
+    the tensor, `fixed` keeps every weight on its side of zero. If `windowed`, weights outside the window come back
+    from where they were laid, and their moments stay.
     """
 
     f: Function
@@ -36,6 +42,7 @@ class Sink:
     optimizer: Optimizer | None
     fixed: bool
     extra: bool
+    windowed: bool = False
 
     def __post_init__(self) -> None:
         f, lanes = self.f, self.frame.lanes
@@ -82,6 +89,14 @@ class Sink:
         new, after = optimizer.write(f, frame.lanes, self.numbers, old, gradient, moments)
         if self.fixed and not tensor.bias:
             new = self._on_its_side(f, old, new)
+        if self.windowed:
+            inside = _inside(f, frame, tensor, at)
+            outside = [frame.load(f, byte_offset(f, "%aside", tensor.aside), at), *moments]
+            chosen = [
+                f.assign(f"select {vector(frame.lanes, 'i1')} {inside}, {frame.kind} {a}, {frame.kind} {b}")
+                for a, b in zip((new, *after), outside, strict=True)
+            ]
+            new, after = chosen[0], tuple(chosen[1:])
         for place, value in zip(places, (new, *after), strict=True):
             frame.store(f, value, place, at)
         return new
@@ -96,14 +111,32 @@ class Sink:
         return f.assign(f"select {vector(lanes, 'i1')} {crossed}, {kind} {floor}, {kind} {new}")
 
 
-def write_stored(frame: Frame, name: str, tensor: Tensor, optimizer: Optimizer, fixed: bool) -> Function:
-    """The kernel that takes stored gradients of vectors `%start` .. `%stop` - 1 and moves the weights."""
+def _inside(f: Function, frame: Frame, tensor: Tensor, at: str) -> str:
+    """Which weights at byte offset `at` are inside the window."""
+    whole = vector(frame.lanes, "i32")
+    found = f.load(whole, byte_offset(f, byte_offset(f, "%mask", tensor.aside), at), frame.bytes)
+    return f.assign(f"icmp ne {whole} {found}, zeroinitializer")
+
+
+def write_swap(frame: Frame, name: str, tensor: Tensor, *, hide: bool) -> Function:
+    """The kernel that lays all weights aside and leaves those of a window, or brings them back."""
     f = Function(name, RANGE)
-    sink = Sink(f, frame, tensor, optimizer, fixed, False)
+    master, aside = byte_offset(f, "%params", tensor.master), byte_offset(f, "%aside", tensor.aside)
     with f.loop("%stop", start="%start") as loop:
-        slot = f.op("mul", I64, loop.index, str(frame.lanes), "nuw nsw")
-        stored = f.offset(byte_offset(f, "%params", tensor.gradient), slot)
-        sink(f, f.load(frame.kind, stored, frame.bytes), slot)
+        first = f.op("mul", I64, loop.index, str(frame.bytes), "nuw nsw")
+        with f.loop(tensor.copies, [(frame.kind, frame.zero())]) as copies:
+            at = added(f, first, f.op("mul", I64, copies.index, str(4 * tensor.size), "nuw nsw"))
+            value = frame.load(f, master if hide else aside, at)
+            if hide:
+                frame.store(f, value, aside, at)
+                inside = _inside(f, frame, tensor, at)
+                value = f.assign(
+                    f"select {vector(frame.lanes, 'i1')} {inside}, {frame.kind} {value}, {frame.kind} {frame.zero()}"
+                )
+            frame.store(f, value, master, at)
+            copies.following = [f.op("fadd", frame.kind, copies.carried[0], value)]
+        if tensor.copies > 1:
+            frame.store(f, copies.results[0], byte_offset(f, "%params", tensor.working), first)
     return f
 
 
