@@ -13,6 +13,7 @@ from pathc.backends.llvm.column import transpose
 from pathc.backends.llvm.column.common import byte_offset
 from pathc.backends.llvm.emit import F32, I64, Function, constant, module
 from pathc.backends.llvm.training import losses, panels, rows, stages
+from pathc.backends.llvm.training.entry import write_entry
 from pathc.backends.llvm.training.frame import End, Init, Sums
 from pathc.backends.llvm.training.model import Model, Place, Use
 from pathc.backends.llvm.training.optimizers import Optimizer
@@ -20,7 +21,6 @@ from pathc.backends.llvm.training.phases import CONTEXT, TASK, Task, Updates, Va
 from pathc.backends.llvm.training.pieces import Panels
 from pathc.ir.types import Call
 
-ENTRY = "pathc_train"
 _KERNEL = (("ptr noalias", "params"), ("ptr", "acts"))
 
 
@@ -56,7 +56,8 @@ class Program:
             self._tile()
             phases.append(("tile", 0))
         add(updates.phases())
-        self._entry(phases)
+        labels = next(p.real for p in self._of_role("output")) if self.variant.loss == "cross-entropy" else 0
+        self.functions.append(write_entry(phases, self.variant, labels))
         self.functions[-1].declared["pathc_pool_run"] = "declare void @pathc_pool_run(ptr, ptr, ptr, i64)"
         return module(self.functions, self.frame.machine.triple, globals_)
 
@@ -387,36 +388,3 @@ class Program:
         source = byte_offset(f, "%acts", self.model.places[use.junction.dst].delta)
         body(f, source, Sums(frame, byte_offset(f, "%acts", place.delta), init, "", end))
         self._run(f, self.context["params"], self.acts)
-
-    def _entry(self, phases: Sequence[tuple[str, int]]) -> None:
-        f = Function(ENTRY, (("ptr", "context"),), internal=False)
-        pool, tiles, result, sums = (given(f, n) for n in ("pool", "tiles", "result", "sums"))
-        if self.variant.loss == "cross-entropy":
-            self._check_labels(f, result)
-        for name, count in phases:
-            arguments = [("ptr", pool), ("ptr", f"@{name}"), ("ptr", "%context"), (I64, str(count) if count else tiles)]
-            f.call("void", "pathc_pool_run", arguments, declare=False)
-        if self.variant.loss != "none":
-            with f.loop(tiles, [("double", "0.0"), ("double", "0.0")]) as loop:
-                at = f.offset(sums, f.op("shl", I64, loop.index, "1"), "double")
-                parts = [f.load("double", f.offset(at, k, "double"), 8) for k in range(2)]
-                loop.following = [f.op("fadd", "double", a, b) for a, b in zip(loop.carried, parts, strict=True)]
-            for k, value in enumerate(loop.results):
-                f.store("double", value, f.offset(result, k, "double"), 8)
-        self.functions.append(f)
-
-    def _check_labels(self, f: Function, result: str) -> None:
-        """Write the count of labels that name no output, the third result; if there are any, nothing else is done."""
-        units = next(p.real for p in self._of_role("output"))
-        labels, count = (given(f, n) for n in ("target", "count"))
-        with f.loop(count, [(I64, "0")]) as loop:
-            label = f.load(I64, f.offset(labels, loop.index, I64), 8)
-            wrong = f.assign(f"zext i1 {f.assign(f'icmp uge i64 {label}, {units}')} to i64")
-            loop.following = [f.op("add", I64, loop.carried[0], wrong)]
-        total = f.assign(f"uitofp i64 {loop.results[0]} to double")
-        f.store("double", total, f.offset(result, 2, "double"), 8)
-        bad = f.assign(f"icmp ne i64 {loop.results[0]}, 0")
-        f.line(f"br i1 {bad}, label %refused, label %go")
-        f.label("refused")
-        f.line("ret void")
-        f.label("go")

@@ -15,12 +15,13 @@ from pathc.backends.llvm.machine import Machine, host
 from pathc.backends.llvm.native import aligned, runtime
 from pathc.backends.llvm.threads import pool
 from pathc.backends.llvm.training.arguments import check_arguments, check_memory
+from pathc.backends.llvm.training.entry import ENTRY
 from pathc.backends.llvm.training.held import Held
 from pathc.backends.llvm.training.masks import Masks
 from pathc.backends.llvm.training.model import Tensor, build
 from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
 from pathc.backends.llvm.training.phases import CONTEXT, Loss, Variant
-from pathc.backends.llvm.training.program import ENTRY, Program
+from pathc.backends.llvm.training.program import Program
 from pathc.ir.cells import without_cells
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
