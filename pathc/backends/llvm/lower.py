@@ -166,6 +166,8 @@ class _Net:
         for junction in self.junctions:
             key = junction.line, junction.number
             self.forms[key] = choose_form(junction, self.machine, self.family, self.samples, self.choices)
+        for junction in self.junctions:
+            key = junction.line, junction.number
             self.layouts[key] = self.laid(junction.src), self.laid(junction.dst)
         if self.family == "row":
             self._arrange()
@@ -184,10 +186,20 @@ class _Net:
         """The user's array, if whole tiles of a station can stay there."""
         plain = self.family == "column" and station.real_units == station.units
         if plain and station.role == "input" and self.user[0] == "units" and not station.pipeline:
-            return "x"
+            moved = _COPIED_UNIT * station.units * self.samples
+            return "x" if self._reading(station, "x") <= self._reading(station, "") + moved else ""
         alone = len(self.entering[station.name]) == 1 and not self.leaving[station.name]
         rest = _inline(station)[1]
         return "y" if plain and station.role == "output" and self.user[1] == "units" and alone and not rest else ""
+
+    def _reading(self, station: Station, array: Literal["", "x"]) -> float:
+        """Estimated clock cycles of the kernels that read a station, where it stays in the user's array or not."""
+        total, source = 0.0, Layout(station.units, array=array)
+        for junction in self.leaving[station.name]:
+            form, target = self.forms[junction.line, junction.number], Layout(junction.n_dst)
+            step = Step(form, self.family, junction, source, target, "zero", None, self.choices.weight_type)
+            total += form_cycles(step, self.machine, self.samples)
+        return total
 
     def load(self, station: Station) -> None:
         """An input in the order its only reader wants, or in its own."""

@@ -118,11 +118,14 @@ class ColumnEll:
         return "" if junction.kind == "paths" else f"it computes paths, not a {junction.kind} junction"
 
     def cycles(self, step: Step, machine: Machine, samples: int) -> float:
-        """Estimated clock cycles for a tile of `samples` columns."""
+        """Estimated clock cycles for a tile of `samples` columns.
+
+        Units of the user's array lie too far apart, and often a power of two, to stay in the first-level cache.
+        """
         junction = step.junction
         rounds = samples / machine.width
         held = 4 * junction.n_src * min(samples, machine.width * step.option("vectors", VECTORS))
-        far = max(0.0, 1.0 - machine.l1 / held)
+        far = 1.0 if step.src_layout.array else max(0.0, 1.0 - machine.l1 / held)
         per_unit = 2.2 + vecmath.cycles(step.activation)
         return rounds * ((1.3 + 1.25 * far) * expected_edges(junction) + per_unit * junction.n_dst)
 
