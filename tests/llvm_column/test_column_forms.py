@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from column_support import (
@@ -52,7 +54,7 @@ def window_matrix(junction, weights, weight_type):
     return total
 
 
-def check(form, junction, width, columns, init, activation, weight_type, seed, dense=None):
+def check(form, junction, width, columns, init, activation, weight_type, seed, dense=None, tile=()):
     """Run one kernel on random numbers and compare within a bound from the fan-in."""
     rng = np.random.default_rng(seed)
     on = MACHINES[width]
@@ -62,7 +64,7 @@ def check(form, junction, width, columns, init, activation, weight_type, seed, d
     bias = np.zeros(junction.n_dst + 16, np.float32)
     bias[: junction.n_dst] = rng.standard_normal(junction.n_dst)
     before = rng.standard_normal((junction.n_dst, columns)).astype(np.float32)
-    step = step_of(form, junction, init, call(activation), weight_type)
+    step = replace(step_of(form, junction, init, call(activation), weight_type), tile=tile)
     got = run_step(form, step, on, x, {junction.tensor: weights}, bias, before, columns)
     exact = matrix(junction, weights, weight_type) if dense is None else dense(weights)
     start = {"zero": np.zeros_like(before), "bias": bias[: junction.n_dst, None], "add": before}[init]
@@ -168,15 +170,16 @@ def test_a_butterfly_of_radix_16_is_fused_where_registers_allow():
 @FEW
 @given(
     st.integers(1, 500), st.integers(1, 300), st.integers(0, 3000), st.booleans(),
-    WIDTHS, COLUMNS, INITS, ACTIVATIONS, WEIGHT_TYPES, SEEDS,
+    WIDTHS, COLUMNS, INITS, ACTIVATIONS, WEIGHT_TYPES, SEEDS, st.integers(1, 16),
 )  # fmt: skip
-def test_ell(n_src, n_dst, count, skewed, width, columns, init, activation, weight_type, seed):
+def test_ell(n_src, n_dst, count, skewed, width, columns, init, activation, weight_type, seed, pieces):
     rng = np.random.default_rng(seed)
     dst = rng.integers(n_dst, size=count)
     if skewed:
         dst = dst * dst // n_dst
     junction = paths(rng.integers(n_src, size=count), dst, n_src, n_dst)
-    check(ColumnEll(), junction, width, columns, init, activation, weight_type, seed)
+    tile = (("vectors", 2), ("pieces", pieces))
+    check(ColumnEll(), junction, width, columns, init, activation, weight_type, seed, tile=tile)
 
 
 def test_ell_numbers_units_beyond_16_bits():

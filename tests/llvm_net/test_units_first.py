@@ -131,6 +131,12 @@ def test_whole_tiles_stay_in_the_users_arrays():
     assert executable.plan(64).orders == ("rows", "rows")
 
 
+def test_inputs_that_are_read_many_times_are_brought_into_a_tile():
+    for count, array in ((1024, "x"), (65536, "")):
+        _, _, executable = executable_of((784, 300, 300), count, {"cpu": Word("avx512")})
+        assert next(op.layout.array for op in executable.columns(("units", "units")).ops) == array
+
+
 def test_inputs_with_activations_and_outputs_with_softmax_go_through_scratch_memory():
     graph = graph_of((40, 40), 512, Call("softmax"))
     graph = replace(graph, stations=(replace(graph.stations[0], pipeline=(Call("abs"),)), *graph.stations[1:]))

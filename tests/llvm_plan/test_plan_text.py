@@ -65,13 +65,13 @@ def test_the_text_shows_forms_orders_places_and_costs():
 
 
 def test_the_text_shows_what_stays_in_the_users_arrays():
-    graph = NETS["general"]
+    graph = NETS["blocks"]
     plan = plans_of(graph, orders=("units", "units"))[1]
     text = print_plan(plan)
-    assert re.search(r"^  %s0 = 50 at \d+ in x$", text, re.MULTILINE)
-    assert re.search(r"^  %s2 = 10 at \d+ in y$", text, re.MULTILINE)
-    assert "  load x.T[0:50] -> %s0\n" in text
-    assert "  save %s2 -> y.T[0:10]\n" in text
+    assert re.search(r"^  %s0 = 256 at \d+ in x$", text, re.MULTILINE)
+    assert re.search(r"^  %s3 = 16 at \d+ in y$", text, re.MULTILINE)
+    assert "  load x.T[0:256] -> %s0\n" in text
+    assert "  save %s3 -> y.T[0:16]\n" in text
     for old, new, code in [("x.T", "x.S", "E0640"), ("x.T", "y.T", "E0640"), (" in x", " in z", "E0643")]:
         with pytest.raises(PathcError, match=code):
             parse_plan(Source("net.plan", text.replace(old, new)), graph)

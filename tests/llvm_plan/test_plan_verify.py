@@ -27,7 +27,7 @@ from pathc.support.source import Source
 GRAPH = branched()
 ROW, COLUMN = plans_of(GRAPH)
 FUSED = plans_of(NETS["fused"])[1]
-UNITS = plans_of(NETS["general"], orders=("units", "units"))[1]
+UNITS = plans_of(NETS["blocks"], orders=("units", "units"))[1]
 TURNED = plans_of(GRAPH, orders=("units", "units"))[1]
 
 
@@ -171,13 +171,13 @@ def kept(plan, name, array):
 @pytest.mark.parametrize(
     ("graph", "code", "plan"),
     [
-        (NETS["general"], "E0654", kept(UNITS, "s0", "y")),
-        (NETS["general"], "E0654", kept(UNITS, "s2", "x")),
-        (NETS["general"], "E0653", kept(UNITS, "s1", "x")),
+        (NETS["blocks"], "E0654", kept(UNITS, "s0", "y")),
+        (NETS["blocks"], "E0654", kept(UNITS, "s3", "x")),
+        (NETS["blocks"], "E0653", kept(UNITS, "s1", "x")),
         (NETS["general"], "E0653", kept(plans_of(NETS["general"])[0], "s0", "x")),
         (NETS["general"], "E0654", kept(plans_of(NETS["general"])[1], "s0", "x")),
         (NETS["general"], "E0654", changed(plans_of(NETS["general"])[0], 0, order="units")),
-        (NETS["general"], "E0654", buffered(UNITS, "s0", layout=Layout(50))),
+        (NETS["blocks"], "E0654", buffered(UNITS, "s0", layout=Layout(256))),
         (GRAPH, "E0654", changed(TURNED, at(TURNED, Load, 1), order="rows")),
         (GRAPH, "E0654", changed(TURNED, at(TURNED, Save, 1), order="rows")),
         (GRAPH, "E0654", kept(TURNED, "x", "x")),

@@ -77,10 +77,10 @@ def tile_options(name: str) -> tuple[TileOption, ...]:
     return found.tiles if isinstance(found, Tiled) else ()
 
 
-def tile_of(name: str, junction: Junction, machine: Machine) -> Tiles:
-    """What a form chooses for a junction."""
-    found = form(name)
-    return found.tile(junction, machine) if isinstance(found, Tiled) else ()
+def tile_of(step: Step, machine: Machine) -> Tiles:
+    """What the form of a step chooses for it."""
+    found = form(step.form)
+    return found.tile(step, machine) if isinstance(found, Tiled) else ()
 
 
 def form_cycles(step: Step, machine: Machine, samples: int) -> float:

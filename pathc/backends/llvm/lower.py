@@ -231,7 +231,7 @@ class _Net:
             activation = inline if at == len(entering) - 1 else None
             form = self.forms[junction.line, junction.number]
             step = Step(form, self.family, junction, source, target, init, activation, self.choices.weight_type)
-            step = replace(step, tile=tile_of(form, junction, self.machine))
+            step = replace(step, tile=tile_of(step, self.machine))
             self._move(station.name, held, target)
             self.ops.append(Run(step, self._reader(junction.src, source), self._buffer(station.name, target)))
             held = target

@@ -169,6 +169,6 @@ class Tiled(Protocol):
 
     tiles: ClassVar[tuple[TileOption, ...]]
 
-    def tile(self, junction: Junction, machine: Machine) -> Tiles:
-        """The choices for a junction it does not refuse."""
+    def tile(self, step: Step, machine: Machine) -> Tiles:
+        """The choices for a step whose junction it does not refuse."""
         ...

@@ -147,10 +147,11 @@ class ColumnBlocks:
         TileOption("sources", 128, True, "sources of a block unrolled in a loop"),
     )
 
-    def tile(self, junction: Junction, machine: Machine) -> Tiles:
+    def tile(self, step: Step, machine: Machine) -> Tiles:
         """As many destinations as registers hold beside their sources, and sources for a body of moderate length."""
-        destinations = min(most_destinations(machine), max(window.fan_out for window in junction.blocks))
-        sources = min(UNROLLED // (2 * destinations), max(window.fan_in for window in junction.blocks))
+        windows = step.junction.blocks
+        destinations = min(most_destinations(machine), max(window.fan_out for window in windows))
+        sources = min(UNROLLED // (2 * destinations), max(window.fan_in for window in windows))
         return ("destinations", destinations), ("sources", sources)
 
     def refusal(self, junction: Junction, machine: Machine) -> str:

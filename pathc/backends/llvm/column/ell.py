@@ -8,7 +8,7 @@ product appears that the junction does not have: infinities and NaN stay where t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +29,7 @@ from pathc.backends.llvm.column.common import (
     load_vectors,
     parameters,
     place,
+    round_up,
     store_vectors,
     table_entry,
     tile,
@@ -47,6 +48,11 @@ VECTORS = 2
 """Vectors of columns in a register tile: eight sums in flight, and every weight and index is used twice."""
 
 _HEADER = 4
+_MOST_PIECES = 16
+_AGAIN = 4.0
+"""Clock cycles to store a vector of sums and to load it for the next piece."""
+_KEPT = 1.1
+"""How many first-level caches sources may fill before they push each other out."""
 
 
 @dataclass(frozen=True)
@@ -107,40 +113,48 @@ class ColumnEll:
     family: ClassVar[Family] = "column"
     tiles: ClassVar[tuple[TileOption, ...]] = (
         TileOption("vectors", 8, False, "vectors of columns in a register tile, at most"),
+        TileOption("pieces", _MOST_PIECES, False, "pieces of the sources, one after another"),
     )
 
-    def tile(self, junction: Junction, machine: Machine) -> Tiles:
-        """Eight sums in flight."""
-        return (("vectors", VECTORS),)
+    def tile(self, step: Step, machine: Machine) -> Tiles:
+        """Eight sums in flight; as many pieces as make the junction cheapest."""
+        array = bool(step.src_layout.array)
+        costs = [_cost(step.junction, machine, VECTORS, pieces, array) for pieces in range(1, _MOST_PIECES + 1)]
+        pieces = costs.index(min(costs)) + 1
+        return (("vectors", VECTORS), *((("pieces", pieces),) if pieces > 1 else ()))
 
     def refusal(self, junction: Junction, machine: Machine) -> str:
         """Why the form cannot compute this junction, or an empty string."""
         return "" if junction.kind == "paths" else f"it computes paths, not a {junction.kind} junction"
 
     def cycles(self, step: Step, machine: Machine, samples: int) -> float:
-        """Estimated clock cycles for a tile of `samples` columns.
-
-        Units of the user's array lie too far apart, and often a power of two, to stay in the first-level cache.
-        """
-        junction = step.junction
-        rounds = samples / machine.width
-        held = 4 * junction.n_src * min(samples, machine.width * step.option("vectors", VECTORS))
-        far = 1.0 if step.src_layout.array else max(0.0, 1.0 - machine.l1 / held)
-        per_unit = 2.2 + vecmath.cycles(step.activation)
-        return rounds * ((1.3 + 1.25 * far) * expected_edges(junction) + per_unit * junction.n_dst)
+        """Estimated clock cycles for a tile of `samples` columns."""
+        junction, array = step.junction, bool(step.src_layout.array)
+        vectors = min(samples // machine.width, step.option("vectors", VECTORS))
+        chosen = step if step.tile else replace(step, tile=self.tile(step, machine))
+        pieces = chosen.option("pieces", 1)
+        each = _cost(junction, machine, vectors, pieces, array) + vecmath.cycles(step.activation) * junction.n_dst
+        return samples / machine.width * each
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> Bytes:
         """Header, runs, rows, then steps of LOCKSTEP indices and weights; indices of 16 bits where they suffice."""
+        edges = distinct_edges(step.junction)
+        values = edges.sums(weights[step.junction.tensor])
+        parts = [self._packed(step, *_within(edges, values, units)) for units in _pieces(step)]
+        sizes = [round_up(8 * len(parts)), *(part.size for part in parts)]
+        starts = np.cumsum(sizes[:-1]).astype(np.uint64)
+        return aligned(starts.view(np.uint8), *parts)
+
+    def _packed(self, step: Step, edges: Distinct, values: NDArray[np.float32]) -> Bytes:
         junction = step.junction
-        edges = distinct_edges(junction)
-        rows = sliced(edges, edges.sums(weights[junction.tensor]))
+        rows = sliced(edges, values)
         dtype = np.uint16 if index_bits(junction) == 16 else np.uint32
         runs = rows.runs.astype(np.uint32).view(np.uint8).reshape(-1)
         listed = rows.rows.astype(dtype).view(np.uint8).reshape(-1)
         count = len(rows.index)
         index = rows.index.astype(dtype).view(np.uint8).reshape(count, LOCKSTEP * dtype().itemsize)
-        values = encode(rows.weights, step.weight_type).reshape(count, LOCKSTEP * element_bytes(step.weight_type))
-        steps = np.concatenate((index, values), axis=1).reshape(-1)
+        coded = encode(rows.weights, step.weight_type).reshape(count, LOCKSTEP * element_bytes(step.weight_type))
+        steps = np.concatenate((index, coded), axis=1).reshape(-1)
         header = np.zeros(_HEADER, np.uint32)
         at_rows = aligned(header.view(np.uint8), runs).size
         at_steps = at_rows + aligned(listed).size
@@ -150,28 +164,66 @@ class ColumnEll:
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
         """The kernel called `name` for `samples` columns."""
         f = Function(name, parameters(step))
-        t = tile(machine, samples, step.option("vectors", VECTORS))
-        finish = Finish(step.init, step.activation)
-        bits = index_bits(step.junction)
-        empty, runs, at_rows, at_steps = (table_entry(f, "%weights", k) for k in range(_HEADER))
-        rows, steps = byte_offset(f, "%weights", at_rows), byte_offset(f, "%weights", at_steps)
-        set_bytes = LOCKSTEP * bits // 8
+        tiles = ends(tile(machine, samples, step.option("vectors", VECTORS)), step)
+        pieces = len(_pieces(step))
+        for number in range(pieces):
+            start = f.load(I64, byte_offset(f, "%weights", 8 * number), 8)
+            init = "add" if number else step.init
+            finish = Finish(init, step.activation if number == pieces - 1 else None)
+            _piece(f, tiles, step, byte_offset(f, "%weights", start), finish)
+        return [f]
+
+
+def _cost(junction: Junction, machine: Machine, vectors: int, pieces: int, array: bool) -> float:
+    """Estimated clock cycles for a vector of samples without activation.
+
+    Units of the user's array lie too far apart, and often a power of two, to stay in the first-level cache.
+    """
+    held = 4 * -(-junction.n_src // pieces) * machine.width * vectors
+    far = 1.0 if array else max(0.0, 1.0 - _KEPT * machine.l1 / held)
+    again = (pieces - 1) * _AGAIN
+    return (1.3 + 1.25 * far) * expected_edges(junction) + (2.2 + again) * junction.n_dst
+
+
+def _pieces(step: Step) -> list[tuple[int, int]]:
+    """First source of every piece and the one behind its last."""
+    count, units = min(step.option("pieces", 1), step.junction.n_src), step.junction.n_src
+    return [(units * k // count, units * (k + 1) // count) for k in range(count)]
+
+
+def _within(
+    edges: Distinct, values: NDArray[np.float32], units: tuple[int, int]
+) -> tuple[Distinct, NDArray[np.float32]]:
+    """The edges from some units, with their weights."""
+    kept = (edges.src >= units[0]) & (edges.src < units[1])
+    if kept.all():
+        return edges, values
+    before = np.concatenate(([0], np.cumsum(kept)))
+    return replace(edges, src=edges.src[kept], start=before[edges.start]), values[kept]
+
+
+def _piece(f: Function, tiles: tuple[Tile, Tile], step: Step, data: str, finish: Finish) -> None:
+    """Write the sums over one piece of the sources."""
+    bits = index_bits(step.junction)
+    empty, runs, at_rows, at_steps = (table_entry(f, data, k) for k in range(_HEADER))
+    rows, steps = byte_offset(f, data, at_rows), byte_offset(f, data, at_steps)
+    set_bytes = LOCKSTEP * bits // 8
+    if (finish.init, finish.activation) != ("add", None):
         with when_positive(f, empty), f.loop(empty) as loop:
             here = byte_offset(f, rows, f.op("mul", I64, loop.index, str(set_bytes), "nuw nsw"))
-            _rows(f, ends(t, step), here, bits, finish, None)
-        skipped = f.op("mul", I64, empty, str(set_bytes), "nuw nsw")
-        rows = byte_offset(f, rows, skipped)
-        step_bytes = LOCKSTEP * (bits // 8 + element_bytes(step.weight_type))
-        with when_positive(f, runs), f.loop(runs, [("ptr", rows), ("ptr", steps)]) as outer:
-            run = byte_offset(f, "%weights", f.op("add", I64, f.op("shl", I64, outer.index, "3"), "64"))
-            length, sets = table_entry(f, run, 0), table_entry(f, run, 1)
-            size = f.op("mul", I64, length, str(step_bytes), "nuw nsw")
-            with f.loop(sets, [("ptr", name) for name in outer.carried]) as loop:
-                here, data = loop.carried
-                _rows(f, ends(t, step), here, bits, finish, (data, size, step_bytes, step))
-                loop.following = [byte_offset(f, here, set_bytes), byte_offset(f, data, size)]
-            outer.following = loop.results
-        return [f]
+            _rows(f, tiles, here, bits, finish, None)
+    skipped = f.op("mul", I64, empty, str(set_bytes), "nuw nsw")
+    rows = byte_offset(f, rows, skipped)
+    step_bytes = LOCKSTEP * (bits // 8 + element_bytes(step.weight_type))
+    with when_positive(f, runs), f.loop(runs, [("ptr", rows), ("ptr", steps)]) as outer:
+        run = byte_offset(f, data, f.op("add", I64, f.op("shl", I64, outer.index, "3"), "64"))
+        length, sets = table_entry(f, run, 0), table_entry(f, run, 1)
+        size = f.op("mul", I64, length, str(step_bytes), "nuw nsw")
+        with f.loop(sets, [("ptr", name) for name in outer.carried]) as loop:
+            here, row = loop.carried
+            _rows(f, tiles, here, bits, finish, (row, size, step_bytes, step))
+            loop.following = [byte_offset(f, here, set_bytes), byte_offset(f, row, size)]
+        outer.following = loop.results
 
 
 def index_bits(junction: Junction) -> int:
