@@ -175,20 +175,24 @@ def weights_of(graph: Graph, weights: str | Path | Weights | None, seed: int = 0
 
     Raises PathcError E0501 to E0510.
     """
-    from pathc.ir.init import initial_weights
     from pathc.ir.interp.junctions import float_tensors
+
+    return float_tensors(graph, stored_weights(graph, weights, seed))
+
+
+def stored_weights(graph: Graph, weights: str | Path | Weights | None, seed: int = 0) -> Weights:
+    """The same as they are stored, integers with their scales beside them; raises as `weights_of`."""
+    from pathc.ir.init import initial_weights
     from pathc.ir.weights import check_weights, load_weights
 
     if weights is None:
         return initial_weights(graph, seed)
     if isinstance(weights, str | Path):
-        tensors: Weights = load_weights(weights, graph)
-    else:
-        tensors = weights
-        found = check_weights(graph, tensors, finite=True)
-        if found:
-            raise PathcError(*found)
-    return float_tensors(graph, tensors)
+        return load_weights(weights, graph)
+    found = check_weights(graph, weights, finite=True)
+    if found:
+        raise PathcError(*found)
+    return weights
 
 
 def compile_model(
@@ -210,10 +214,12 @@ def compile_model(
     if refused:
         raise PathcError(*refused)
     graph = transform(replace(graph, name=options.name or graph.name), options)
-    tensors = weights_of(graph, weights, options.seed)
+    stored = stored_weights(graph, weights, options.seed)
+    tensors = weights_of(graph, stored)
     ready = time.perf_counter()
     plan = read_plan(options.plan, chosen) if options.plan else None
-    executable = chosen.backend.compile(Request(graph, tensors, chosen.options, options.batch, options.forms, plan))
+    request = Request(graph, tensors, chosen.options, options.batch, options.forms, plan, stored)
+    executable = chosen.backend.compile(request)
     end = time.perf_counter()
     _tell(options, "target", end - ready)
     return Compiled(graph, tensors, chosen, executable, end - start, weights is None)

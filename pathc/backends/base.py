@@ -23,7 +23,8 @@ class Request:
     """What to compile: a structured graph, its weights, the target's options and the batch it is meant for.
 
     `batch` 0 leaves the batch open. `forms` forces a kernel form for a junction (`main.1`) or for all (`*`). `plan` is
-    a text in which a target that emits `plan` finds its decisions made.
+    a text in which a target that emits `plan` finds its decisions made. `stored` holds the tensors as they came,
+    integers with their scales; `weights` are these as floats.
     """
 
     graph: Graph
@@ -32,6 +33,7 @@ class Request:
     batch: int = 0
     forms: Mapping[str, str] = field(default_factory=dict[str, str])
     plan: Source | None = None
+    stored: Weights = field(default_factory=dict[str, NDArray[Any]])
 
 
 class Executable(Protocol):

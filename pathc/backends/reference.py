@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pathc.backends.base import Request
 from pathc.ir.graph import Graph
 from pathc.ir.interp import forward, supports
+from pathc.ir.quantized import IntegerNetwork, integer_forward, integer_network
 from pathc.ir.text import print_graph
 from pathc.support.diagnostics import Diagnostic, PathcError, UsageError, did_you_mean, error
 
@@ -34,6 +35,17 @@ class Interpreted:
         return print_graph(self.request.graph)
 
 
+@dataclass(frozen=True)
+class Integers(Interpreted):
+    """A quantized net that the integer interpreter evaluates whenever it is called."""
+
+    network: IntegerNetwork | None = None
+
+    def __call__(self, x: NDArray[Any], /) -> NDArray[Any]:
+        """Outputs as numbers in float64, [batch, units] or [units]; raises E0512, E0513, and E1308 for NaN."""
+        return super().__call__(x) if self.network is None else integer_forward(self.network, np.asarray(x))
+
+
 class Reference:
     """The target named `reference`."""
 
@@ -51,15 +63,18 @@ class Reference:
 
     def compile(self, request: Request) -> Interpreted:
         """The net as it stands; raises E0610 for what it cannot evaluate, E0806 for options and kernel forms."""
-        if request.options:
-            text = f"the target `reference` has no option `{next(iter(request.options))}`"
-            raise UsageError(Diagnostic("E0806", text, help="it has none"))
+        unknown = next((name for name in request.options if name != "integers"), "")
+        if unknown:
+            text = f"the target `reference` has no option `{unknown}`"
+            raise UsageError(Diagnostic("E0806", text, help="its option: integers=true, for quantized nets"))
         if request.forms:
             text = f"the target `reference` has no kernel form `{next(iter(request.forms.values()))}`"
             raise UsageError(Diagnostic("E0806", text, help="it has none"))
         refused = self.refusals(request.graph)
         if refused:
             raise PathcError(*refused)
+        if request.options.get("integers") is True:
+            return Integers(request, network=integer_network(request.graph, request.stored))
         return Interpreted(request)
 
 

@@ -53,4 +53,34 @@ CODES: tuple[Code, ...] = (
         "NaN where integers are wanted",
         "Infinities become the largest or least integer of a format, but no integer stands for NaN.",
     ),
+    Code(
+        "E1310",
+        "a tensor of zeros",
+        "No scale fits a tensor that holds nothing but zeros, and no sample can be drawn from it.",
+    ),
+    Code(
+        "E1311",
+        "settings or data that cannot quantize",
+        "Samples a weight are positive and at most 2^20, the quantile of calibration lies between 0.5 and 1, and the "
+        "calibration data has at least one sample, all finite.",
+    ),
+    Code(
+        "E1312",
+        "scales that cannot be fed forward",
+        "Normalization divides the weights of a unit by a positive factor and multiplies the weights that read it. "
+        "That needs activations with f(c x) = c f(x) for positive c: identity, relu, leaky, abs, kwinners with one "
+        "factor. tanh, sigmoid, hardtanh and softmax of a hidden layer do not have it.",
+    ),
+    Code(
+        "W1301",
+        "integers of more than 8 bits",
+        "Monte Carlo quantization with many samples gives large weights integers of many bits. Floats can hold them, "
+        "integer targets cannot.",
+    ),
+    Code(
+        "W1302",
+        "a skip that integers render coarsely",
+        "The values a skip hands on are multiplied by a whole number, in steps of the sums they join. With weights of "
+        "few bits these steps are coarse, and the factor is rounded.",
+    ),
 )

@@ -1,0 +1,1 @@
+"""Trained nets made smaller without training: quantization, calibration, normalization, sampling of paths."""

@@ -1,0 +1,119 @@
+"""What quantization has made of a net: bits, shares, errors, accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.ir.compress.quantize import Quantized
+from pathc.ir.graph import Graph
+from pathc.ir.interp import forward
+from pathc.ir.interp.junctions import float_tensors
+from pathc.ir.quantized import integer_forward, integer_network
+from pathc.ir.weights import SCALE, Tensors
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One tensor: weights, bits of its largest integer with the sign, share of integers that are not zero.
+
+    `error` is the root mean square of the outputs' change if this tensor alone is quantized, in units of that of the
+    outputs; `accuracy` is what is then reached. Both are -1 without data.
+    """
+
+    name: str
+    weights: int
+    bits: int
+    nonzero: float
+    error: float = -1.0
+    accuracy: float = -1.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """All tensors, most sensitive first; average bits a weight and share of weights hit; accuracies in percent or -1.
+
+    `accuracy_integers` is that of integer arithmetic throughout, where stations were calibrated.
+    """
+
+    tensors: tuple[TensorReport, ...]
+    bits: float
+    nonzero: float
+    accuracy_floats: float = -1.0
+    accuracy_weights: float = -1.0
+    accuracy_integers: float = -1.0
+
+
+def report(
+    graph: Graph,
+    weights: Tensors,
+    result: Quantized,
+    samples: NDArray[Any] | None = None,
+    labels: NDArray[np.int64] | None = None,
+    sensitivity: int = 256,
+) -> Report:
+    """What the result of `quantize` holds, and how far its outputs are off on samples [samples, units].
+
+    Accuracies need labels [samples]; sensitivities are taken from the first `sensitivity` samples.
+    """
+    before, after = float_tensors(graph, weights), float_tensors(graph, result.tensors)
+    names = [name for name in before if name in result.tensors and name + SCALE in result.tensors]
+    names = [name for name in names if not name.endswith(".bias")]
+    few = None if samples is None else samples[:sensitivity]
+    exact = None if few is None else forward(graph, before, few)
+    found: list[TensorReport] = []
+    for name in names:
+        integers = result.tensors[name]
+        error = accuracy = -1.0
+        if few is not None and exact is not None:
+            outputs = forward(graph, {**before, name: after[name]}, few)
+            norm = float(np.sqrt(np.mean(exact**2))) or 1.0
+            error = float(np.sqrt(np.mean((outputs - exact) ** 2))) / norm
+            accuracy = -1.0 if labels is None else _share(outputs, labels[:sensitivity])
+        found.append(TensorReport(name, integers.size, bits_of(integers), _nonzero(integers), error, accuracy))
+    found.sort(key=lambda each: -each.error)
+    total = sum(each.weights for each in found) or 1
+    bits = sum(each.bits * each.weights for each in found) / total
+    nonzero = sum(each.nonzero * each.weights for each in found) / total
+    if samples is None or labels is None:
+        return Report(tuple(found), bits, nonzero)
+    integer = integer_accuracy(result, samples, labels)
+    floats, quantized = accuracy_of(graph, before, samples, labels), accuracy_of(graph, after, samples, labels)
+    return Report(tuple(found), bits, nonzero, floats, quantized, integer)
+
+
+def bits_of(integers: NDArray[Any]) -> int:
+    """Bits of the largest magnitude and a sign."""
+    wide = integers.astype(np.int64).reshape(-1)
+    return max(int(wide.max(initial=0)), -int(wide.min(initial=0))).bit_length() + 1
+
+
+def accuracy_of(graph: Graph, weights: Tensors, samples: NDArray[Any], labels: NDArray[np.int64]) -> float:
+    """Percent of samples whose largest output is their label, in floating point."""
+    right = [
+        np.argmax(forward(graph, weights, samples[i : i + _CHUNK]), axis=1) == labels[i : i + _CHUNK]
+        for i in range(0, len(samples), _CHUNK)
+    ]
+    return 100.0 * float(np.mean(np.concatenate(right)))
+
+
+def integer_accuracy(result: Quantized, samples: NDArray[Any], labels: NDArray[np.int64]) -> float:
+    """The same in integer arithmetic; -1 if the result was not calibrated."""
+    if not result.calibrated:
+        return -1.0
+    network = integer_network(result.graph, result.tensors)
+    outputs = [integer_forward(network, samples[i : i + _CHUNK]) for i in range(0, len(samples), _CHUNK)]
+    return _share(np.concatenate(outputs), labels)
+
+
+def _share(outputs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    return 100.0 * float((outputs.argmax(axis=1) == labels).mean())
+
+
+def _nonzero(integers: NDArray[Any]) -> float:
+    return float((integers != 0).mean()) if integers.size else 0.0
