@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from pathc.driver import Options, compare, compile_model, is_graph_text, load, w
 from pathc.ir.init import initial_weights
 from pathc.ir.text import print_graph
 from pathc.ir.types import Word
+from pathc.support.diagnostics import PathcError
+from pathc.support.source import Source
 from pathc.targets import choose_target, parse_target
 
 TEXT = """pathc 1
@@ -138,6 +141,39 @@ def test_compare_notices_a_wrong_output() -> None:
     assert wrong.share > 1
     y[2, 3] = np.nan
     assert not compare(compiled, x, y).agrees
+
+
+def test_samples_that_are_not_finite_are_left_out_and_counted() -> None:
+    """Two paths over one edge bring infinity and its opposite, the sum of their weights only one of them."""
+    text = (
+        "pathc 1\ninput x[4]\noutput y[4] : tanh\npaths p : x@0 -> y@0 { count = 8 }\n"
+        "paths q : x@0 -> y@0 { count = 4 }\n"
+    )
+    graph = pathc.load(Source("m.path", text))
+    weights = {"p.1": np.array([3, 3, 3, 3, -1, -1, -1, -1], np.float32), "q.1": np.ones(4, np.float32)}
+    compiled = compile_model(graph, "llvm", weights)
+    x = np.random.default_rng(0).random((6, 4), dtype=np.float32)
+    x[1, 2], x[4, 0] = np.inf, np.nan
+    y = np.array(compiled.executable(x))
+    found = compare(compiled, x, y)
+    assert found.agrees
+    assert found.not_compared == 2
+    y[2, 1] += 1
+    assert not compare(compiled, x, y).agrees
+    one = compare(compiled, x[1], np.array(compiled.executable(x[1])))
+    assert one.agrees
+    assert one.not_compared == 1
+
+
+def test_the_reference_refuses_batches_beyond_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = compile_model(SOURCE, "reference")
+    x = np.zeros((4, 32), np.float32)
+    assert compiled.executable(x).shape[0] == 4
+    units = sum(station.units for station in compiled.graph.stations)
+    monkeypatch.setattr(sys.modules["pathc.ir.interp.evaluate"], "memory_limit", lambda: 16 * 4 * units - 1)
+    with pytest.raises(PathcError, match="E0502"):
+        compiled.executable(x)
+    assert compiled.executable(x[:3]).shape[0] == 3
 
 
 def test_reference_refuses_options_and_knows_its_stage() -> None:

@@ -13,6 +13,7 @@ from pathc import __version__
 from pathc.cli import bench, check, compile, dump, explain, fmt, opt, passes, plot, quantize, sweep, targets, train
 from pathc.cli import run as run_verb
 from pathc.cli.flags import Verb
+from pathc.cli.interrupt import INTERRUPTED, pressed
 from pathc.cli.talk import Talk
 from pathc.support.diagnostics import Diagnostic, InternalError, PathcError
 
@@ -34,7 +35,7 @@ VERBS: tuple[Verb, ...] = (
 )
 
 OK, WRONG_MODEL, WRONG_USAGE, UNAVAILABLE, INTERNAL = 0, 1, 2, 3, 70
-INTERRUPTED, PIPE_CLOSED = 130, 141
+PIPE_CLOSED = 141
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _EPILOG = """exit codes:
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; returns its exit code and never raises."""
+    """Run one command; returns its exit code, and raises only KeyboardInterrupt."""
     _open_streams()
     try:
         parsed = parser().parse_args(arguments)
@@ -76,6 +77,8 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except PathcError as mistake:
+        if pressed():
+            raise KeyboardInterrupt from mistake
         talk.diagnostics(mistake.diagnostics)
         if isinstance(mistake, InternalError):
             talk.say(_reproducer(arguments, mistake))
@@ -93,6 +96,8 @@ def run(arguments: Sequence[str]) -> int:
         _show_traceback()
         return WRONG_MODEL
     except Exception as fault:
+        if pressed():
+            raise KeyboardInterrupt from fault
         if isinstance(fault, OSError) and fault.errno in _DISK_FAULTS:
             _drop_output()
             talk.diagnostics([Diagnostic("E0503", f"cannot write: {fault.strerror}", help="make room on the disk")])

@@ -18,6 +18,7 @@ from pathc.support.source import Source
 MAX_NESTING = 64
 """Deepest nesting of brackets."""
 
+_LINE_ENDS = "save it with the line ends of Unix or Windows: tr '\\r' '\\n' < OLD.path > NEW.path"
 _STATEMENT = re.compile(r"^(?=[^\W\d])", re.MULTILINE)
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*)
@@ -53,7 +54,11 @@ class Layout:
 
 
 def lay_out(source: Source) -> Layout:
-    """Cut a source into statements. Faults: E0104, E0105, E0108, E0109."""
+    """Cut a source into statements. Faults: E0104, E0105, E0108, E0109, E0112."""
+    returned = source.text.find("\r")
+    if "\n" not in source.text and 0 <= returned < len(source.text.rstrip()):
+        text = "lines end in carriage returns alone, so all of this is one line"
+        return Layout((), (), (Diagnostic("E0112", text, source.span(returned, returned + 1), help=_LINE_ENDS),))
     pieces: list[Piece] = []
     comments: list[Comment] = []
     faults: list[Diagnostic] = []

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,82 @@ def test_every_verb_has_help(run: Run, verb: str) -> None:
     result = run(verb, "--help")
     assert (result.code, result.err) == (0, "")
     assert f"usage: pathc {verb}" in result.out
+
+
+@pytest.mark.parametrize("verb", ["check", "run", "train", "sweep", "compile", "bench"])
+def test_ctrl_c_while_modules_are_imported(verb: str, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """Half of a short command is importing, so that is where most early Ctrl-C arrive."""
+    import builtins
+
+    from pathc.cli import main
+
+    real = builtins.__import__
+
+    def interrupted(name: str, *rest: object, **more: object) -> object:
+        if name == "pathc.cli.application":
+            raise KeyboardInterrupt
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    assert main([verb, "m.path"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+LONG = {
+    "run": ["run", "m.path", "--input", "x.npy", "-o", "out/y.npy"],
+    "compile": ["compile", "m.path", "-o", "out/m.so"],
+    "bench": ["bench", "m.path"],
+    "train": ["train", "m.path", "--data", "digits", "--epochs", "100000", "-q", "-o", "out/w.safetensors"],
+    "sweep": ["sweep", "m.path", "--data", "digits", "--epochs", "100000", "--set", "C=64,128", "-o", "out"],
+}
+MODEL = (
+    "pathc 1\nlet C = 4096\ninput x[64]\nlayer a[300] : relu\nlayer b[300] : relu\noutput y[10]\n"
+    "paths p : x -> a -> b -> y { count = C }\n"
+)
+
+
+@pytest.mark.parametrize("verb", LONG)
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.7])
+def test_ctrl_c_in_the_middle(verb: str, delay: float, tmp_path: Path) -> None:
+    """One line, 130, and no file that was not finished."""
+    import numpy as np
+
+    (tmp_path / "m.path").write_text(MODEL)
+    (tmp_path / "out").mkdir()
+    np.save(tmp_path / "x.npy", np.zeros((1 << 17, 64), np.float32))
+    ready = (
+        "import sys, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from pathc.cli import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", ready, *LONG[verb]]
+    work = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert work.stdout is not None
+    assert work.stdout.readline() == "ready\n"
+    time.sleep(delay)
+    work.send_signal(signal.SIGINT)
+    _, err = work.communicate(timeout=60)
+    assert work.returncode in (130, -signal.SIGINT), err
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+    assert "interrupted" in err or verb in ("train", "sweep")
+    left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in left if path.name.startswith(".")], "a temporary file was left behind"
+
+
+def test_errors_that_libraries_make_of_ctrl_c(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def importing(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as reason:
+            raise ImportError("the extension failed") from reason
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr("pathc.driver.compile_model", importing)
+    try:
+        result = run("compile", model)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.code, result.err) == (130, "interrupted\n")
 
 
 def test_fault_leaves_a_reproducer(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

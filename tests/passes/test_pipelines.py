@@ -47,6 +47,7 @@ def test_empty_pipeline():
         ("sample{limits=7}", "E0321", "limit"),
         ("structure{a=1}", "E0321", "none"),
         ("sample{limit=x}", "E0322", "int"),
+        ("sample{limit=-1}", "E0322", "from 0 on"),
         ("sample{loud=1}", "E0322", "true"),
         ("sample{limit}", "E0323", "k=v"),
         ("sample{limit=1", "E0323", "name"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from pathc.ir.interp.recurrent.inputs import CellInputs
 from pathc.ir.interp.recurrent.unroll import CellTrace, State
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import error
+from pathc.support.files import memory_limit
 
 States = Mapping[str, Sequence[State]]
 """States of cells by station, one per direction: arrays [batch, hidden]."""
@@ -40,6 +42,11 @@ class Trace:
     def state(self) -> dict[str, tuple[State, ...]]:
         """The states of all cells after the last step, by station."""
         return {name: trace.state for name, trace in self.cells.items()}
+
+    def finite(self) -> NDArray[np.bool_]:
+        """Which rows have neither NaN nor infinity at any unit: [rows]."""
+        arrays = (*self.sums.values(), *self.values.values())
+        return np.all([np.isfinite(a.reshape(len(a), -1)).all(axis=1) for a in arrays], axis=0)
 
 
 def forward(graph: Graph, weights: Tensors, inputs: Inputs) -> Values:
@@ -105,6 +112,7 @@ def _evaluate(network: Network, weights: Tensors, rows: Mapping[str, Values], la
     values: dict[str, Values] = {}
     cells: dict[str, CellTrace] = {}
     batch = layout.rows
+    _check_memory(network.graph, batch)
     with np.errstate(all="ignore"):
         for station in network.stations:
             cell = cell_of(station)
@@ -123,6 +131,14 @@ def _evaluate(network: Network, weights: Tensors, rows: Mapping[str, Values], la
             values[station.name] = _read(station, total)
     outputs = [values[s.name][:, : s.real_units] for s in network.graph.outputs]
     return Trace(sums, values, layout.shaped(_joined(outputs)), cells)
+
+
+def _check_memory(graph: Graph, batch: int) -> None:
+    """Raise E0502 where sums and values of all stations, float64, go beyond the memory."""
+    needed, limit = 16 * batch * sum(math.prod(station.shape) for station in graph.stations), memory_limit()
+    if needed > limit:
+        text = f"`{graph.name}` needs {needed} bytes for its units at a batch of {batch}, the memory can take {limit}"
+        raise error("E0502", text, graph.loc, help="use layers of fewer units, or a smaller batch")
 
 
 def _read(station: Station, total: Values) -> Values:

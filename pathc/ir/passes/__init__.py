@@ -90,12 +90,14 @@ def _convert(owner: str, key: str, value: str, default: object) -> Any:
         if value in ("true", "false"):
             return value == "true"
         raise _usage("E0322", f"option `{key}` of pass `{owner}` is {value!r}", "it is true or false")
+    wrong = f"option `{key}` of pass `{owner}` is {value!r}"
     try:
-        return kind(value)
+        converted = kind(value)
     except ValueError:
-        raise _usage(
-            "E0322", f"option `{key}` of pass `{owner}` is {value!r}", f"it takes a value like {kind.__name__}"
-        ) from None
+        raise _usage("E0322", wrong, f"it takes a value like {kind.__name__}") from None
+    if kind is int and converted < 0:
+        raise _usage("E0322", wrong, "it takes a number from 0 on")
+    return converted
 
 
 def _show(value: Any) -> str:

@@ -78,4 +78,11 @@ CODES: tuple[Code, ...] = (
         "A program has at most 2^22 characters and a statement 2^16. What needs more is better built from Python, or "
         "described by a generator instead of being written out.",
     ),
+    Code(
+        "E0112",
+        "lines that end in carriage returns alone",
+        "Lines end in a line feed, with or without a carriage return before it. Files with carriage returns alone, as "
+        "systems before the year 2001 wrote them, are one line.",
+        "pathc 1\rinput x[4]\r",
+    ),
 )
