@@ -14,7 +14,7 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.tests: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,plot,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,lsp,plot,test]'
 	@touch $@
 
 demo: $(VENV)/.demo

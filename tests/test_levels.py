@@ -21,13 +21,14 @@ LEVELS = {
     "stages": 5,
     "gallery": 5,
     "plots": 5,
+    "lsp": 6,
     "handbook": 5,
     "api": 5,
     "bench": 5,
     "torch": 5,
     "train": 5,
-    "cli": 6,
-    "__main__": 7,
+    "cli": 7,
+    "__main__": 8,
 }
 """A module imports its own room and those of lower numbers."""
 FILES = sorted(ROOT.rglob("*.py"))

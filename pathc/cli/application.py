@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from pathc import __version__
-from pathc.cli import bench, check, compile, dump, explain, fmt, opt, passes, plot, quantize, sweep, targets, train
+from pathc.cli import bench, check, compile, dump, explain, fmt, lsp, opt, passes, plot, quantize, sweep, targets, train
 from pathc.cli import run as run_verb
 from pathc.cli.flags import Verb
 from pathc.cli.interrupt import INTERRUPTED, pressed
@@ -28,6 +28,7 @@ VERBS: tuple[Verb, ...] = (
     sweep.VERB,
     plot.VERB,
     quantize.VERB,
+    lsp.VERB,
     opt.VERB,
     explain.VERB,
     passes.VERB,

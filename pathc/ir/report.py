@@ -49,6 +49,12 @@ def structure_json(graph: Graph) -> dict[str, Any]:
     return {"graph": graph.name, "lines": sections, "cost": cost(graph).as_json()}
 
 
+def junction_report(graph: Graph, line: str, junction: int) -> list[str]:
+    """What the report says of one junction of a line of paths, as lines; the facts are found anew."""
+    graph = analysed(graph)
+    return _Section(graph, graph.line(line)).junction_text(junction)
+
+
 @dataclass(frozen=True)
 class _Section:
     """What is known about one line of paths."""
@@ -81,10 +87,11 @@ class _Section:
         drawn = f"mirror of {self.line.mirror}" if self.line.mirror else str(self.line.generator)
         lines = [f"paths {self.line.name}: {visits}   {self.count:,} paths, {drawn}"]
         for junction in self.line.junctions:
-            lines += self._junction_text(junction)
+            lines += self.junction_text(junction)
         return [*lines, *self._mixing_text(), *self._coverage_text()]
 
-    def _junction_text(self, junction: int) -> list[str]:
+    def junction_text(self, junction: int) -> list[str]:
+        """Sizes, edges, fans and blocks of one junction."""
         source, destination = ends(self.line, junction, self.graph)
         sizes = f"{source.name} {source.units} -> {destination.name} {destination.units}"
         lines = [f"  {self.line.name}.{junction}  {sizes}"]

@@ -91,10 +91,14 @@ def _scale(axis: Any, set_scale: Any, scale: Scale, values: list[float]) -> None
         base = 2 if scale == "log2" else 10
         set_scale("log", base=base)
         axis.set_major_locator(ticker.LogLocator(base=base, subs=(1.0,) if base == 2 else (1.0, 2.0, 5.0)))
-        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        axis.set_major_formatter(ticker.FuncFormatter(_tick))
         axis.set_minor_formatter(ticker.NullFormatter())
     elif all(value == int(value) for value in values):
         axis.get_major_locator().set_params(integer=True)
+
+
+def _tick(value: float, position: int | None) -> str:
+    return f"{value:,.4g}"
 
 
 def _series(axes: Any, series: Series, colour: str, marker: str) -> None:

@@ -58,4 +58,15 @@ CODES: tuple[Code, ...] = (
         "matplotlib is not installed",
         "Plots in files are drawn by matplotlib; without `-o` they are printed as text, which needs nothing.",
     ),
+    Code(
+        "E1211",
+        "a name that cannot be changed to that",
+        "Stations, lines, `let`s, targets and the model can be renamed, to names that are not taken.",
+    ),
+    Code(
+        "E1212",
+        "pygls is not installed",
+        "The language server speaks to editors through the library `pygls`; the help line gives the command that "
+        "installs it.",
+    ),
 )

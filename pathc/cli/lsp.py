@@ -1,0 +1,35 @@
+"""`pathc lsp`."""
+
+from __future__ import annotations
+
+import argparse
+
+from pathc.cli.flags import Verb
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stdio", action="store_true", help="serve over standard input and output (always so)")
+    parser.add_argument("--vsix", metavar="FILE", default="", help="write the extension for VS Code instead")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from importlib.util import find_spec
+
+    from pathc.support.diagnostics import Diagnostic, UnavailableError
+
+    if arguments.vsix:
+        from pathc.lsp.syntax import vsix
+        from pathc.support.files import write_atomically
+
+        write_atomically(arguments.vsix, vsix())
+        return 0
+    if find_spec("pygls") is None:
+        text = "the language server needs the library `pygls`"
+        raise UnavailableError(Diagnostic("E1212", text, help="pip install 'pathc[lsp]'"))
+    from pathc.lsp.server import serve
+
+    serve()
+    return 0
+
+
+VERB = Verb("lsp", "serve editors", "Serve an editor: the Language Server Protocol over stdio.", _arguments, _run)
