@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+from _timing import peak
 from scipy.sparse import coo_array
 
 from pathc.backends.llvm.column.blocks import ColumnBlocks
@@ -35,7 +36,6 @@ SECONDS = 0.002
 ROUNDS = 40
 RELU = Call("relu")
 POINTERS = (("ptr", "src"), ("ptr", "dst"), ("ptr", "weights"), ("ptr", "bias"))
-SUMS = 12
 
 
 def seconds(run, repeats: int, rounds: int = ROUNDS) -> float:
@@ -46,25 +46,6 @@ def seconds(run, repeats: int, rounds: int = ROUNDS) -> float:
         run(repeats)
         best = min(best, (time.perf_counter() - start) / repeats)
     return best
-
-
-def peak() -> float:
-    """GFLOP/s of multiply-adds from registers."""
-    on = host()
-    f = Function("peak", (("ptr", "data"), ("i64", "count")), internal=False)
-    kind = f"<{on.width} x float>"
-    factor = f.load(kind, "%data")
-    with f.loop("%count", [(kind, factor)] * SUMS) as loop:
-        loop.following = [f.fma(on.width, value, factor, factor) for value in loop.carried]
-    total = loop.results[0]
-    for value in loop.results[1:]:
-        total = f.op("fadd", kind, total, value)
-    f.store(kind, total, "%data")
-    library = compile_ir(module([f], on.triple), on)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(library.address("peak"))
-    data = aligned(256)
-    best = seconds(lambda n: call(data.ctypes.data, n), 50_000)
-    return 2e-9 * SUMS * on.width / best
 
 
 def measure(form: Form, step: Step, batch: int, columns: int) -> tuple[float, float]:

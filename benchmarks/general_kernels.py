@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
+from _timing import floats, in_turns, line
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.column.common import PARAMETERS
@@ -46,11 +46,6 @@ class Kernel:
     step: Step
     values: Floats
     matrix: scipy.sparse.csr_matrix
-
-
-def floats(count: int) -> Floats:
-    """Zeros at the start of a cache line."""
-    return aligned(4 * count).view(np.float32)
 
 
 def junction(number: int, count: int, kind: str) -> Junction:
@@ -122,19 +117,6 @@ def reference(chain: list[Kernel], x: Floats) -> Floats:
     return x
 
 
-def fastest(call: Callable[[int], None], seconds: float) -> float:
-    """Seconds of one round: the minimum over short runs."""
-    rounds, best, end = 1, float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        call(rounds)
-        took = time.perf_counter() - start
-        best = min(best, took / rounds)
-        if took < 2e-4:
-            rounds *= 2
-    return best
-
-
 def report(label: str, chain: list[Kernel], to: Machine, seconds: float) -> None:
     """Measure and print one line."""
     library, call, error = compiled(chain, to)
@@ -144,16 +126,11 @@ def report(label: str, chain: list[Kernel], to: Machine, seconds: float) -> None
         for _ in range(count):
             reference(chain, x)
 
-    best = peer = float("inf")
-    for _ in range(4):
-        best = min(best, fastest(call, seconds / 8))
-        peer = min(peer, fastest(scipy_calls, seconds / 8))
+    found = in_turns({"own": call, "scipy": scipy_calls}, seconds)
     forms = " ".join(kernel.form.name for kernel in chain)
-    print(
-        f"{label:<24} {forms:<27} {best * 1e9:8.0f} ns  scipy {peer * 1e9:8.0f} ns  {peer / best:5.1f}x"
-        f"  error {error:.0e}  compiled in {library.seconds * 1e3:4.0f} ms",
-        flush=True,
-    )
+    work = 2.0 * sum(kernel.matrix.nnz for kernel in chain)
+    shown = line(f"{label:<20} {forms}", found["own"], work, {"scipy": found["scipy"]})
+    print(f"{shown}  error {error:.0e}  compiled in {library.seconds * 1e3:4.0f} ms", flush=True)
 
 
 def main() -> None:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import scipy.sparse
+from _timing import fastest, floats, line
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.emit import I64, Function, module, vector
@@ -133,27 +133,6 @@ def repeat() -> Function:
     return f
 
 
-def floats(size: int) -> NDArray[np.float32]:
-    """Zeros on a multiple of 64 bytes."""
-    values = aligned(4 * size).view(np.float32)
-    values[:] = 0
-    return values
-
-
-def least(run: Callable[[int], object], seconds: float) -> float:
-    """Smallest time of one round of `run(rounds)`."""
-    times, best, end = 1, float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        run(times)
-        passed = time.perf_counter() - start
-        if passed < 1e-4:
-            times *= 2
-        else:
-            best = min(best, passed / times)
-    return best
-
-
 def measure(
     label: str, chain: Sequence[Junction], machine: Machine, rows: int, fixed: bool, weight_type: str, seconds: float
 ) -> None:
@@ -168,7 +147,7 @@ def measure(
     pointers = x.ctypes.data, y.ctypes.data, net.weights.ctypes.data, x.ctypes.data
 
     def timed(name: str) -> float:
-        return min(least(lambda n: loop(library.address(name), *pointers, n), seconds / 8) for _ in range(4))
+        return min(fastest(lambda n: loop(library.address(name), *pointers, n), seconds / 8) for _ in range(4))
 
     columns = np.ascontiguousarray(x.reshape(rows, units).T) if rows > 1 else x.copy()
 
@@ -178,13 +157,10 @@ def measure(
             for matrix in net.matrices:
                 value = matrix @ value
 
-    kernel, limit, peer = timed("net"), timed("roof"), least(by_scipy, seconds / 2)
+    kernel, limit, peer = timed("net"), timed("roof"), fastest(by_scipy, seconds / 2)
     work = 2 * rows * sum(j.count for j in chain)
-    print(
-        f"{label:26} {rows:4} {weight_type:5} {kernel * 1e9:9.0f} ns {work / kernel / 1e9:7.1f} GF"
-        f" {limit / kernel:7.0%} of roof {peer / kernel:7.1f} x scipy",
-        flush=True,
-    )
+    shown = line(f"{label:26}{rows:3} rows  {weight_type}", kernel, work, {"scipy": peer})
+    print(f"{shown}  {limit / kernel:.0%} of roof", flush=True)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ best of many short rounds, ratios those of the best. PyTorch takes part where it
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import itertools
 import sys
@@ -18,13 +17,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from _timing import peak_call
 from scipy.sparse import csr_array
 
-from pathc.backends.llvm.emit import Function, module
-from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import junctions_of
 from pathc.backends.llvm.machine import host
-from pathc.backends.llvm.native import aligned
 from pathc.backends.llvm.training import Adam, Loss, Optimizer, Sgd, Trainer
 from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.init import initial_weights
@@ -33,25 +30,6 @@ from pathc.ir.types import Call
 ROUNDS = 30
 SECONDS = 0.03
 RATE = 1e-6
-SUMS = 12
-
-
-def peak_call() -> tuple[Callable[[], None], float]:
-    """A call that does nothing but multiply-adds from registers, and how many flop it does."""
-    on, count = host(), 50_000
-    f = Function("peak", (("ptr", "data"), ("i64", "count")), internal=False)
-    kind = f"<{on.width} x float>"
-    factor = f.load(kind, "%data")
-    with f.loop("%count", [(kind, factor)] * SUMS) as loop:
-        loop.following = [f.fma(on.width, value, factor, factor) for value in loop.carried]
-    total = loop.results[0]
-    for value in loop.results[1:]:
-        total = f.op("fadd", kind, total, value)
-    f.store(kind, total, "%data")
-    library = compile_ir(module([f], on.triple), on)
-    call = library.function("peak", None, ctypes.c_void_p, ctypes.c_int64)
-    data = aligned(256)
-    return lambda: call(data.ctypes.data, count), 2.0 * SUMS * on.width * count
 
 
 def labelled(sizes: tuple[int, ...]) -> bool:

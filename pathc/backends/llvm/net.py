@@ -15,7 +15,6 @@ from pathc.backends.llvm.column.common import when_positive
 from pathc.backends.llvm.emit import I64, Function, module
 from pathc.backends.llvm.forms import form
 from pathc.backends.llvm.general import post as row_post
-from pathc.backends.llvm.general.convert import emit_convert
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.native import aligned
 from pathc.backends.llvm.netplan import ALIGNMENT, Load, Move, NetPlan, Op, Post, Run, Save
@@ -249,7 +248,7 @@ def _row_end(
             if rows == 1 and layout.size == op.real and op.activation is None and _read_only(plan, op):
                 buffers[op.dst] = source
                 return []
-            kernel = emit_convert(name, machine, "f32", rows, op.real, layout.size, op.activation)
+            kernel = ends.copy_in(name, machine, rows, op.real, layout.size, op.activation)
             given = [("ptr", source), ("ptr", buffers[op.dst]), (I64, "%x_stride")]
         case Load(layout=layout):
             return _relaid(f, name, machine, rows, (Layout(layout.size), layout), op, buffers)
