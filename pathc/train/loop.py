@@ -27,7 +27,7 @@ from pathc.train.provenance import provenance
 from pathc.train.samples import Samples, Split, split_for
 from pathc.train.schedules import Schedule, rate
 from pathc.train.settings import Settings
-from pathc.train.stepper import CROSS_ENTROPY, Outcome, Stepper, loss_for, stepper_for
+from pathc.train.stepper import CROSS_ENTROPY, Outcome, Stepper, Target, loss_for, stepper_for
 from pathc.train.windows import Windows
 
 Record = dict[str, Any]
@@ -102,6 +102,31 @@ class _Run:
     def steps(self) -> int:
         """Steps of an epoch."""
         return -(-len(self.split.train) // self.settings.batch)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Memory of a batch. Whole batches are the same arrays every time, which steppers need not look at again."""
+
+    rows: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, samples: Samples, size: int) -> _Batch:
+        """Memory for so many samples."""
+        labels = None if samples.labels is None else np.empty(size, np.int64)
+        return cls(np.empty((size, samples.rows.shape[1]), np.float32), labels)
+
+    def fill(self, samples: Samples, chosen: NDArray[np.int64]) -> tuple[NDArray[np.float32], Target]:
+        """Samples and their targets."""
+        count = len(chosen)
+        whole = count == len(self.rows)
+        # Indices are in range, and clipping them is what lets NumPy write to `out` without a buffer of its own.
+        x = np.take(samples.rows, chosen, axis=0, out=self.rows if whole else self.rows[:count], mode="clip")
+        if samples.labels is None or self.labels is None:
+            return x, x
+        labels = self.labels if whole else self.labels[:count]
+        return x, np.take(samples.labels, chosen, out=labels, mode="clip")
 
 
 def train(
@@ -195,7 +220,7 @@ def _epoch(run: _Run, stop: Callable[[], bool]) -> bool:
     """One epoch, or what is left of it; False if it was stopped."""
     progress, settings, train = run.progress, run.settings, run.split.train
     order, windows = _order(run, progress.epoch), run.windows.order(progress.epoch, run.steps)
-    buffer = np.empty((min(settings.batch, len(train)), train.rows.shape[1]), np.float32)
+    buffer = _Batch.of(train, min(settings.batch, len(train)))
     first, before = progress.step, (run.stepper.weights(), run.stepper.state())
     run.watch.begin(progress.epoch, settings.epochs, len(train), min(first * settings.batch, len(train)))
     start, earlier = time.perf_counter(), progress.seconds
@@ -208,8 +233,7 @@ def _epoch(run: _Run, stop: Callable[[], bool]) -> bool:
             run.stepper.load_state(before[1])
             for again in range(first, step):
                 _step(run, again, order, windows[again], buffer)
-            x = buffer[: len(_batch(run, order, step))]
-            np.take(train.rows, _batch(run, order, step), axis=0, out=x, mode="clip")
+            x, _ = buffer.fill(train, _batch(run, order, step))
             number = progress.epoch * run.steps + step + 1
             raise diverged(run.graph, run.stepper.weights(), x, outcome.loss, number, progress.epoch + 1)
         progress.step = step + 1
@@ -232,14 +256,11 @@ def _batch(run: _Run, order: NDArray[np.int64], step: int) -> NDArray[np.int64]:
 
 
 def _step(
-    run: _Run, step: int, order: NDArray[np.int64], window: tuple[int, int] | None, buffer: NDArray[np.float32]
+    run: _Run, step: int, order: NDArray[np.int64], window: tuple[int, int] | None, buffer: _Batch
 ) -> tuple[NDArray[np.float32], Outcome]:
     """One step: the samples, and what they gave."""
     chosen, train, settings = _batch(run, order, step), run.split.train, run.settings
-    x = buffer[: len(chosen)]
-    # Indices are in range, and clipping them is what lets NumPy write to `out` without a buffer of its own.
-    np.take(train.rows, chosen, axis=0, out=x, mode="clip")
-    target = x if train.labels is None else train.labels[chosen]
+    x, target = buffer.fill(train, chosen)
     time_now = run.progress.epoch + (step + 0.5) / run.steps
     lr = rate(run.schedule, settings.rate, time_now, settings.epochs, settings.warmup)
     return x, run.stepper.step(x, target, lr=lr, window=window)
