@@ -1,11 +1,13 @@
-"""How fast a training step is: against multiply-adds of one core, scipy and NumPy by hand, and dense PyTorch.
+"""How fast a training step is: against multiply-adds of one core, scipy and NumPy by hand, and PyTorch.
 
     python benchmarks/training.py [name part ...]
 
 A step is forward, loss, backward and optimizer on all weights, three passes of two flop per weight and sample (the
 first junction has no input gradient, so two passes there, counted as such). Nets of equal layers learn their input by
 squared errors, the others labels by cross-entropy. All contenders take turns in one run, on one thread; figures are the
-best of many short rounds, ratios those of the best. PyTorch takes part where it can be imported.
+best of many short rounds, ratios those of the best. PyTorch takes part where it can be imported: a dense net of the
+same sizes, and for the sparse net itself the fastest of its CSR matrices (`sparse`) and of gathering and `index_add`.
+The ratio to the best sparse step is that to the fastest of these two and of scipy.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import importlib.util
 import itertools
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -117,6 +120,43 @@ def dense_torch(sizes: tuple[int, ...], x: np.ndarray, labels: np.ndarray, optim
     return step
 
 
+def sparse_torch(
+    graph: Graph, x: np.ndarray, labels: np.ndarray, optimizer: Optimizer, *, matrices: bool
+) -> Callable[[], None]:
+    """A step of the sparse net in PyTorch: products of CSR matrices, or rows gathered, scaled and added up."""
+    import torch
+
+    warnings.filterwarnings("ignore", "Sparse", UserWarning)
+    F = torch.nn.functional
+    torch.set_num_threads(1)
+    places: list[tuple[torch.Tensor, torch.Tensor, tuple[int, int]]] = []
+    values: list[torch.Tensor] = []
+    weights = initial_weights(graph)
+    for junction in junctions_of(graph):
+        src, dst = junction.edges()
+        matrix = csr_array((weights[junction.tensor], (dst, src)), shape=(junction.n_dst, junction.n_src))
+        matrix.sum_duplicates()
+        first = matrix.indptr if matrices else np.repeat(np.arange(junction.n_dst), np.diff(matrix.indptr))
+        places.append((torch.from_numpy(first).long(), torch.from_numpy(matrix.indices).long(), matrix.shape))
+        values.append(torch.from_numpy(matrix.data).requires_grad_())
+    chosen = (torch.optim.Adam if isinstance(optimizer, Adam) else torch.optim.SGD)(values, lr=RATE)
+    inputs, wanted = torch.from_numpy(np.ascontiguousarray(x.T)), torch.from_numpy(labels)
+
+    def step() -> None:
+        chosen.zero_grad(set_to_none=True)
+        a = inputs
+        for k, ((first, src, shape), w) in enumerate(zip(places, values, strict=True)):
+            a = torch.relu(a) if k else a
+            if matrices:
+                a = torch.sparse.mm(torch.sparse_csr_tensor(first, src, w, size=shape), a)
+            else:
+                a = torch.zeros(shape[0], a.shape[1]).index_add(0, first, a[src] * w[:, None])
+        (F.cross_entropy if labels.ndim == 1 else F.mse_loss)(a.t(), wanted).backward()
+        chosen.step()
+
+    return step
+
+
 def times(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
     """Seconds of one call of each, `ROUNDS` samples, taken in turns."""
     repeats: dict[str, int] = {}
@@ -149,8 +189,8 @@ def main(wanted: list[str]) -> None:
     torch = importlib.util.find_spec("torch") is not None
     print(f"{host()}, one thread" + ("" if torch else "; PyTorch is not installed"))
     print(
-        f"{'net':31}{'paths':>7}{'batch':>6}{'':>10}{'us':>9}{'GFLOP/s':>9}{'of peak':>9}{'by hand':>9}{'torch':>8}"
-        f"{'torch us':>10}{'compile ms':>12}"
+        f"{'net':31}{'paths':>7}{'batch':>6}{'':>10}{'us':>9}{'GFLOP/s':>9}{'of peak':>9}{'by hand':>9}{'sparse':>9}"
+        f"{'dense':>8}{'dense us':>10}{'compile ms':>12}"
     )
     cases = [((1024,) * layers, paths, 64, 1) for layers in (3, 6) for paths in (16384, 65536)]
     cases += [((1024, 256, 256, 16), paths, 64, 0) for paths in (8192, 16384)]
@@ -176,14 +216,17 @@ def main(wanted: list[str]) -> None:
             }
             if torch:
                 calls["torch"] = dense_torch(sizes, x, labels, optimizer)
+                calls["matrices"] = sparse_torch(graph, x, labels, optimizer, matrices=True)
+                calls["gathered"] = sparse_torch(graph, x, labels, optimizer, matrices=False)
             found = times(calls)
             own = min(found["own"])
             rate = flop(graph, batch) / own
             limit = peak_flop / min(found["peak"])
+            sparse = min(min(found[name]) for name in ("hand", "matrices", "gathered") if name in found)
             other = min(found["torch"]) if torch else float("nan")
             print(
                 f"{name:31}{paths:7}{batch:6}{type(optimizer).__name__:>10}{1e6 * own:9.1f}{1e-9 * rate:9.1f}"
-                f"{rate / limit:9.0%}{min(found['hand']) / own:8.1f}x{other / own:7.1f}x"
+                f"{rate / limit:9.0%}{min(found['hand']) / own:8.1f}x{sparse / own:8.1f}x{other / own:7.1f}x"
                 f"{1e6 * other:10.0f}{1e3 * compiled:12.0f}",
                 flush=True,
             )
