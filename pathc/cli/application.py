@@ -10,7 +10,24 @@ import sys
 from collections.abc import Sequence
 
 from pathc import __version__
-from pathc.cli import bench, check, compile, dump, explain, fmt, lsp, opt, passes, plot, quantize, sweep, targets, train
+from pathc.cli import (
+    bench,
+    check,
+    compile,
+    dump,
+    explain,
+    fmt,
+    lsp,
+    normalize,
+    opt,
+    passes,
+    plot,
+    quantize,
+    sample,
+    sweep,
+    targets,
+    train,
+)
 from pathc.cli import run as run_verb
 from pathc.cli.flags import Verb
 from pathc.cli.interrupt import INTERRUPTED, pressed
@@ -29,6 +46,8 @@ VERBS: tuple[Verb, ...] = (
     plot.VERB,
     quantize.VERB,
     lsp.VERB,
+    normalize.VERB,
+    sample.VERB,
     opt.VERB,
     explain.VERB,
     passes.VERB,

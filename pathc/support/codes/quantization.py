@@ -65,6 +65,19 @@ CODES: tuple[Code, ...] = (
         "calibration data has at least one sample, all finite.",
     ),
     Code(
+        "E1312",
+        "scales that cannot be fed forward",
+        "Normalization divides the weights of a unit by a positive factor and multiplies the weights that read it. "
+        "That needs activations with f(c x) = c f(x) for positive c: identity, relu, leaky, abs, kwinners with one "
+        "factor. tanh, sigmoid, hardtanh and softmax of a hidden layer do not have it.",
+    ),
+    Code(
+        "E1313",
+        "a net that no paths can be sampled from",
+        "Paths are drawn backwards from the outputs to the inputs, so the net must be a chain of dense lines and of "
+        "paths, with at least one path for every output.",
+    ),
+    Code(
         "W1301",
         "integers of more than 8 bits",
         "Monte Carlo quantization with many samples gives large weights integers of many bits. Floats can hold them, "

@@ -1,0 +1,107 @@
+"""Normalization by positive linear factors: the weights into every unit get the l1 norm 1, outputs keep their scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.ir.compress.edges import weighted_edges
+from pathc.ir.graph import Graph, Station
+from pathc.ir.interp.activations import Identity, KWinners, Leaky, activation
+from pathc.ir.interp.junctions import SkipJunction, float_tensors
+from pathc.ir.interp.network import Network, prepare
+from pathc.ir.weights import Tensors
+from pathc.support.diagnostics import PathcError, error
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """Tensors that compute the same outputs, each divided by its factor: `factors` by output station, [real units]."""
+
+    tensors: dict[str, NDArray[Any]]
+    factors: dict[str, NDArray[np.float64]]
+
+
+def normalize(graph: Graph, weights: Tensors, outputs: bool = False) -> Normalized:
+    """Divide the weights and bias of every hidden unit by the l1 norm of its weights, and feed the norm forward.
+
+    f(c x) = c f(x) for c > 0 makes this exact up to rounding. Outputs are left alone, with factors of 1, unless
+    `outputs` asks for them as well; those with another activation than a homogeneous one always are. kwinners compares
+    units, which then share one factor; a station that a skip enters takes the factors of the skip's source. Raises
+    PathcError E1312, naming the station, where homogeneity fails, and as `pathc.ir.interp.forward`.
+    Source: Mordido, Van Keirsbilck, Keller (MCQ, 2019).
+    """
+    network = prepare(graph, weights)
+    tensors: dict[str, NDArray[Any]] = dict(float_tensors(graph, weights))
+    tied = {j for line in graph.lines if line.tied for j in (f"{line.mirror}.{n}" for n in line.junctions)}
+    factors: dict[str, NDArray[np.float64]] = {}
+    for station in network.stations:
+        factor = _factors(network, weights, station, factors, outputs)
+        factors[station.name] = factor
+        for junction in network.into[station.name]:
+            if isinstance(junction, SkipJunction):
+                continue
+            edges = weighted_edges(weights, junction)
+            change = factors[junction.source][edges.source] / factor[edges.destination]
+            if junction.tensor in tied and not (change == 1.0).all():
+                text = f"`{junction.tensor}` is shared by a tied line, whose ends would need other factors"
+                raise error("E1312", text, station.loc, help="store the tied weights as tensors of their own")
+            shape = tensors[junction.tensor].shape
+            tensors[junction.tensor] = (edges.weights * change).astype(np.float32).reshape(shape)
+        if station.stage("bias") is not None:
+            bias = network.bias(weights, station)[: station.real_units] / factor[: station.real_units]
+            tensors[f"{station.name}.bias"] = bias.astype(np.float32)
+    return Normalized(tensors, {s.name: factors[s.name][: s.real_units] for s in graph.outputs})
+
+
+def _factors(
+    network: Network, weights: Tensors, station: Station, known: dict[str, NDArray[np.float64]], outputs: bool
+) -> NDArray[np.float64]:
+    """The factor of every unit of a station, [units]."""
+    ones = np.ones(station.units)
+    junctions = network.into[station.name]
+    bent = _bent(station)
+    if not junctions or (station.role == "output" and (bent or not outputs)):
+        _check_skips(station, [known[j.source] for j in junctions if isinstance(j, SkipJunction)], ones)
+        return ones
+    if bent:
+        raise _fails(station, f"`{bent}` is not homogeneous")
+    skips = [known[j.source] for j in junctions if isinstance(j, SkipJunction)]
+    norm = np.zeros(station.units)
+    for junction in junctions:
+        if not isinstance(junction, SkipJunction):
+            edges = weighted_edges(weights, junction)
+            sizes = np.abs(edges.weights) * known[junction.source][edges.source]
+            norm += np.bincount(edges.destination, weights=sizes, minlength=station.units)
+    norm = np.where(norm > 0, norm, 1.0)
+    if station.stage("kwinners") is not None:
+        norm = np.full(station.units, norm[: station.real_units].max())
+    norm[station.real_units :] = 1.0
+    if skips:
+        _check_skips(station, skips[1:], skips[0])
+        norm = skips[0]
+    return norm
+
+
+def _check_skips(station: Station, found: list[NDArray[np.float64]], wanted: NDArray[np.float64]) -> None:
+    if any(not np.array_equal(each, wanted) for each in found):
+        raise _fails(station, "skips enter it whose sources have different factors")
+
+
+def _bent(station: Station) -> str:
+    """The first activation of a station that is not homogeneous, empty if there is none."""
+    for stage in station.pipeline:
+        function = activation(stage)
+        if function is not None and not isinstance(function, Identity | Leaky | KWinners):
+            return stage.name
+    return ""
+
+
+def _fails(station: Station, why: str) -> PathcError:
+    text = f"factors cannot be fed through station `{station.name}`: {why}"
+    return error(
+        "E1312", text, station.loc, help="identity, relu, leaky, abs and kwinners let a positive factor through"
+    )
