@@ -344,6 +344,15 @@ class Linkable(Protocol):
     name: str
 
 
+@runtime_checkable
+class Launchable(Protocol):
+    """An executable whose files need others beside them to be launched elsewhere."""
+
+    def companions(self, kind: str) -> tuple[str, ...]:
+        """The stages that are written beside one, each under its name as suffix."""
+        ...
+
+
 def write_output(compiled: Compiled, kind: str, path: str | Path) -> list[Path]:
     """Write a stage of the compilation; for objects and libraries also what a C program needs to call them.
 
@@ -355,6 +364,9 @@ def write_output(compiled: Compiled, kind: str, path: str | Path) -> list[Path]:
     if kind in ("o", "so") and isinstance(compiled.executable, Linkable):
         for companion in COMPANIONS:
             files[target.with_name(f"{compiled.executable.name}.{companion}")] = emit(compiled, companion)
+    if isinstance(compiled.executable, Launchable):
+        for companion in compiled.executable.companions(kind):
+            files[target.with_suffix(f".{companion}")] = emit(compiled, companion)
     for file, data in files.items():
         write_atomically(file, data)
     if kind == "so":
@@ -376,7 +388,9 @@ def kind_of(path: str | Path) -> str:
     suffix = Path(path).suffix.lower().removeprefix(".")
     if not suffix:
         text = f"the name `{path}` does not say what to write"
-        raise UsageError(Diagnostic("E0807", text, help="use .so, .o, .ll or .s, or say it with --emit"))
+        raise UsageError(
+            Diagnostic("E0807", text, help="use .so, .o, .ll, .s, .cu, .ptx or .cubin, or say it with --emit")
+        )
     return {"s": "asm"}.get(suffix, suffix)
 
 

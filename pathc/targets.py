@@ -45,6 +45,15 @@ def choose_target(text: str, graph: Graph | None = None) -> Target:
     return Target(text, chosen, options)
 
 
+def shows(text: str, kind: str) -> bool:
+    """Whether a target that `-t` names has a stage of its own of that name; raises UsageError E0806.
+
+    `llvm` has none that others have; it is not imported to find out.
+    """
+    name, _ = parse_target(text)
+    return name != "llvm" and name in backend_names() and kind in backend(name).emits
+
+
 def parse_target(text: str) -> tuple[str, dict[str, Value]]:
     """Name and options of `name{k=v,...}`; an item without `=` belongs to the value before it (`features=+a,-b`)."""
     name, brace, rest = text.strip().partition("{")

@@ -11,6 +11,7 @@ _BACKENDS = {
     "reference": "pathc.backends.reference",
     "llvm": "pathc.backends.llvm.backend",
     "tvm-llvm": "pathc.backends.tvm.cpu",
+    "cuda": "pathc.backends.tvm.cuda",
 }
 
 

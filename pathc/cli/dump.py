@@ -41,11 +41,12 @@ def _run(arguments: argparse.Namespace) -> int:
     from pathc.driver import compile_model, emit, read_source
     from pathc.stages import KINDS, defaults, view
     from pathc.support.files import write_atomically
+    from pathc.targets import shows
 
     options, source = options_of(arguments), read_source(arguments.file)
     if arguments.explain_defaults:
         data: str | bytes = defaults(source, options, arguments.json)
-    elif arguments.emit in KINDS:
+    elif arguments.emit in KINDS and (arguments.json or not shows(arguments.target, arguments.emit)):
         data = view(arguments.emit, source, options, arguments.json)
     elif arguments.emit in (*gallery.KINDS, HTML):
         if arguments.json:

@@ -104,7 +104,7 @@ class TvmExecutable:
         return y[0] if x.ndim == 1 else y
 
     def emit(self, kind: str) -> str | bytes:
-        """A stage as text, for the batch that was asked for: `plan`, `tir`, `trace`, `scheduled`."""
+        """A stage as text, for the batch that was asked for: `plan`, `tir`, `schedule`, `scheduled`."""
         net = self.net(self.request.batch or LANES)
         return stage(net.lowered, kind)
 
@@ -116,12 +116,12 @@ def stage(lowered: Lowered, kind: str) -> str:
             return str(lowered.plan)
         case "tir":
             return facade.show(lowered.module) + "\n"
-        case "trace":
+        case "schedule":
             return lowered.schedule.trace
         case "scheduled":
             return facade.show(lowered.schedule.module) + "\n"
         case _:
-            raise error("E0804", f"there is no stage `{kind}`", help="plan, tir, trace or scheduled")
+            raise error("E0804", f"there is no stage `{kind}`", help="plan, tir, schedule or scheduled")
 
 
 def check_request(request: Request, name: str, known: Mapping[str, str]) -> None:
@@ -147,7 +147,7 @@ class TvmCpuBackend:
 
     name = "tvm-llvm"
     summary = "the kernels of `cuda` on the processor, through TVM: to check and to compare"
-    emits = ("plan", "tir", "trace", "scheduled")
+    emits = ("plan", "tir", "schedule", "scheduled")
 
     def unavailable(self) -> str:
         """How to install TVM, where it is missing."""

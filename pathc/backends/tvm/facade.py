@@ -5,7 +5,10 @@ Tried with apache-tvm 0.27; the names it takes for granted are all here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import re
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +20,8 @@ from numpy.typing import NDArray
 from pathc.support.diagnostics import Diagnostic, InternalError
 
 _ALIGNMENT = 64
+_LAUNCH = re.compile(r'T\.launch_thread\("(\w+\.\w)", (\w+)\)')
+_SHARED = re.compile(r'T\.alloc_buffer\(\((\d+),\)(?:, "([a-z]+\d+)(?:x(\d+))?")?, scope="shared\.dyn"\)')
 INSTALL = "pip install 'apache-tvm>=0.27'"
 Module = NewType("Module", object)
 """An IRModule of TIR functions."""
@@ -75,6 +80,10 @@ class Schedule:
         """The loops around a block, outermost first."""
         return list(self._schedule.get_loops(block))
 
+    def extent(self, loop: Loop) -> int:
+        """Iterations of a loop whose number is known."""
+        return int(self._schedule.get(loop).extent)
+
     def split(self, loop: Loop, factors: Sequence[int | None]) -> list[Loop]:
         """Loops in place of one; `None` is as many as are needed."""
         return list(self._schedule.split(loop, list(factors)))
@@ -104,8 +113,8 @@ class Schedule:
         self._schedule.compute_inline(block)
 
     def compute_at(self, block: Block, loop: Loop) -> None:
-        """Compute what the iterations of `loop` read inside of it."""
-        self._schedule.compute_at(block, loop)
+        """Compute what the iterations of `loop` read inside of it; loops of one iteration stay."""
+        self._schedule.compute_at(block, loop, preserve_unit_loops=True)
 
     def store_at(self, block: Block, loop: Loop) -> None:
         """Use what the iterations of `loop` compute inside of it."""
@@ -145,48 +154,67 @@ def compile_cpu(module: Module, names: Sequence[str], cpu: str = "") -> dict[str
         raise refused("kernels", reason) from reason
 
 
-def compile_cuda(module: Module, arch: str) -> str:
+@dataclass(frozen=True)
+class DeviceKernel:
+    """A kernel of CUDA text and how to launch it.
+
+    `parameters` are its arguments in order, pointers (`h0_ptr`) and integers (`batch`, `tiles`); `extents` those of
+    `blockIdx.x` to `threadIdx.z`, a number or `tiles`; `shared` the bytes of dynamic shared memory.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    extents: tuple[tuple[str, str], ...]
+    shared: int
+
+
+def compile_cuda(module: Module, arch: str) -> tuple[str, tuple[DeviceKernel, ...]]:
     """CUDA text of all kernels of a scheduled module; neither a GPU nor its driver is needed.
 
     InternalError E0698 if TVM fails.
     """
     tvm = _tvm()
     try:
+        build = import_module("tvm.tirx.build")
         target = tvm.target.Target({"kind": "cuda", "arch": arch}, host="llvm")
+        pipeline, _, finish = tvm.tirx.get_default_tir_pipeline(target)
+        _, devices = build.split_host_device_mods(pipeline(tvm.tirx.transform.BindTarget(target)(module)))
+        ((on, device),) = devices.items()
+        device = finish()(device)
         with _text_only(tvm):
-            library = tvm.compile(module, target=target)
-        return _source(library.mod)
+            text = str(build.codegen_build(device, on).inspect_source())
+        return text, tuple(_device_kernel(name.name_hint, function) for name, function in device.functions.items())
     except Exception as reason:
         raise refused("scheduled kernels", reason) from reason
 
 
-def _source(module: Any) -> str:
-    for part in module.imports:
-        return part.inspect_source()
-    raise ValueError("there are no kernels")
+def _device_kernel(name: str, function: Any) -> DeviceKernel:
+    text = str(function.script())
+    extents = tuple(sorted(set(_LAUNCH.findall(text))))
+    shared = 0
+    for size, dtype, lanes in _SHARED.findall(text):
+        width = {"": 4, "float32": 4, "int32": 4, "uint8": 1, "float16": 2, "bfloat16": 2}[dtype]
+        shared += int(size) * width * int(lanes or 1)
+    return DeviceKernel(name, tuple(str(p.name) for p in function.params), extents, shared)
 
 
-def _text_only(tvm: Any) -> Any:
-    """Keep TVM from compiling CUDA text itself where it finds a driver: pathc compiles it without fast-math."""
-    import contextlib
-
+@contextlib.contextmanager
+def _text_only(tvm: Any) -> Generator[None]:
+    """Keep TVM from compiling CUDA text itself where it finds a driver: pathc compiles it, without fast-math."""
     hook = "tvm_callback_cuda_compile"
     existing = tvm.get_global_func(hook, allow_missing=True)
     if existing is None:
-        return contextlib.nullcontext()
+        yield
+        return
 
-    @contextlib.contextmanager
-    def replaced() -> Any:
-        def keep(code: str, *_: object) -> str:
-            return code
+    def keep(code: str, *_: object) -> str:
+        return code
 
-        tvm.register_global_func(hook, keep, override=True)
-        try:
-            yield
-        finally:
-            tvm.register_global_func(hook, existing, override=True)
-
-    return replaced()
+    tvm.register_global_func(hook, keep, override=True)
+    try:
+        yield
+    finally:
+        tvm.register_global_func(hook, existing, override=True)
 
 
 @cache

@@ -41,6 +41,15 @@ def plan_net(graph: Graph, lanes: int, forms: Mapping[str, str], fused: bool = F
     return NetPlan(graph.name, lanes, tuple(net.ops), tuple(net.buffers.items()), inputs, outputs, fused)
 
 
+def fusable(plan: NetPlan) -> bool:
+    """Whether one kernel can compute a plan: every loop over sums must have something to divide over threads.
+
+    TVM drops the predicate of a loop of one iteration when it moves the stores into it, so that threads without a
+    sum would store as well.
+    """
+    return plan.lanes > 1 or all(op.end.units > 1 for op in plan.ops)
+
+
 def _check_forms(graph: Graph, forms: Mapping[str, str]) -> None:
     known = [f"{line.name}.{number}" for line in graph.lines for number in line.junctions]
     for junction, form in forms.items():

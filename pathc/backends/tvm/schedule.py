@@ -113,14 +113,15 @@ class _Scheduler:
     def _loops(self, name: str) -> tuple[list[Loop], list[Loop]]:
         """The loop over tiles, if the function has one of its own, and those of the operation."""
         loops = self.steps.loops(self._block(name))
-        return ([], loops[1:]) if self.plan.fused else (loops[:1], loops[1:])
+        return ([], loops) if self.plan.fused else (loops[:1], loops[1:])
 
     def _threads(self, tile: list[Loop], loop: Loop) -> Loop:
         """Divide a loop over threads, and blocks of them where the kernel has several; gives the innermost."""
         if self.plan.fused:
             _, thread = self.steps.split(loop, [None, self.tile.threads])
         else:
-            block, thread = self.steps.split(loop, [None, self.tile.threads])
+            threads = min(self.tile.threads, self.steps.extent(loop))
+            block, thread = self.steps.split(loop, [None, threads])
             self.steps.bind(tile[0], "blockIdx.y")
             self.steps.bind(block, "blockIdx.x")
         self.steps.bind(thread, "threadIdx.x")
@@ -136,10 +137,7 @@ class _Scheduler:
         lane_out, lane_in = steps.split(lane, [None, tile.lanes if reduces else 1])
         steps.reorder(*ahead, row_out, lane_out, *terms, row_in, lane_in)
         inner = steps.fuse(*ahead, row_out, lane_out)
-        if self.gpu:
-            inner = self._threads(outer, inner)
-        steps.scope(sums, "local" if self.gpu else "global")
-        steps.store_at(self._block("store"), inner)
+        self._finish(sums, outer, inner)
         vector = lane_in if tile.lanes > 1 else row_in if tile.rows > 1 else None
         if not reduces:
             return
@@ -152,15 +150,18 @@ class _Scheduler:
             steps.unroll(lane_in)
         steps.split_start(sums, terms[0])
 
+    def _finish(self, sums: Block, outer: list[Loop], loop: Loop) -> None:
+        """Divide the loop of sums over threads, which store what they have summed."""
+        if self.gpu:
+            loop = self._threads(outer, loop)
+        self.steps.scope(sums, "local" if self.gpu else "global")
+        self.steps.store_at(self._block("store"), loop)
+
     def _flat_sums(self, name: str) -> None:
         """One sum a thread, as far as they go."""
         sums = self._block(name)
         outer, loops = self._loops(name)
-        inner = self.steps.fuse(*loops[:-1])
-        if self.gpu:
-            inner = self._threads(outer, inner)
-            self.steps.scope(sums, "local")
-        self.steps.store_at(self._block("store"), inner)
+        self._finish(sums, outer, self.steps.fuse(*loops[:-1]))
         self.steps.split_start(sums, loops[-1])
 
     def _softmax(self) -> None:

@@ -218,11 +218,21 @@ class _Body:
             body.append(f"{sum_} = {sum_} + T.if_then_else({name}_i[{slot}] >= 0, {product}, T.float32(0))")
             lines += self._nest("sum", [*loops, ("e", op.width, "R")], body)
         else:
-            body = [f"{sum_} = {self._start(self.end, 'vr')}", f"for e in range({name}_p[vr + 1] - {name}_p[vr]):"]
+            body = [f"T.reads({', '.join(self._read_whole())})", f"T.writes({sum_})"]
+            body += [f"{sum_} = {self._start(self.end, 'vr')}", f"for e in range({name}_p[vr + 1] - {name}_p[vr]):"]
             at = f"{name}_p[vr] + e"
             body.append(f"    {sum_} = {sum_} + {name}_w[{at}] * {self._at(op.src, f'{name}_i[{at}]')}")
             lines += self._nest("sum", loops, body)
         return lines + self._nest("store", loops, [self._stored(op.dst, "vr", sum_)])
+
+    def _read_whole(self) -> list[str]:
+        """Regions of everything the operation reads; without them TVM takes sums for something that is read, too."""
+        found: list[str] = []
+        for a in arguments(self.plan, self.op)[:-1]:
+            held = a.role == "buffer"
+            ahead = ["0:tiles"] if held and not self.plan.fused else []
+            found.append(f"{a.name}[{', '.join([*ahead, *(f'0:{n}' for n in a.shape[held:])])}]")
+        return found
 
     def _softmax(self, op: Post) -> list[str]:
         lanes, real = self.plan.lanes, self.end.real

@@ -6,6 +6,59 @@ from pathc.support.codes.base import Code
 
 CODES: tuple[Code, ...] = (
     Code(
+        "E0660",
+        "no NVRTC",
+        "PTX and cubin are made from CUDA text by NVIDIA's run-time compiler, which needs neither a GPU nor a driver. "
+        "Install it with `pip install 'nvidia-cuda-nvrtc>=13'`. CUDA text is written without it.",
+    ),
+    Code(
+        "E0661",
+        "unknown GPU architecture",
+        "The option `arch` of the target `cuda` is one of those NVRTC compiles for, such as `sm_80` (A100) or `sm_90` "
+        "(H100, H200).",
+    ),
+    Code(
+        "E0662",
+        "internal error: NVRTC refused a kernel",
+        "The compiler wrote CUDA text that NVIDIA's compiler does not accept. This is a mistake of pathc, whatever the "
+        "model says.",
+    ),
+    Code(
+        "E0663",
+        "a description of kernels that cannot be read",
+        "The `.json` file beside CUDA text, PTX or cubin says how the kernels are launched. It was damaged, or written "
+        "by another version of pathc.",
+    ),
+    Code(
+        "E0664",
+        "no GPU",
+        "Kernels of the target `cuda` are compiled on any machine, but run only where there is an NVIDIA GPU with its "
+        "driver. Write them to files with `pathc compile -o net.cubin`, or run the same TIR with `-t tvm-llvm`.",
+    ),
+    Code(
+        "E0665",
+        "internal error: the CUDA driver refused",
+        "The driver gave an error when a kernel was loaded or launched, or memory was taken; its words are in the "
+        "message. With too large a batch it is out of memory, otherwise it is a mistake of pathc.",
+    ),
+    Code(
+        "E0666",
+        "layers that do not fit shared memory",
+        "One kernel for the whole net keeps the layers of a tile of samples in shared memory, 163 KiB on `sm_80` and "
+        "227 KiB on `sm_90`. Use fewer samples a tile (`cuda{lanes=16}`), or leave out `fused=true`.",
+    ),
+    Code(
+        "E0667",
+        "an option of the target `cuda` that makes no sense",
+        "`lanes` is a power of two from 1 to 256, `fused` is true or false.",
+    ),
+    Code(
+        "W0668",
+        "a net that is not one kernel",
+        "The layers of a tile of samples do not fit shared memory, so every junction has a kernel of its own, and "
+        "layers are written to and read from the GPU's main memory.",
+    ),
+    Code(
         "E0698",
         "internal error: TVM refused a kernel",
         "The compiler wrote TIR or a schedule that TVM does not accept. This is a mistake of pathc, whatever the model "

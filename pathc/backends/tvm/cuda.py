@@ -1,0 +1,182 @@
+"""`cuda`: kernels for NVIDIA's GPUs through TVM, written on any machine, run where there is a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.base import Request
+from pathc.backends.tvm import driver, facade, nvrtc
+from pathc.backends.tvm.compiled import Lowered
+from pathc.backends.tvm.cpu import check_request, stage
+from pathc.backends.tvm.lower import fusable, plan_net
+from pathc.backends.tvm.pack import Packed, pack
+from pathc.backends.tvm.plan import NetPlan
+from pathc.backends.tvm.program import Launch, Program, program
+from pathc.ir.cells import without_cells
+from pathc.ir.graph import Graph
+from pathc.ir.inputs import check_input
+from pathc.ir.interp import supports
+from pathc.support.diagnostics import Diagnostic, Severity, error
+
+SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024}
+"""Bytes of shared memory a block of threads can have."""
+_SHARED_ELSEWHERE = 99 * 1024
+LANES = (64, 32, 16)
+"""Samples of a tile that are tried for one kernel, the most first."""
+OPTIONS = {
+    "arch": "sm_80, sm_90, ...",
+    "lanes": "samples of a tile, a power of two up to 256",
+    "fused": "true or false: one kernel for the whole net",
+}
+_MOST_LANES = 256
+
+
+@dataclass(frozen=True, eq=False)
+class CudaExecutable:
+    """A net as kernels for a GPU; each stage is made when it is first asked for.
+
+    Raises UnavailableError E0660 where PTX or cubin is asked for without NVRTC, E0664 where it is called without GPU.
+    """
+
+    request: Request
+    arch: str
+    lowered: Lowered
+    notes: tuple[Diagnostic, ...] = ()
+
+    @cached_property
+    def program(self) -> Program:
+        """CUDA text and launches."""
+        return program(self.lowered, self.arch)
+
+    @cached_property
+    def binary(self) -> nvrtc.Binary:
+        """PTX, cubin and what they take of the GPU."""
+        return nvrtc.compile_text(self.program.text, self.arch)
+
+    @cached_property
+    def parameters(self) -> Packed:
+        """Packed weights by name."""
+        return pack(self.lowered.plan, self.request.graph, self.request.weights)
+
+    @cached_property
+    def loaded(self) -> driver.Loaded:
+        """The program on the GPU of this machine."""
+        gpu = driver.device()
+        driver.check_shared(self.program, gpu)
+        return driver.Loaded(self.program, self.binary.cubin, self.parameters, gpu)
+
+    def __call__(self, x: NDArray[Any], /) -> NDArray[np.float32]:
+        """Outputs float32 [batch, units] or [units]; raises E0512 and E0513 for inputs that do not fit."""
+        check_input(x, (self.program.inputs,), "input")
+        y = self.loaded(np.ascontiguousarray(np.atleast_2d(x), np.float32))
+        return y[0] if x.ndim == 1 else y
+
+    def emit(self, kind: str) -> str | bytes:
+        """A stage as text or bytes, see CudaBackend.emits."""
+        match kind:
+            case "cuda" | "cu":
+                return self.program.text
+            case "ptx":
+                return self.binary.ptx
+            case "cubin":
+                return self.binary.cubin
+            case "report":
+                return nvrtc.report(self.binary) + "".join(map(_launch_line, self.program.launches))
+            case "json":
+                return self.program.as_json()
+            case "params":
+                from safetensors.numpy import save
+
+                return save(dict(self.parameters))
+            case _:
+                return stage(self.lowered, kind)
+
+    def companions(self, kind: str) -> tuple[str, ...]:
+        """What is written beside a stage so that it can be launched elsewhere."""
+        return ("json", "params") if kind in ("cu", "ptx", "cubin") else ()
+
+
+def _launch_line(launch: Launch) -> str:
+    grid = " x ".join(launch.grid)
+    return f"  {launch.kernel:14} grid {grid}, {launch.threads} threads, {launch.shared} bytes of shared memory\n"
+
+
+class CudaBackend:
+    """The target named `cuda`."""
+
+    name = "cuda"
+    summary = "NVIDIA GPUs through TVM: CUDA text, PTX and cubin on any machine, run where there is a GPU"
+    emits = ("plan", "tir", "schedule", "scheduled", "cuda", "cu", "ptx", "cubin", "report", "json", "params")
+
+    def unavailable(self) -> str:
+        """How to install TVM, where it is missing; a GPU is needed only to run."""
+        return facade.missing()
+
+    def refusals(self, graph: Graph) -> list[Diagnostic]:
+        """Stages the interpreter cannot evaluate either (E0610)."""
+        return supports(graph) or without_cells(graph, f"`{self.name}` has")
+
+    def compile(self, request: Request) -> CudaExecutable:
+        """Check everything and choose a plan; raises as `check_request`, E0611, E0612, E0661, E0666, E0667."""
+        check_request(request, self.name, OPTIONS)
+        arch = str(request.options.get("arch", _arch_here()))
+        nvrtc.check_arch(arch)
+        lowered, notes = choose(request, arch)
+        return CudaExecutable(request, arch, lowered, notes)
+
+
+def _arch_here() -> str:
+    return nvrtc.ARCHITECTURES[-1] if driver.missing() else driver.device().arch
+
+
+def choose(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]]:
+    """One kernel for all if the layers of a tile fit shared memory, else one for each junction; raises E0666, E0667."""
+    fused, lanes = request.options.get("fused"), _lanes(request)
+    if not isinstance(fused, bool | None):
+        raise error("E0667", f"`fused={fused}` is neither true nor false", request.graph.loc)
+    if fused is not False:
+        limit, least = SHARED.get(arch, _SHARED_ELSEWHERE), 0
+        for tried in lanes:
+            plan = plan_net(request.graph, tried, request.forms, fused=True)
+            lowered = Lowered(plan, gpu=True)
+            if not fusable(plan) or _least_bytes(plan) > limit:
+                least = _least_bytes(plan)
+                continue
+            least = program(lowered, arch).shared
+            if least <= limit:
+                return lowered, ()
+        text = f"one kernel for the whole net needs {least} bytes of shared memory, {arch} has {limit}"
+        if fused is True:
+            raise error("E0666", text, request.graph.loc, help="leave out fused=true, or use fewer lanes")
+        cost = "every junction has a kernel of its own, and layers go through the GPU's main memory between them"
+        notes = (Diagnostic("W0668", text, notes=(cost,), severity=Severity.NOTE),)
+    else:
+        notes = ()
+    return Lowered(plan_net(request.graph, lanes[0], request.forms), gpu=True), notes
+
+
+def _lanes(request: Request) -> tuple[int, ...]:
+    given = request.options.get("lanes", 0)
+    if "lanes" in request.options:
+        if not isinstance(given, int) or isinstance(given, bool) or given not in (1 << b for b in range(9)):
+            text = f"`lanes={given}` is no power of two from 1 to {_MOST_LANES}"
+            raise error("E0667", text, request.graph.loc, help="leave it out, or use 32 or 64")
+        return (given,)
+    return (1,) if request.batch == 1 else LANES
+
+
+def _least_bytes(plan: NetPlan) -> int:
+    """Bytes that neighbouring layers take at least: what an operation reads and what it writes."""
+    sizes = [0]
+    for op in plan.ops:
+        names = {name for name in (getattr(op, "src", ""), getattr(op, "dst", "")) if name}
+        sizes.append(4 * plan.lanes * sum(plan.units[name] for name in names))
+    return max(sizes)
+
+
+BACKEND = CudaBackend()

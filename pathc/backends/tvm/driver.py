@@ -1,0 +1,209 @@
+"""Launching compiled kernels through the CUDA driver alone: no TVM, no CUDA toolkit, only libcuda."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.tvm.program import Launch, Program
+from pathc.support.diagnostics import Diagnostic, InternalError, UnavailableError, error
+
+Arrays = Mapping[str, NDArray[Any]]
+_NAMES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
+_MAJOR, _MINOR, _SHARED_MOST = 75, 76, 97
+_SHARED_WANTED = 8
+_MOST_TILES = 65535
+_MOST_ELEMENTS = 1 << 31
+"""Kernels count tiles in the second extent of the grid and elements with 32 bits."""
+
+
+@cache
+def missing() -> str:
+    """Why no kernel can run here, with the cure; empty if there is a GPU."""
+    try:
+        device()
+    except UnavailableError as reason:
+        return f"{reason.diagnostics[0].message}; {reason.diagnostics[0].help}"
+    return ""
+
+
+@cache
+def device() -> Device:
+    """The first GPU; UnavailableError E0664 where there is none."""
+    for name in _NAMES:
+        try:
+            return Device(ctypes.CDLL(name))
+        except OSError:
+            continue
+    text = "there is no CUDA driver here (libcuda.so.1)"
+    raise UnavailableError(
+        Diagnostic("E0664", text, help="install NVIDIA's driver, or write files with -o and carry them")
+    )
+
+
+class Device:
+    """A GPU, ready to take programs. `library` is libcuda, or what behaves like it."""
+
+    def __init__(self, library: Any) -> None:
+        self._cuda = library
+        handle, self._context = ctypes.c_int(), ctypes.c_void_p()
+        if library.cuInit(0) or library.cuDeviceGet(ctypes.byref(handle), 0):
+            text = "there is a CUDA driver, but it finds no GPU"
+            raise UnavailableError(Diagnostic("E0664", text, help="check nvidia-smi, or write files with -o"))
+        self._device = handle
+        self.call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), handle)
+        self.call("cuCtxSetCurrent", self._context)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call the driver; InternalError E0665 with its words if it fails."""
+        status = getattr(self._cuda, name)(*arguments)
+        if status:
+            words = ctypes.c_char_p()
+            self._cuda.cuGetErrorString(status, ctypes.byref(words))
+            said = (words.value or b"").decode(errors="replace")
+            raise InternalError(Diagnostic("E0665", f"{name} failed with {status}: {said}"))
+
+    @property
+    def arch(self) -> str:
+        """The architecture, `sm_90`."""
+        return f"sm_{self._attribute(_MAJOR)}{self._attribute(_MINOR)}"
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory a block of threads can have."""
+        return self._attribute(_SHARED_MOST)
+
+    @property
+    def name(self) -> str:
+        """What the GPU is called."""
+        text = ctypes.create_string_buffer(256)
+        self.call("cuDeviceGetName", text, 256, self._device)
+        return text.value.decode(errors="replace")
+
+    def _attribute(self, which: int) -> int:
+        value = ctypes.c_int()
+        self.call("cuDeviceGetAttribute", ctypes.byref(value), which, self._device)
+        return value.value
+
+    def synchronize(self) -> None:
+        """Wait until everything that was launched has ended."""
+        self.call("cuCtxSynchronize")
+
+    def memory(self, size: int) -> Memory:
+        """So many bytes, freed with the object."""
+        place = ctypes.c_uint64()
+        self.call("cuMemAlloc_v2", ctypes.byref(place), ctypes.c_size_t(max(1, size)))
+        return Memory(self, place.value, size)
+
+
+@dataclass(eq=False)
+class Memory:
+    """Memory of a GPU."""
+
+    device: Device
+    place: int
+    size: int
+
+    def write(self, array: NDArray[Any]) -> None:
+        """Copy a contiguous array to its start."""
+        data = ctypes.c_void_p(array.ctypes.data)
+        self.device.call("cuMemcpyHtoD_v2", ctypes.c_uint64(self.place), data, ctypes.c_size_t(array.nbytes))
+
+    def read(self, array: NDArray[Any]) -> None:
+        """Fill a contiguous array from its start."""
+        data = ctypes.c_void_p(array.ctypes.data)
+        self.device.call("cuMemcpyDtoH_v2", data, ctypes.c_uint64(self.place), ctypes.c_size_t(array.nbytes))
+
+    def __del__(self) -> None:
+        self.device.call("cuMemFree_v2", ctypes.c_uint64(self.place))
+
+
+@dataclass(eq=False)
+class Loaded:
+    """A program on a GPU: kernels from `code` (cubin or PTX), parameters in its memory."""
+
+    program: Program
+    code: bytes
+    parameters: Arrays
+    device: Device
+    _held: dict[int, dict[str, Memory]] = field(default_factory=dict[int, "dict[str, Memory]"], repr=False)
+
+    @cached_property
+    def _functions(self) -> dict[str, ctypes.c_void_p]:
+        found: dict[str, ctypes.c_void_p] = {}
+        self._module = ctypes.c_void_p()
+        self.device.call("cuModuleLoadData", ctypes.byref(self._module), self.code + b"\0")
+        for launch in self.program.launches:
+            function = ctypes.c_void_p()
+            name = launch.kernel.encode()
+            self.device.call("cuModuleGetFunction", ctypes.byref(function), self._module, name)
+            self.device.call("cuFuncSetAttribute", function, _SHARED_WANTED, launch.shared)
+            found[launch.kernel] = function
+        return found
+
+    @cached_property
+    def _weights(self) -> dict[str, Memory]:
+        found: dict[str, Memory] = {}
+        for name, array in self.parameters.items():
+            found[name] = self.device.memory(array.nbytes)
+            found[name].write(np.ascontiguousarray(array))
+        return found
+
+    def most(self) -> int:
+        """Samples that one launch can take."""
+        program = self.program
+        widest = max([program.inputs, program.outputs, *(units for _, units in program.buffers)])
+        return max(1, min(_MOST_TILES, (_MOST_ELEMENTS - 1) // (widest * program.lanes))) * program.lanes
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs [batch, outputs] of contiguous inputs [batch, inputs], by way of the GPU's memory."""
+        y = np.empty((len(x), self.program.outputs), np.float32)
+        for start in range(0, len(x), self.most()):
+            part = x[start : start + self.most()]
+            memory = self.room(len(part))
+            memory["x"].write(part)
+            self.launch(memory, len(part))
+            self.device.synchronize()
+            memory["y"].read(y[start : start + len(part)])
+        return y
+
+    def room(self, batch: int) -> dict[str, Memory]:
+        """Inputs `x`, outputs `y`, buffers and parameters for a batch."""
+        if batch not in self._held:
+            tiles, lanes = -(-batch // self.program.lanes), self.program.lanes
+            sizes = {"x": batch * self.program.inputs, "y": batch * self.program.outputs}
+            sizes |= {name: tiles * units * lanes for name, units in self.program.buffers}
+            self._held.clear()
+            self._held[batch] = {name: self.device.memory(4 * size) for name, size in sizes.items()}
+        return self._held[batch] | self._weights
+
+    def launch(self, memory: Mapping[str, Memory], batch: int, stream: int = 0) -> None:
+        """Launch all kernels without waiting for them."""
+        numbers = {"batch": batch, "tiles": -(-batch // self.program.lanes)}
+        for one in self.program.launches:
+            self._launch(one, memory, numbers, stream)
+
+    def _launch(self, one: Launch, memory: Mapping[str, Memory], numbers: Mapping[str, int], stream: int) -> None:
+        values = [
+            ctypes.c_uint64(memory[name].place) if name in memory else ctypes.c_int32(numbers[name])
+            for name in one.arguments
+        ]
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        grid = [numbers[extent] if extent in numbers else int(extent) for extent in one.grid]
+        where = ctypes.c_void_p(stream)
+        self.device.call(
+            "cuLaunchKernel", self._functions[one.kernel], *grid, *one.block, one.shared, where, pointers, None
+        )
+
+
+def check_shared(program: Program, device: Device) -> None:
+    """Raise E0666 if a kernel needs more shared memory than the GPU has."""
+    if program.shared > device.shared:
+        text = f"a kernel needs {program.shared} bytes of shared memory, {device.name} has {device.shared}"
+        raise error("E0666", text, help="use fewer lanes, or compile with fused=false")

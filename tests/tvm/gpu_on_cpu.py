@@ -1,0 +1,90 @@
+"""CUDA text on the processor: compiled with g++ behind `cuda_on_cpu.h`, launched as a driver would launch it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pathc.backends.tvm.program import Launch, Program
+
+HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+ORDERS = (0, 1, 2, 3)
+"""Ascending, descending, and two random orders of threads."""
+ERRORS = {1: "a thread ended while others wait at a barrier", 2: "a part of a warp waits for the rest"}
+_SIGNATURE = re.compile(r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\) \{', re.MULTILINE)
+_DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?(\w+) (\w+)\[\];")
+_libraries: dict[str, ctypes.CDLL] = {}
+
+
+class KernelError(Exception):
+    """A kernel that would hang or be undefined on a GPU."""
+
+
+def available() -> bool:
+    return shutil.which("g++") is not None
+
+
+def build(text: str) -> ctypes.CDLL:
+    """A library with a function `run_NAME(arguments, grid, block, order)` for every kernel of the text."""
+    key = hashlib.sha256(text.encode()).hexdigest()
+    if key in _libraries:
+        return _libraries[key]
+    body = _DYNAMIC.sub(r"\1* \2 = (\1*)gpu::shared;", text).replace("__shared__", "static")
+    parts = [f'#include "{HEADER}"\n', body]
+    for name, parameters in _SIGNATURE.findall(text):
+        kinds = [p.rsplit(" ", 1)[0].replace("__restrict__", "") for p in parameters.split(", ")]
+        given = ", ".join(f"*({kind}*)a[{at}]" for at, kind in enumerate(kinds))
+        parts.append(f"static void call_{name}(void** a) {{ {name}({given}); }}\n")
+        parts.append(f'extern "C" int run_{name}(void** a, Extent g, Extent b, int order)')
+        parts.append(f" {{ return gpu::launch(call_{name}, a, g, b, order); }}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
+        source.write_text("".join(parts))
+        command = ["g++", "-std=c++17", "-O0", "-ffp-contract=off", "-w", "-shared", "-fPIC", "-o", target, source]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[:2000]
+        _libraries[key] = ctypes.CDLL(str(target))
+    return _libraries[key]
+
+
+class Extent(ctypes.Structure):
+    _fields_ = (("x", ctypes.c_int), ("y", ctypes.c_int), ("z", ctypes.c_int))
+
+
+def launch(library: ctypes.CDLL, one: Launch, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, int], order: int):
+    """Run one kernel; KernelError for what a GPU would not survive."""
+    values = [
+        ctypes.c_void_p(arrays[name].ctypes.data) if name in arrays else ctypes.c_int(numbers[name])
+        for name in one.arguments
+    ]
+    pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
+    grid = Extent(*(numbers[e] if e in numbers else int(e) for e in one.grid))
+    run = library[f"run_{one.kernel}"]
+    run.argtypes = [ctypes.c_void_p, Extent, Extent, ctypes.c_int]
+    fault = run(pointers, grid, Extent(*one.block), order)
+    if fault:
+        raise KernelError(f"{one.kernel}: {ERRORS[fault]}")
+
+
+def run(program: Program, parameters: Mapping[str, np.ndarray], x: np.ndarray, order: int = 0, text: str = ""):
+    """The outputs of a whole program; buffers start as NaN, and outputs have a margin that must stay untouched."""
+    batch, lanes = len(x), program.lanes
+    tiles = -(-batch // lanes)
+    arrays = {name: np.full((tiles, units, lanes), np.nan, np.float32) for name, units in program.buffers}
+    y = np.full((batch + 1, program.outputs), np.nan, np.float32)
+    arrays |= dict(parameters) | {"x": np.ascontiguousarray(x), "y": y}
+    library = build(text or program.text)
+    for one in program.launches:
+        assert one.threads <= 1024
+        assert one.shared <= 227 * 1024
+        launch(library, one, arrays, {"batch": batch, "tiles": tiles}, order)
+    assert np.isnan(y[batch]).all()
+    return y[:batch]
