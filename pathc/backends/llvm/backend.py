@@ -24,12 +24,16 @@ from pathc.backends.llvm.net import emit_net, pack, sizes_of
 from pathc.backends.llvm.netplan import NetPlan, Orders, Run
 from pathc.backends.llvm.plan import Family, Junction, Tiles, WeightType
 from pathc.backends.llvm.plantext import PlanText, parse_plans, print_plans
+from pathc.backends.llvm.recurrent.executable import SequenceExecutable
 from pathc.backends.llvm.verify import verify_plan
+from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.order import station_order
+from pathc.ir.passes import parse_pipeline
+from pathc.ir.pipeline import run_passes
 from pathc.ir.weights import check_weights
-from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
+from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, error
 from pathc.support.files import memory_limit
 
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -244,7 +248,7 @@ class CpuBackend:
         """What the kernels cannot compute yet: everything the interpreter lacks, too."""
         return supports(graph) or lacking(graph)
 
-    def compile(self, request: Request) -> CpuExecutable:
+    def compile(self, request: Request) -> CpuExecutable | SequenceExecutable:
         """Check everything that can be checked now; kernels are made when first called."""
         options = dict(request.options)
         kind = str(options.pop("weights", "f32"))
@@ -258,11 +262,32 @@ class CpuBackend:
         if found:
             raise PathcError(*found)
         weight_type: WeightType = "bf16" if kind == "bf16" else "f32"
+        if is_recurrent(request.graph):
+            return _sequences(request, chosen, weight_type)
         check_forms(request.forms, junctions_of(request.graph))
         choices = Choices(weight_type, request.forms)
         given, notes = plans_of(request, chosen, weight_type)
         weights = audible(request.graph, request.weights)
         return CpuExecutable(request.graph, chosen, choices, weights, request.batch, notes, given, ARRAYS[arrays])
+
+
+def _sequences(request: Request, machine: Machine, weight_type: WeightType) -> SequenceExecutable:
+    """The executable of a net with cells; raises E0806 for plans and kernel forms, E0377 for lines it cannot cut."""
+    if request.plan is not None or request.forms:
+        what = "follow no plan" if request.plan is not None else "have no kernel forms to choose"
+        raise UsageError(Diagnostic("E0806", f"recurrent nets {what}", help="leave it out"))
+    notes: tuple[Diagnostic, ...] = ()
+    if machine.threads > 1:
+        text, help = "time loops run on one thread", "run several sequences in threads of your own"
+        notes = (Diagnostic("W0661", text, help=help, severity=Severity.NOTE),)
+
+    def rows(graph: Graph, weights: Arrays) -> CpuExecutable:
+        structured = run_passes(graph, parse_pipeline("canonical,structure"))
+        return CpuExecutable(structured, machine, Choices(weight_type, {}), audible(structured, weights))
+
+    made = SequenceExecutable(request.graph, machine, request.weights, rows, notes)
+    len(made.segments)
+    return made
 
 
 def plans_of(

@@ -40,9 +40,6 @@ def lacking(graph: Graph) -> list[Diagnostic]:
     skipped = {j.src for j in junctions if j.kind == "skip"}
     for station in graph.stations:
         if cell_stage(station) is not None:
-            help = "use the target `reference`"
-            text = f"the kernels have no recurrent cell such as that of `{station.name}`"
-            found.append(Diagnostic("E0613", text, station.loc, help=help))
             continue
         name, silent = station.name, station.real_units < station.units
         if station.role == "input" and station.stage("bias"):

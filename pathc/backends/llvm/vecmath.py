@@ -81,11 +81,31 @@ def clamp(function: Function, lanes: int, low: float, high: float, value: str) -
 
 def tanh(function: Function, lanes: int, value: str) -> str:
     """The hyperbolic tangent as a rational function, within 3e-7; it never leaves [-1, 1]."""
+    above, below = tanh_parts(function, lanes, value)
+    return function.op("fdiv", vector(lanes), above, below)
+
+
+def tanh_parts(function: Function, lanes: int, value: str) -> tuple[str, str]:
+    """Numerator and denominator of the rational function `tanh` is; the denominator lies between 1 and 250."""
     kind = vector(lanes)
     x = clamp(function, lanes, -_TANH_RANGE, _TANH_RANGE, value)
     square = function.op("fmul", kind, x, x)
     above = function.op("fmul", kind, x, polynomial(function, lanes, square, _TANH_P))
-    return function.op("fdiv", kind, above, polynomial(function, lanes, square, _TANH_Q))
+    return above, polynomial(function, lanes, square, _TANH_Q)
+
+
+def sigmoid_parts(function: Function, lanes: int, value: str) -> tuple[str, str]:
+    """Numerator and denominator of 1/2 + tanh(value / 2) / 2, within 2e-7 of the logistic function.
+
+    Halving the argument is a change of the coefficients by powers of two, which is exact.
+    """
+    kind = vector(lanes)
+    x = clamp(function, lanes, -2 * _TANH_RANGE, 2 * _TANH_RANGE, value)
+    square = function.op("fmul", kind, x, x)
+    above = polynomial(function, lanes, square, [c / 4 ** (k + 1) for k, c in enumerate(_TANH_P)])
+    below = polynomial(function, lanes, square, [c / 4**k for k, c in enumerate(_TANH_Q)])
+    half = function.op("fmul", kind, below, constant(0.5, lanes))
+    return function.fma(lanes, x, above, half), below
 
 
 def sigmoid(function: Function, lanes: int, value: str) -> str:

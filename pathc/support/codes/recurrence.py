@@ -49,5 +49,16 @@ CODES: tuple[Code, ...] = (
         "Not every target and trainer has recurrent cells. `reference` and `llvm` run them, training goes backwards "
         "through time in the interpreter.",
     ),
+    Code(
+        "E0377",
+        "a line that cannot be cut at a cell",
+        "Kernels compute what leads into a cell for all steps at once, apart from what leads away from it. A line that "
+        "passes through the cell is cut there, which paths of Sobol' and random generators allow.",
+    ),
+    Code(
+        "W0661",
+        "time loops run on one thread",
+        "The input side of a recurrent net uses several threads, its time loops one.",
+    ),
 )
 """Raised by pathc.ir.cells, pathc.ir.recurrence, pathc.ir.initcells and pathc.ir.inputs."""

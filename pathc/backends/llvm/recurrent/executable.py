@@ -1,0 +1,189 @@
+"""A recurrent net as an executable: feed-forward nets over all steps at once, and a time loop for every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.recurrent.kernel import CellKernel
+from pathc.backends.llvm.recurrent.split import Segment, segments_of
+from pathc.ir.cells import cell_of
+from pathc.ir.graph import Graph
+from pathc.ir.inputs import check_input
+from pathc.support.diagnostics import Diagnostic, did_you_mean, error
+
+Array = NDArray[np.float32]
+Rows = Callable[[Graph, Mapping[str, NDArray[Any]]], Any]
+"""Makes the executable of a feed-forward net."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoundSequence:
+    """A net tied to its arrays: `call()` runs it on `x` and returns `y`. One thread at a time."""
+
+    x: Array
+    y: Array
+    steps: tuple[Callable[[], object], ...]
+
+    def call(self) -> Array:
+        """Run."""
+        for step in self.steps:
+            step()
+        return self.y
+
+    def __call__(self) -> Array:
+        """Run."""
+        return self.call()
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceExecutable:
+    """A recurrent net compiled for a processor.
+
+    Inputs are float32 [batch, steps, units] or [steps, units], several stations side by side; any number of steps. A
+    cell with `stateful = true` begins where the last call ended, until `reset`.
+    """
+
+    graph: Graph
+    machine: Machine
+    weights: Mapping[str, NDArray[Any]]
+    rows: Rows
+    notes: tuple[Diagnostic, ...] = ()
+    _states: dict[str, Array] = field(default_factory=dict[str, Array], init=False, repr=False)
+
+    @cached_property
+    def segments(self) -> tuple[tuple[Segment, Any], ...]:
+        """The feed-forward nets and their executables."""
+        return tuple((s, self.rows(s.graph, s.weights)) for s in segments_of(self.graph, self.weights))
+
+    @cached_property
+    def kernels(self) -> dict[str, CellKernel]:
+        """Time loops by station."""
+        found: dict[str, CellKernel] = {}
+        for segment, _ in self.segments:
+            station = self.graph.station(segment.station) if segment.station else None
+            cell = cell_of(station) if station is not None else None
+            if station is not None and cell is not None:
+                units = station.real_units
+                found[station.name] = CellKernel(cell, self.machine, self.weights, pitch=units, highway=segment.highway)
+        return found
+
+    def reset(self) -> None:
+        """Let stateful cells begin anew."""
+        self._states.clear()
+
+    def __call__(self, x: NDArray[Any], y: Array | None = None) -> Array:
+        """Outputs [batch, steps, units] of inputs [batch, steps, units], or without the batch axis.
+
+        Raises E0512, E0513 and E0371 for inputs that do not fit, E0702 for a state of another batch.
+        """
+        check_input(x, (sum(s.real_units for s in self.graph.inputs),), "input", sequences=True)
+        whole = np.ascontiguousarray(x if x.ndim == 3 else x[None], np.float32)
+        made = self.bind(whole).call()
+        result = made if x.ndim == 3 else made[0]
+        if y is None:
+            return result
+        y[...] = result
+        return y
+
+    def bind(self, x: Array, y: Array | None = None) -> BoundSequence:
+        """Tie the net to x [batch, steps, units] and, if given, y, both float32 and contiguous."""
+        if x.ndim != 3 or x.dtype != np.float32 or not x.flags.c_contiguous:
+            raise error(
+                "E0703", f"the input is {list(x.shape)} {x.dtype}", help="bind [batch, steps, units] in float32"
+            )
+        batch, steps = x.shape[:2]
+        rows = x.reshape(batch * steps, x.shape[2])
+        known: dict[str, Array] = {}
+        start = 0
+        for station in self.graph.inputs:
+            known[station.name] = rows[:, start : start + station.real_units]
+            start += station.real_units
+        todo: list[Callable[[], object]] = []
+        last = rows
+        for segment, executable in self.segments:
+            made = self._fed(segment, executable, known, todo, rows)
+            if not segment.station:
+                last = made
+                continue
+            kernel = self.kernels[segment.station]
+            units = self.graph.station(segment.station).real_units
+            last = np.empty((batch * steps, units), np.float32)
+            sums = made.reshape(batch, steps, made.shape[1])
+            if kernel.cell.window > 1:
+                heard = np.empty((batch, steps, kernel.columns), np.float32)
+                todo.append(partial(_taps, kernel, sums, heard))
+                sums = heard
+            state = self._state(kernel, batch)
+            todo.append(kernel.bind(sums, last.reshape(batch, steps, units), state))
+            known[segment.station] = last
+        result = last.reshape(batch, steps, last.shape[1])
+        if y is not None:
+            todo.append(partial(np.copyto, y, result))
+        return BoundSequence(x, result if y is None else y, tuple(todo))
+
+    def _fed(
+        self,
+        segment: Segment,
+        executable: Any,
+        known: Mapping[str, Array],
+        todo: list[Callable[[], object]],
+        rows: Array,
+    ) -> Array:
+        """The output rows of a segment, and what computes them."""
+        names = segment.reads
+        if names == tuple(s.name for s in self.graph.inputs):
+            given = rows
+        elif len(names) == 1:
+            given = known[names[0]]
+        else:
+            given = np.empty((len(rows), sum(known[n].shape[1] for n in names)), np.float32)
+            todo.append(partial(_side_by_side, [known[n] for n in names], given))
+        bound = executable.bind(given)
+        todo.append(bound.call)
+        return bound.y
+
+    def _state(self, kernel: CellKernel, batch: int) -> Array | None:
+        cell = kernel.cell
+        if not cell.stateful:
+            return None
+        state = self._states.get(cell.station)
+        if state is None:
+            state = self._states[cell.station] = np.zeros((batch, cell.states, cell.hidden), np.float32)
+        elif len(state) != batch:
+            text = f"the state of `{cell.station}` is that of {len(state)} sequences, the input has {batch}"
+            raise error("E0702", text, cell.loc, help="call `reset()` between batches of different sizes")
+        return state
+
+    def emit(self, kind: str) -> str | bytes:
+        """The time loops as LLVM IR (`ll`)."""
+        if kind != "ll":
+            help = did_you_mean(kind, ["ll"]) or "recurrent nets show `ll`"
+            raise error("E0804", f"recurrent nets have no stage `{kind}`", self.graph.loc, help=help)
+        return "\n".join(f"; {name}\n{kernel.ir()}" for name, kernel in self.kernels.items())
+
+
+def _side_by_side(parts: list[Array], into: Array) -> None:
+    np.concatenate(parts, axis=1, out=into)
+
+
+def _taps(kernel: CellKernel, sums: Array, heard: Array) -> None:
+    """Add up what the gates of a windowed cell hear: each tap some steps late."""
+    cell, n, steps = kernel.cell, kernel.pitch, sums.shape[1]
+    heard[...] = 0.0
+    for side in range(2 if cell.bidirectional == "sum" else 1):
+        for tap in range(min(cell.window, steps)):
+            for gate in range(cell.inputs):
+                copy, into = cell.copy_of(side, tap, gate), cell.bias_of(side, gate)
+                part = sums[:, :, copy * n : (copy + 1) * n]
+                target = heard[:, :, into * n : (into + 1) * n]
+                forward = slice(0, n // 2) if cell.concatenated else slice(0, 0 if side else n)
+                backward = slice(n // 2, n) if cell.concatenated else slice(0, n if side else 0)
+                target[:, tap:, forward] += part[:, : steps - tap, forward]
+                target[:, : steps - tap, backward] += part[:, tap:, backward]

@@ -1,0 +1,349 @@
+"""The time loop of a cell as one function.
+
+    void NAME(ptr x, ptr y, ptr w, ptr table, ptr state, ptr scratch, i64 batch, i64 steps,
+              i64 x_step, i64 y_step, i64 x_sample, i64 y_sample)
+
+x holds what lines bring to the gates of a sample and step, y takes the output; distances are in floats and may be
+negative, which is how a direction runs backwards. `state` [batch, vectors of the state, units] is where sequences begin
+and takes where they end; null means zero and nothing kept. Scratch is aligned to 64 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+from pathc.backends.llvm.emit import I64, Function, constant, module, vector
+from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.recurrent.layout import Layout
+from pathc.backends.llvm.recurrent.step import Maths, Stepped, gru, ligru, lstm, qrnn, simple, sru
+from pathc.backends.llvm.recurrent.sums import At, add_recurrent
+
+PARAMETERS = (
+    *(("ptr", name) for name in ("x", "y", "w", "table", "state", "scratch")),
+    *((I64, name) for name in ("batch", "steps", "x_step", "y_step", "x_sample", "y_sample")),
+)
+_Write = Callable[[str, int], None]
+SAMPLES = 4
+"""Samples that share the loads of weights where weights are more than the diagonal."""
+
+
+class TimeLoop:
+    """Writer of the time loop of one cell; `inputs` are the offsets of the gates in a row of x, then the highway's."""
+
+    def __init__(self, layout: Layout, machine: Machine, name: str, offsets: Sequence[int]) -> None:
+        self.layout, self.machine, self.name = layout, machine, name
+        self.cell, self.lanes, self.kind = layout.cell, layout.lanes, vector(layout.lanes)
+        self.offsets = tuple(offsets)
+        self.full, self.rest = divmod(self.cell.hidden, self.lanes)
+        self.twice = self.cell.name == "gru" and self.cell.reset == "before" and layout.form != "diag"
+
+    def text(self) -> str:
+        """The module."""
+        sizes = (1,) if self.layout.form in ("diag", "none") else (SAMPLES, 1)
+        tiles = [self._tile(samples) for samples in sizes]
+        return module([*tiles, self._driver(sizes)], self.machine.triple)
+
+    def scratch(self) -> int:
+        """Bytes of scratch."""
+        return 4 * SAMPLES * self.layout.stride * 4 + 64
+
+    def _driver(self, sizes: Sequence[int]) -> Function:
+        """All samples: tiles while they are whole, then one after the other."""
+        f = Function(self.name, PARAMETERS, internal=False)
+        done = "0"
+        for samples in sizes:
+            left = f.op("sub", I64, "%batch", done)
+            rounds = f.op("udiv", I64, left, str(samples))
+            begin = done
+            with _repeat(f, rounds) as index:
+                at = f.op("add", I64, begin, f.op("mul", I64, index, str(samples)))
+                given = self._arguments(f, at)
+                f.call("void", f"tile{samples}", given, declare=False)
+            done = f.op("add", I64, begin, f.op("mul", I64, rounds, str(samples)))
+        return f
+
+    def _arguments(self, f: Function, sample: str) -> list[tuple[str, str]]:
+        x = f.offset("%x", f.op("mul", I64, sample, "%x_sample"))
+        y = f.offset("%y", f.op("mul", I64, sample, "%y_sample"))
+        size = self.cell.states * self.cell.hidden
+        there = f.offset("%state", f.op("mul", I64, sample, str(size)))
+        null = f.assign("icmp eq ptr %state, null")
+        state = f.assign(f"select i1 {null}, ptr null, ptr {there}")
+        own = {"x": x, "y": y, "state": state}
+        return [(kind, own.get(name, f"%{name}")) for kind, name in PARAMETERS]
+
+    def _tile(self, samples: int) -> Function:
+        f = Function(f"tile{samples}", PARAMETERS)
+        return self._in_registers(f) if self.layout.form in ("diag", "none") else self._in_memory(f, samples)
+
+    # ---- the state in registers: nothing crosses lanes
+
+    def _in_registers(self, f: Function) -> Function:
+        several = max(1, min(8 // len(self.cell.gates), self.full))
+        blocks, single = divmod(self.full, several)
+        if blocks:
+            with f.loop(blocks) as loop:
+                unit = f.op("mul", I64, loop.index, str(several * self.lanes))
+                self._block(f, unit, several, 0)
+                loop.following = []
+        for k in range(single):
+            self._block(f, str((blocks * several + k) * self.lanes), 1, 0)
+        if self.rest:
+            self._block(f, str(self.full * self.lanes), 1, self.rest)
+        return f
+
+    def _block(self, f: Function, unit: str, vectors: int, rest: int) -> None:
+        """Some vectors of units over all steps."""
+        cell, lanes = self.cell, self.lanes
+        total = len(cell.recurrent_gates)
+        base = f.offset("%w", f.op("mul", I64, unit, str(total))) if total else "%w"
+        weights = [[f.load(self.kind, f.offset(base, (v * total + g) * lanes), 4 * lanes) for g in range(total)]
+                   for v in range(vectors)]  # fmt: skip
+        states = [[self._state(f, f.op("add", I64, unit, str(v * lanes)), k, rest) for v in range(vectors)]
+                  for k in range(cell.states)]  # fmt: skip
+        flat = [(self.kind, value) for vector_ in states for value in vector_]
+        with f.loop("%steps", [*flat, ("ptr", f.offset("%x", unit)), ("ptr", f.offset("%y", unit))]) as loop:
+            values, (x, y) = loop.carried[:-2], loop.carried[-2:]
+            following: list[list[str]] = [[] for _ in range(cell.states)]
+            for v in range(vectors):
+                state = [values[k * vectors + v] for k in range(cell.states)]
+                sums = [self._load(f, f.offset(x, o + v * lanes), rest) for o in self.offsets]
+                through = [f.op("fmul", self.kind, weights[v][g], state[0]) for g in range(total)]
+                made = self._diagonal_step(f, sums, weights[v], through, state)
+                self._store(f, made.output, f.offset(y, v * lanes), rest)
+                new = made.state if cell.name != "lstm" else (made.output, *made.state)
+                for k, value in enumerate(new):
+                    following[k].append(value)
+            steps = f.offset(x, "%x_step"), f.offset(y, "%y_step")
+            loop.following = [*(value for each in following for value in each), *steps]
+        for k in range(cell.states):
+            for v in range(vectors):
+                self._keep(f, loop.results[k * vectors + v], f.op("add", I64, unit, str(v * lanes)), k, rest)
+
+    def _diagonal_step(
+        self, f: Function, sums: list[str], weights: Sequence[str], through: Sequence[str], state: Sequence[str]
+    ) -> Stepped:
+        m, cell = Maths(f, self.lanes), self.cell
+        held = state[0]
+
+        def gate(number: int, recurrent: int) -> str:
+            return m.fma(weights[recurrent], held, sums[number])
+
+        match cell.name:
+            case "lstm":
+                return lstm(m, [gate(g, g) for g in range(4)], state[1])
+            case "gru":
+                r = m.div(*m.sigmoid(gate(0, 0)))
+                return gru(m, gate(1, 1), m.fma(r, through[2], sums[2]), held)
+            case "ligru":
+                return ligru(m, gate(0, 0), gate(1, 1), held)
+            case "qrnn":
+                return qrnn(m, sums, held)
+            case "sru":
+                return sru(m, [sums[0], gate(1, 0), gate(2, 1)], sums[3] if len(sums) > 3 else "", held)
+            case _:
+                return simple(m, self._activation, gate(0, 0))
+
+    # ---- the state in memory: units see each other
+
+    def _in_memory(self, f: Function, samples: int) -> Function:
+        layout, cell = self.layout, self.cell
+
+        def buffer(number: int, sample: int) -> str:
+            return f.offset("%scratch", (number * SAMPLES + sample) * layout.stride + layout.margin)
+
+        with f.loop(4 * SAMPLES * layout.stride, step=self.lanes) as loop:
+            f.store(self.kind, constant(0.0, self.lanes), f.offset("%scratch", loop.index), 4)
+            loop.following = []
+        now, after = ([buffer(n, s) for s in range(samples)] for n in (0, 1))
+        cells = [buffer(2, s) for s in range(samples)]
+        resets = [buffer(3, s) for s in range(samples)]
+        for s in range(samples):
+            for k, target in enumerate((now[s], cells[s])[: cell.states]):
+                self._vectors(f, lambda unit, rest, s=s, k=k, t=target: f.store(
+                    self.kind, self._state(f, unit, k, rest, s), f.offset(t, unit), 4))  # fmt: skip
+            self._wrap(f, now[s])
+        carried = [("ptr", p) for p in (*now, *after, "%x", "%y")]
+        with f.loop("%steps", carried) as loop:
+            old, new = loop.carried[:samples], loop.carried[samples : 2 * samples]
+            x, y = loop.carried[-2:]
+            if self.twice:
+                self._pass(f, "reset", x, y, old, new, cells, resets)
+                for s in range(samples):
+                    self._wrap(f, resets[s])
+            self._pass(f, "rest" if self.twice else "all", x, y, old, new, cells, resets)
+            for s in range(samples):
+                self._wrap(f, new[s])
+            loop.following = [*new, *old, f.offset(x, "%x_step"), f.offset(y, "%y_step")]
+        for s in range(samples):
+            for k, target in enumerate((loop.results[s], cells[s])[: cell.states]):
+                self._vectors(f, lambda unit, rest, s=s, k=k, t=target: self._keep(
+                    f, f.load(self.kind, f.offset(t, unit)), unit, k, rest, s))  # fmt: skip
+        return f
+
+    def _vectors(self, f: Function, write: _Write) -> None:
+        """Write something for every vector of units: a loop over whole ones, then the last one."""
+        if self.full:
+            with f.loop(self.full * self.lanes, step=self.lanes) as loop:
+                write(loop.index, 0)
+                loop.following = []
+        if self.rest:
+            write(str(self.full * self.lanes), self.rest)
+
+    def _pass(
+        self,
+        f: Function,
+        what: str,
+        x: str,
+        y: str,
+        old: Sequence[str],
+        new: Sequence[str],
+        cells: Sequence[str],
+        resets: Sequence[str],
+    ) -> None:
+        """All units of one step."""
+        weights = "%w"
+        if self.full:
+            with f.loop(self.full * self.lanes, [("ptr", weights)], step=self.lanes) as loop:
+                behind = self._unit(f, what, loop.index, 0, loop.carried[0], x, y, old, new, cells, resets)
+                loop.following = [behind]
+            weights = loop.results[0]
+        if self.rest:
+            self._unit(f, what, str(self.full * self.lanes), self.rest, weights, x, y, old, new, cells, resets)
+
+    def _unit(
+        self,
+        f: Function,
+        what: str,
+        unit: str,
+        rest: int,
+        weights: str,
+        x: str,
+        y: str,
+        old: Sequence[str],
+        new: Sequence[str],
+        cells: Sequence[str],
+        resets: Sequence[str],
+    ) -> str:
+        """One vector of units of one step; where the next weights are."""
+        cell, m, samples = self.cell, Maths(f, self.lanes), len(old)
+        number = f.op("udiv", I64, unit, str(self.lanes))
+        zero = constant(0.0, self.lanes)
+        rows = [f.offset(x, f.op("mul", I64, "%x_sample", str(s))) for s in range(samples)]
+        columns = [f.op("add", I64, unit, str(o)) for o in self.offsets]
+        inputs = [[self._load(f, f.offset(row, column), rest) for row in rows] for column in columns]
+        sums = [list(each) for each in inputs]
+        after = cell.name == "gru" and not self.twice
+        if after:
+            sums[2] = [zero] * samples
+        at = At(unit, number, weights, "%table", old)
+        if what == "reset":
+            behind = add_recurrent(f, self.layout, at, (0,), sums)
+            for s in range(samples):
+                h = f.load(self.kind, f.offset(old[s], unit))
+                r, below = m.sigmoid(sums[0][s])
+                f.store(self.kind, m.div(m.mul(r, h), below), f.offset(resets[s], unit))
+            return behind
+        if what == "rest":
+            add_recurrent(f, self.layout, at, (1,), sums)
+            at.states = resets
+            behind = add_recurrent(f, self.layout, at, (2,), sums)
+        else:
+            behind = add_recurrent(f, self.layout, at, range(len(cell.recurrent_gates)), sums)
+        for s in range(samples):
+            own = [each[s] for each in sums]
+            h = f.load(self.kind, f.offset(old[s], unit)) if cell.name in ("gru", "ligru") else ""
+            if cell.name == "lstm":
+                made = lstm(m, own, f.load(self.kind, f.offset(cells[s], unit)))
+                f.store(self.kind, made.state[0], f.offset(cells[s], unit))
+            elif cell.name == "gru":
+                n = m.fma(m.div(*m.sigmoid(own[0])), own[2], inputs[2][s]) if after else own[2]
+                made = gru(m, own[1], n, h)
+            elif cell.name == "ligru":
+                made = ligru(m, own[0], own[1], h)
+            else:
+                made = simple(m, self._activation, own[0])
+            f.store(self.kind, made.output, f.offset(new[s], unit))
+            out = f.offset(f.offset(y, f.op("mul", I64, "%y_sample", str(s))), unit)
+            self._store(f, made.output, out, rest)
+        return behind
+
+    def _wrap(self, f: Function, state: str) -> None:
+        """Repeat both ends of a ring beyond the other end."""
+        reach, n = self.layout.reach, self.cell.hidden
+        if not self.layout.wrapped or not reach:
+            return
+        with f.loop(reach) as loop:
+            first = f.load("float", f.offset(state, loop.index))
+            f.store("float", first, f.offset(f.offset(state, n), loop.index))
+            last = f.load("float", f.offset(f.offset(state, n - reach), loop.index))
+            f.store("float", last, f.offset(f.offset(state, -reach), loop.index))
+            loop.following = []
+
+    # ---- vectors that are perhaps not whole
+
+    @property
+    def _activation(self) -> str:
+        return "identity" if self.cell.name == "linear" else self.cell.activation
+
+    def _load(self, f: Function, pointer: str, rest: int) -> str:
+        if not rest:
+            return f.load(self.kind, pointer)
+        return self._masked_load(f, pointer, _mask(self.lanes, rest))
+
+    def _masked_load(self, f: Function, pointer: str, mask: str) -> str:
+        given = [
+            ("ptr", pointer),
+            ("i32", "4"),
+            (vector(self.lanes, "i1"), mask),
+            (self.kind, constant(0.0, self.lanes)),
+        ]
+        return f.call(self.kind, f"llvm.masked.load.v{self.lanes}f32.p0", given)
+
+    def _store(self, f: Function, value: str, pointer: str, rest: int) -> None:
+        if not rest:
+            f.store(self.kind, value, pointer)
+        else:
+            self._masked_store(f, value, pointer, _mask(self.lanes, rest))
+
+    def _masked_store(self, f: Function, value: str, pointer: str, mask: str) -> None:
+        given = [(self.kind, value), ("ptr", pointer), ("i32", "4"), (vector(self.lanes, "i1"), mask)]
+        f.call("void", f"llvm.masked.store.v{self.lanes}f32.p0", given)
+
+    def _state_at(self, f: Function, unit: str, number: int, rest: int, sample: int) -> tuple[str, str]:
+        """Address of a vector of a state, and the mask of what is there: nothing behind a null pointer."""
+        n = self.cell.hidden
+        place = f.offset(f.offset("%state", (sample * self.cell.states + number) * n), unit)
+        given = f.assign("icmp ne ptr %state, null")
+        flags = vector(self.lanes, "i1")
+        first = f.assign(f"insertelement {flags} poison, i1 {given}, i64 0")
+        every = f.assign(f"shufflevector {flags} {first}, {flags} poison, <{self.lanes} x i32> zeroinitializer")
+        return place, f.op("and", flags, every, _mask(self.lanes, rest)) if rest else every
+
+    def _state(self, f: Function, unit: str, number: int, rest: int, sample: int = 0) -> str:
+        place, mask = self._state_at(f, unit, number, rest, sample)
+        return self._masked_load(f, place, mask)
+
+    def _keep(self, f: Function, value: str, unit: str, number: int, rest: int, sample: int = 0) -> None:
+        place, mask = self._state_at(f, unit, number, rest, sample)
+        self._masked_store(f, value, place, mask)
+
+
+def _mask(lanes: int, count: int) -> str:
+    inner = ", ".join(f"i1 {'true' if lane < count else 'false'}" for lane in range(lanes))
+    return f"<{inner}>"
+
+
+@contextmanager
+def _repeat(f: Function, count: str) -> Generator[str]:
+    """A loop that may have no round."""
+    label = f.fresh("repeat")[1:]
+    some = f.assign(f"icmp ne i64 {count}, 0")
+    f.line(f"br i1 {some}, label %{label}.some, label %{label}.end")
+    f.label(f"{label}.some")
+    with f.loop(count) as loop:
+        yield loop.index
+        loop.following = []
+    f.line(f"br label %{label}.end")
+    f.label(f"{label}.end")

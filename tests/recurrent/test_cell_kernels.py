@@ -1,0 +1,185 @@
+"""Compiled recurrent nets against the interpreter, on random models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from recurrent_nets import CELLS, STRUCTURED, STRUCTURES, cell, net, random_weights
+
+from pathc.backends.base import Request
+from pathc.backends.llvm.backend import BACKEND
+from pathc.backends.llvm.machine import machine
+from pathc.backends.llvm.recurrent.kernel import CellKernel
+from pathc.ir.cells import cell_of
+from pathc.ir.graph import Graph, Line, Station, Visit
+from pathc.ir.interp import agrees, error_bound, evaluate, forward
+from pathc.ir.interp.recurrent.unroll import Unrolled
+from pathc.ir.recurrence import structure_shape
+from pathc.ir.types import Call, Quantity
+from pathc.support.diagnostics import PathcError, UsageError
+
+U = 2.0**-24
+
+
+@st.composite
+def stages(draw):
+    name = draw(st.sampled_from(CELLS))
+    both = draw(st.sampled_from(["none", "none", "concat", "sum"]))
+    recur = draw(st.sampled_from(list(STRUCTURES.values()))) if name in STRUCTURED else None
+    options = {"bidirectional": both}
+    if name in ("lstm", "gru", "ligru"):
+        options["gates"] = draw(st.sampled_from(["separate", "shared"]))
+    if name == "gru":
+        options["reset"] = draw(st.sampled_from(["after", "before"]))
+    if name == "rnn":
+        options["activation"] = draw(st.sampled_from(["tanh", "relu", "sigmoid", "identity"]))
+    if name == "qrnn":
+        options["window"] = draw(st.sampled_from([1, 3]))
+    return cell(name, recur, **options)
+
+
+def weights_for(graph, seed):
+    """Weights under which no state explodes."""
+    return {
+        n: (w * (0.4 if "recurrent" in n else 1)).astype(np.float32) for n, w in random_weights(graph, seed).items()
+    }
+
+
+def right(graph, weights, x, y):
+    expected, bound = forward(graph, weights, x), error_bound(graph, weights, x, U)
+    assert y.shape == expected.shape
+    assert y.dtype == np.float32
+    assert agrees(y, expected, bound).all(), np.abs(y - expected).max()
+    return float(np.abs(y - expected).max(initial=0.0))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    stages(),
+    st.sampled_from([6, 12, 18, 48, 54, 102]),
+    st.sampled_from([1, 2, 7, 33]),
+    st.sampled_from([1, 2, 7, 16]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_random_nets_agree_with_the_interpreter(stage, units, steps, batch, skip, seed):
+    graph = net(stage, units=units, skip=skip, dense=seed % 2 == 0, behind=(Call("relu"),) if seed % 3 else ())
+    weights = weights_for(graph, seed)
+    size = units if skip else 7
+    x = np.random.default_rng(seed).normal(size=(batch, steps, size)).astype(np.float32)
+    right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
+
+
+@pytest.mark.parametrize("options", [{"cpu": "avx2"}, {"cpu": "sse"}, {"width": 4}], ids=str)
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_other_machines(options, name):
+    for structure in ("band", "diag", "grouped", "sparse"):
+        graph = net(cell(name, STRUCTURES[structure]), units=21)
+        weights = weights_for(graph, 1)
+        x = np.random.default_rng(0).normal(size=(5, 9, 7)).astype(np.float32)
+        right(graph, weights, x, BACKEND.compile(Request(graph, weights, options))(x))
+
+
+def test_every_form_is_met():
+    met = set()
+    for structure in (*STRUCTURES.values(), Call("sparse", (("density", Quantity(0.5, "%")),))):
+        station = Station("c", "layer", (480,), pipeline=(Call("lstm", (("recur", structure),)),))
+        own = cell_of(station)
+        shape = structure_shape(own.recur, 480)
+        weights = {t: np.full(shape, 0.01, np.float32) for t in own.tensors}
+        kernel = CellKernel(own, machine({}), weights)
+        met.add(kernel.layout.form)
+        x = np.random.default_rng(0).normal(size=(3, 4, kernel.columns)).astype(np.float32)
+        y = np.empty((3, 4, 480), np.float32)
+        kernel.bind(x, y)()
+        copies = x.reshape(3, 4, 4, 480).transpose(2, 0, 1, 3).astype(np.float64)
+        expected = Unrolled(own, weights).forward(copies, np.zeros((3, 4, 480))).output
+        np.testing.assert_allclose(y, expected, atol=1e-6)
+    assert met == {"diag", "band", "list", "gather"}
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("structure", ["diag", "band", "grouped"])
+def test_no_drift_over_a_thousand_steps(name, structure):
+    graph = net(cell(name, STRUCTURES[structure]), units=48)
+    weights = {n: w * np.float32(0.5) for n, w in weights_for(graph, 3).items()}
+    x = np.random.default_rng(0).normal(size=(1, 1000, 7)).astype(np.float32)
+    assert right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x)) < 1e-6
+
+
+def test_stacked_nets_and_lines_around_cells():
+    stages_ = [cell("gru", Call("diag"), bidirectional="concat"), cell("lstm", STRUCTURES["ring"])]
+    stations = (
+        Station("x", "input", (16,)),
+        Station("h", "layer", (16,), pipeline=(Call("relu"),)),
+        Station("a", "layer", (32,), pipeline=(Call("bias"), stages_[0])),
+        Station("b", "layer", (16,), pipeline=(Call("bias"), stages_[1], Call("abs"))),
+        Station("y", "output", (8,), pipeline=(Call("bias"), Call("softmax"))),
+        Station("z", "output", (16,), pipeline=(cell("indrnn"),)),
+    )
+    lines = (
+        Line("main", "paths", tuple(Visit(n, k) for k, n in enumerate("xhaby")), 128),
+        Line("over", "skip", (Visit("h", 0), Visit("b", 1))),
+        Line("up", "dense", (Visit("b", 0), Visit("z", 1))),
+        Line("back", "paths", (Visit("a", 0), Visit("z", 1)), 64, Call("random")),
+    )
+    graph = Graph("stack", stations, lines)
+    weights = weights_for(graph, 5)
+    x = np.random.default_rng(1).normal(size=(3, 11, 16)).astype(np.float32)
+    executable = BACKEND.compile(Request(graph, weights))
+    right(graph, weights, x, executable(x))
+    np.testing.assert_allclose(executable(x[1]), executable(x)[1], atol=1e-6)
+    assert executable(x[:0]).shape == (0, 11, 24)
+
+
+def test_a_cell_may_be_the_output():
+    stations = (Station("x", "input", (5,)), Station("c", "output", (20,), pipeline=(cell("rnn", Call("diag")),)))
+    graph = Graph("net", stations, (Line("in", "dense", (Visit("x", 0), Visit("c", 1))),))
+    weights = weights_for(graph, 2)
+    x = np.random.default_rng(0).normal(size=(2, 4, 5)).astype(np.float32)
+    executable = BACKEND.compile(Request(graph, weights))
+    right(graph, weights, x, executable(x))
+    bound = executable.bind(x)
+    np.testing.assert_array_equal(bound.call(), executable(x))
+    x *= 2
+    right(graph, weights, x, bound.call())
+
+
+def test_stateful_cells_go_on_until_reset():
+    graph = net(cell("lstm", STRUCTURES["band"], stateful=True), units=20)
+    weights = weights_for(graph, 4)
+    x = np.random.default_rng(0).normal(size=(2, 9, 7)).astype(np.float32)
+    executable = BACKEND.compile(Request(graph, weights))
+    parts = np.concatenate([executable(x[:, :4]), executable(x[:, 4:])], axis=1)
+    np.testing.assert_allclose(parts, evaluate(graph, weights, x).outputs, atol=1e-6)
+    with pytest.raises(PathcError) as caught:
+        executable(x[:1])
+    assert caught.value.diagnostics[0].code == "E0702"
+    executable.reset()
+    np.testing.assert_allclose(executable(x), parts, atol=1e-6)
+
+
+def test_nan_stays_in_its_sequence_and_its_unit():
+    graph = net(cell("gru", Call("diag")), units=20)
+    weights = weights_for(graph, 4)
+    x = np.random.default_rng(0).normal(size=(2, 6, 7)).astype(np.float32)
+    x[0, 3, 2], x[1, 2, 0] = np.nan, np.inf
+    found, expected = BACKEND.compile(Request(graph, weights))(x), forward(graph, weights, x)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+
+
+def test_what_cannot_be_compiled_is_refused():
+    graph = net(cell("gru"))
+    weights = weights_for(graph, 4)
+    with pytest.raises(UsageError):
+        BACKEND.compile(Request(graph, weights, forms={"*": "dense"}))
+    line = Line("main", "paths", graph.lines[0].visits, 36, Call("interleaver", (("z", 4),)))
+    stations = tuple(Station(s.name, s.role, (12,), pipeline=s.pipeline) for s in graph.stations)
+    whole = Graph("net", stations, (line,))
+    weights = weights_for(whole, 4)
+    assert forward(whole, weights, np.zeros((1, 1, 12))).shape == (1, 1, 12)
+    with pytest.raises(PathcError) as caught:
+        BACKEND.compile(Request(whole, weights))
+    assert caught.value.diagnostics[0].code == "E0377"
