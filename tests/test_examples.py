@@ -9,12 +9,13 @@ import pytest
 
 import pathc
 from pathc.driver import formatted, read_source
+from pathc.ir.cells import is_recurrent
 from pathc.support.diagnostics import Severity
 
 FOLDER = Path(__file__).parent.parent / "examples"
 FILES = sorted(FOLDER.glob("*.path"))
 MODELS = [path for path in FILES if path.name != "targets.path"]
-NOT_YET = {"recurrent.path", "convolution.path"}
+NOT_YET = {"convolution.path"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -33,7 +34,8 @@ def test_is_correct(path: Path) -> None:
 def test_computes_what_the_reference_computes(path: Path) -> None:
     net, reference = pathc.compile(path), pathc.compile(path, "reference")
     units = sum(station.real_units for station in pathc.load(path).inputs)
-    x = np.random.default_rng(0).random((3, units), dtype=np.float32)
+    shape = (3, 5, units) if is_recurrent(pathc.load(path)) else (3, units)
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
     np.testing.assert_allclose(net(x), reference(x), rtol=1e-4, atol=1e-5)
 
 
