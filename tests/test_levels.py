@@ -22,6 +22,7 @@ LEVELS = {
     "gallery": 5,
     "plots": 5,
     "lsp": 6,
+    "notebook": 6,
     "handbook": 5,
     "api": 5,
     "bench": 5,
