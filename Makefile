@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint types ci clean
+.PHONY: demo test bench lint types docs ci clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pathc needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 demo")'
@@ -14,7 +14,7 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.tests: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,lsp,plot,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,docs,lsp,plot,test]'
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -29,6 +29,9 @@ lint: $(VENV)/.tests
 
 types: $(VENV)/.tests
 	$(BIN)/pyright
+
+docs: $(VENV)/.tests
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(VENV)/.tests
 	$(BIN)/python -m benchmarks
