@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pathc.backends.base import Executable, Request, Weights
+from pathc.ir.cells import has_trained_layers
 from pathc.ir.graph import Graph
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import Hooks, load_graph, run_passes
@@ -213,8 +214,9 @@ def compile_model(
     refused = chosen.backend.refusals(graph)
     if refused:
         raise PathcError(*refused)
+    written = graph
     graph = transform(replace(graph, name=options.name or graph.name), options)
-    stored = stored_weights(graph, weights, options.seed)
+    stored = stored_weights(written if has_trained_layers(written) else graph, weights, options.seed)
     tensors = weights_of(graph, stored)
     ready = time.perf_counter()
     plan = read_plan(options.plan, chosen) if options.plan else None

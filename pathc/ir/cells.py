@@ -133,6 +133,11 @@ def is_recurrent(graph: Graph) -> bool:
     return any(cell_stage(station) is not None for station in graph.stations)
 
 
+def has_trained_layers(graph: Graph) -> bool:
+    """Whether a graph has `prernn` stages, which name where the weights of trained layers are."""
+    return any(station.stage("prernn") is not None for station in graph.stations)
+
+
 @cache
 def cell_of(station: Station) -> Cell | None:
     """The cell of a station, None without; `prernn` is read as the cell the layer becomes."""
