@@ -5,7 +5,7 @@
 Milliseconds of processor time a junction, for the two programs that serve one sample and many: `plan` is everything
 before code generation (reading, checking, drawing paths, planning, packing weights), `cold` code generation, `cached`
 the same from the object cache. `cores` is the time on one thread over the time on all at a batch of 256; both take
-turns, and each counts with its fastest run.
+turns of half a second, so that threads wake up in theirs, and each counts with its fastest run.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _timing import in_turns, repeated
 
 import pathc
 from pathc.backends.llvm.cache import Cache
@@ -33,8 +33,6 @@ NETS = (
     ((784, 300, 300, 10), 16384),
     ((1024, 256, 256, 16), 16384),
 )
-SHORT = 5e-3
-"""Seconds of a run: long enough that the threads of a pool, asleep while others had their turn, wake up in it."""
 BATCH = 256
 TRIES = 3
 
@@ -71,31 +69,17 @@ def emitted(source: Source, batch: int) -> str | bytes:
     return executable.emit("ll")
 
 
-def fastest(calls: list[Callable[[], object]], seconds: float) -> list[float]:
-    """Seconds of one call of each, the minimum over short runs that take turns."""
-    best, repeats = [float("inf")] * len(calls), [1] * len(calls)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        for at, call in enumerate(calls):
-            started = time.perf_counter()
-            for _ in range(repeats[at]):
-                call()
-            passed = time.perf_counter() - started
-            if passed < SHORT:
-                repeats[at] *= 2
-            best[at] = min(best[at], passed / repeats[at])
-    return best
-
-
 def calling(seconds: float) -> None:
     """Print what a call costs that computes next to nothing."""
     executable: Any = pathc.compile(model((16, 16), 16), "llvm{threads=1}")
     x, y = np.zeros((1, 16), np.float32), np.zeros((1, 16), np.float32)
     bound = executable.bind(x, y).call
-    calls = [bound, lambda: executable(x, y), lambda: executable(x)]
-    for name, taken in zip(
-        ("bind(x, y).call()", "executable(x, y)", "executable(x)"), fastest(calls, seconds), strict=True
-    ):
+    calls = {
+        "bind(x, y).call()": repeated(bound),
+        "executable(x, y)": repeated(lambda: executable(x, y)),
+        "executable(x)": repeated(lambda: executable(x)),
+    }
+    for name, taken in in_turns(calls, seconds).items():
         print(f"{name:20} {1e9 * taken:6.0f} ns, a kernel of 16 weights included")
 
 
@@ -110,8 +94,9 @@ def main() -> None:
         source, junctions = model(sizes, count), len(sizes) - 1
         plan, cold, cached = (1e3 * seconds / junctions for seconds in compiling(source))
         x = np.random.default_rng(0).random((BATCH, sizes[0]), np.float32)
-        both: list[Any] = [pathc.compile(source, target) for target in ("llvm{threads=1}", "llvm")]
-        one, all_ = fastest([each.bind(x).call for each in both], options.seconds)
+        both: dict[str, Any] = {target: pathc.compile(source, target) for target in ("llvm{threads=1}", "llvm")}
+        calls = {target: repeated(executable.bind(x).call) for target, executable in both.items()}
+        one, all_ = in_turns(calls, options.seconds, 2).values()
         name = "-".join(map(str, sizes))
         print(f"{f'{name}/{count}':>26} {plan:9.1f} {cold:9.1f} {cached:10.2f} {one / all_:6.2f}x", flush=True)
 

@@ -12,6 +12,7 @@ import ctypes
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from _timing import peak
@@ -23,6 +24,7 @@ from pathc.backends.llvm.column.ell import ColumnEll
 from pathc.backends.llvm.column.fused import ColumnFused
 from pathc.backends.llvm.column.tiling import tile_columns
 from pathc.backends.llvm.emit import Function, module
+from pathc.backends.llvm.forms import tile_of
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import junctions_of
 from pathc.backends.llvm.machine import host
@@ -107,7 +109,8 @@ def net(sizes: tuple[int, ...], paths: int, first: int = 0) -> tuple[Junction, .
 def single(form: Form, junction: Junction) -> Step:
     """A step with bias and relu."""
     layouts = Layout(junction.n_src), Layout(junction.n_dst)
-    return Step(form.name, "column", junction, *layouts, "bias", RELU)
+    step = Step(form.name, "column", junction, *layouts, "bias", RELU)
+    return replace(step, tile=tile_of(step, host()))
 
 
 def cases() -> Iterator[tuple[str, Form, Step, list[Junction], bool]]:

@@ -222,3 +222,25 @@ def test_signals_stay_with_the_main_thread():
         "signal.pause(); assert seen and time.time() - started < 5\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not bind threads to cores")
+def test_workers_stay_off_the_core_of_the_caller():
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("there is one core only")
+    before = set(os.listdir("/proc/self/task"))
+    made = Pool(2)
+    (worker,) = set(os.listdir("/proc/self/task")) - before
+    assert os.sched_getaffinity(int(worker)) == allowed
+    try:
+        for core in sorted(allowed)[:2]:
+            os.sched_setaffinity(threading.get_native_id(), {core})
+            os.sched_setaffinity(threading.get_native_id(), allowed)
+            here = ctypes.CDLL(None).sched_getcpu()
+            made.keep_clear()
+            bound = os.sched_getaffinity(int(worker))
+            assert bound < allowed
+            assert bound == allowed - {here} or ctypes.CDLL(None).sched_getcpu() != here
+    finally:
+        made.close()

@@ -153,6 +153,8 @@ class Kernel:
     def _call(self, threads: int) -> tuple[_Call, tuple[object, ...]]:
         """A call with everything but the arrays filled in, and what must live as long as it."""
         workers: Pool | None = pool(threads) if threads > 1 else None
+        if workers:
+            workers.keep_clear()
         stride = -(-self.scratch // _SCRATCH_GAP) * _SCRATCH_GAP
         scratch = aligned(max(stride * max(threads, 1), 64), _SCRATCH_GAP)
         call = _Call()

@@ -11,6 +11,7 @@ import atexit
 import ctypes
 import os
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from pathc.backends.llvm.native import aligned, runtime
 SPINS = 4000
 """Rounds a worker spins before it sleeps: 40 to 150 microseconds, depending on the processor."""
 
+_MOST_CORES = 1024
+"""Cores a mask of the system's library names."""
 _STOP, _SPINS = 520, 528
 _SIZE = 640
 
@@ -49,6 +52,7 @@ class Pool:
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self.note = ""
+        self._clear = -1
         self._start()
         with _registry_lock:
             _alive.add(self)
@@ -76,6 +80,24 @@ class Pool:
     def __del__(self) -> None:
         if hasattr(self, "_handles") and ctypes is not None:
             self.close()
+
+    def keep_clear(self) -> None:
+        """Keep the workers off the core of the calling thread, as far as there are others.
+
+        A sleeping thread is often woken up on the core of the one that wakes it, where it has to wait for it.
+        """
+        if not hasattr(os, "sched_getaffinity") or not self.workers:
+            return
+        allowed, libc = os.sched_getaffinity(0), _libc()
+        here = int(libc.sched_getcpu())
+        others = allowed - {here}
+        if here == self._clear or here not in allowed or len(others) < self.workers or max(allowed) >= _MOST_CORES:
+            return
+        mask = sum(1 << core for core in others).to_bytes(_MOST_CORES // 8, sys.byteorder)
+        with self._lock:
+            for handle in self._handles:
+                libc.pthread_setaffinity_np(handle, ctypes.c_size_t(len(mask)), mask)
+        self._clear = here
 
     def _start(self) -> None:
         if self.threads == 1:

@@ -182,7 +182,9 @@ def _cost(junction: Junction, machine: Machine, vectors: int, pieces: int, array
     held = 4 * -(-junction.n_src // pieces) * machine.width * vectors
     far = 1.0 if array else max(0.0, 1.0 - _KEPT * machine.l1 / held)
     again = (pieces - 1) * _AGAIN
-    return (1.3 + 1.25 * far) * expected_edges(junction) + (2.2 + again) * junction.n_dst
+    rows = -(-junction.n_dst // LOCKSTEP) * LOCKSTEP
+    edges = expected_edges(junction) * rows / junction.n_dst
+    return (1.3 + 1.25 * far) * edges + (2.2 + again) * junction.n_dst
 
 
 def _pieces(step: Step) -> list[tuple[int, int]]:
