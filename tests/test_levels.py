@@ -15,6 +15,7 @@ LEVELS = {
     "ir": 1,
     "frontend": 2,
     "backends": 2,
+    "exchange": 2,
     "viz": 2,
     "targets": 3,
     "driver": 4,

@@ -22,6 +22,7 @@ AREAS = (
     "engine",
     "tvm",
     "quantization",
+    "exchange",
     "pictures",
 )
 

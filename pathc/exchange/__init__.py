@@ -1,0 +1,1 @@
+"""Nets brought in from other tools and handed out to them; needs the extra `pathc[onnx]`."""

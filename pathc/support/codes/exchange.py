@@ -1,0 +1,38 @@
+"""Codes E11xx, models of other tools."""
+
+from __future__ import annotations
+
+from pathc.support.codes.base import Code
+
+CODES: tuple[Code, ...] = (
+    Code(
+        "E1101",
+        "a damaged ONNX file or none at all",
+        "The file is cut off, is no ONNX model, or contradicts itself: a tensor whose bytes do not fit its shape, a "
+        "node that reads what nobody writes. Export it again.",
+    ),
+    Code(
+        "E1102",
+        "operators that cannot be brought in",
+        "All operators of the model that have no counterpart here are listed at once. Known are Gemm, MatMul, Add, "
+        "BatchNormalization behind a linear layer, Relu, LeakyRelu, Abs, Tanh, Sigmoid, Clip, Softmax, Flatten, "
+        "Reshape to rows, Dropout and Identity.",
+    ),
+    Code(
+        "E1103",
+        "weights outside the folder of the model",
+        "An ONNX file may keep weights in other files. These are read only from the folder of the model or below, "
+        "never through absolute paths, `..` or links that lead out.",
+    ),
+    Code(
+        "E1104",
+        "a graph that ONNX cannot hold",
+        "The exporter writes stations of one extent with bias and activations; kwinners, convolutions and recurrences "
+        "have no form there yet.",
+    ),
+    Code(
+        "E1105",
+        "a package is missing",
+        "Reading and writing ONNX needs the package `onnx`: pip install 'pathc[onnx]'.",
+    ),
+)
