@@ -57,7 +57,14 @@ def matrices(graph: Graph) -> str:
 
 
 def edges(generator: Generator, junction: int) -> tuple[UnitArray, UnitArray, int]:
-    """Sources and destinations of the drawn paths, int64 [paths], and how many paths are left out."""
+    """Sources and destinations of the drawn paths, int64 [paths], and how many paths are left out.
+
+    Raises PathcError E1203 for more than 2^24 units.
+    """
+    units = max(generator.sizes[junction - 1 : junction + 1])
+    if units > MOST_UNITS:
+        text = f"a matrix of {units} units on a side is too large to be drawn, {MOST_UNITS} are not"
+        raise error("E1203", text, help="lower the number of units")
     stop = min(generator.count, MOST_PATHS)
     return generator.units(junction - 1, 0, stop), generator.units(junction, 0, stop), generator.count - stop
 
@@ -112,10 +119,6 @@ def _inverse(order: UnitArray) -> UnitArray:
 
 def _row(drawing: Drawing, graph: Graph, line: Line, junction: int, y: float) -> float:
     source, destination = (graph.station(v.station) for v in line.visits[junction - 1 : junction + 1])
-    for station in (source, destination):
-        if station.units > MOST_UNITS:
-            text = f"`{station.name}` has {station.units} units, matrices are drawn of at most {MOST_UNITS}"
-            raise error("E1203", text, station.loc, help="lower the number of units")
     src, dst, left_out = edges(resolve(line, graph), junction)
     orders = address_order(graph, line, junction, src, dst)
     head = f"{line.name}.{junction}  {source.name} to {destination.name}: {len(src):,} paths"

@@ -18,6 +18,8 @@ from pathc.viz.matrix import address_order, edges, image
 
 MOST_POINTS = 4096
 """Points of a scatter; more would be a black square."""
+MOST_ACCESSES = 1 << 22
+"""Most cycles times lanes of a schedule that is drawn."""
 _MOST_WEIGHTS = 1 << 16
 _MOST_PANELS = 12
 _SHOWN_CYCLES = 256
@@ -91,6 +93,9 @@ def occupancy(graph: Graph, junction: str = "") -> Plot:
         help = f"scheduled: {', '.join(names[:8])}" if names else "-p 'structure,bank,interleave'"
         raise error("E1208", text, help=help)
     order = orders[names.index(junction)] if junction else orders[0]
+    if order.cycles * order.z > MOST_ACCESSES:
+        text = f"{order.cycles} cycles of {order.z} lanes are too many to be drawn"
+        raise error("E1203", text, help="`--emit schedule` has stalls and clashes by algebra")
     schedule = schedule_of(graph, order)
     read, written, banks = _accesses(schedule)
     panels: list[Image] = []

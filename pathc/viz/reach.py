@@ -12,6 +12,7 @@ from pathc.support.diagnostics import did_you_mean, error
 
 MOST_PATHS = 1 << 24
 """Most paths of a line that are walked."""
+MOST_UNITS = 1 << 26
 _CHUNK = 1 << 20
 Mask = NDArray[np.bool_]
 
@@ -20,12 +21,17 @@ def receptive_field(graph: Graph, station: str = "", unit: int = 0) -> dict[str,
     """For every station the units that a unit of `station` (the last output if empty) hears: bool [units].
 
     Recurrences are not followed: this is one step of time. Raises PathcError E1202 for a station or unit that there
-    is not, E1203 for lines of more than 2^24 paths.
+    is not, E1203 for lines of more than
+    2^24 paths and stations of more than 2^26 units.
     """
     chosen = _station(graph, station)
     units = graph.station(chosen).units
     if not 0 <= unit < units:
         raise error("E1202", f"`{chosen}` has no unit {unit}, it has {units}", help=f"0 to {units - 1}")
+    widest = max(s.units for s in graph.stations)
+    if widest > MOST_UNITS:
+        text = f"a station has {widest} units, at most {MOST_UNITS} are followed"
+        raise error("E1203", text, help="`--emit structure` has the sizes of fields")
     heard: dict[str, Mask] = {s.name: np.zeros(s.units, bool) for s in graph.stations}
     heard[chosen][unit] = True
     into: dict[str, list[tuple[Line, int]]] = {s.name: [] for s in graph.stations}

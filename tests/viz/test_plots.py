@@ -184,3 +184,15 @@ def test_a_million_units_and_one(units: int, kind: str, tmp_path: Path) -> None:
     model = tmp_path / "m.path"
     model.write_text(f"pathc 1\nmodel m\ninput x[{units}]\noutput y[1]\npaths p : x -> y {{ count = {units} }}\n")
     assert show(plot_of(kind, Request(files=(str(model),))))
+
+
+@pytest.mark.parametrize("command", ["plot adjacency", "plot banks", "dump --emit matrices", "dump --emit fan"])
+def test_what_is_too_large_is_refused_before_memory_is_taken(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "m.path"
+    model.write_text("pathc 1\nmodel m\ninput x[2Gi]\noutput y[16]\npaths p : x -> y { count = 1Gi }\n")
+    assert main([*command.split(), str(model)]) == 1
+    assert "E1203" in capsys.readouterr().err
+    assert main(["plot", "sobol", str(model)]) == 0
+    assert main(["dump", str(model), "--emit", "svg"]) == 0
