@@ -121,6 +121,13 @@ def _roofline(request: Request) -> Plot:
     return roofline([r for _, records in _records(request, _MEASURED, "pathc bench --json") for r in records])
 
 
+def _pipeline(request: Request) -> Plot:
+    from pathc.viz.results import pipeline
+
+    fields = {"program": "text", "cycles": "number", "spans": "list"}
+    return pipeline(_records(request, fields, "pathc sim --json")[0][1][0])
+
+
 _MANY = 1 << 10
 KINDS: dict[str, tuple[Callable[[Request], Plot], int, int, str]] = {
     "adjacency": (_adjacency, 1, 1, "the matrix of a junction, in natural and in path-address order"),
@@ -130,6 +137,7 @@ KINDS: dict[str, tuple[Callable[[Request], Plot], int, int, str]] = {
     "training": (_training, 1, _MANY, "loss and accuracy over epochs, from `train --json`"),
     "accuracy": (_accuracy, 1, _MANY, "accuracy over paths, from the results of `sweep`"),
     "pareto": (_pareto, 1, _MANY, "accuracy over weights and its front, from the results of `sweep`"),
+    "pipeline": (_pipeline, 1, 1, "which units of a simulated machine work when, from `sim --json`"),
     "roofline": (_roofline, 1, _MANY, "rate over arithmetic intensity, from `bench --json`"),
 }
 """For every kind: what draws it, fewest and most files, and a line of help."""

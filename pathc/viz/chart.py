@@ -41,7 +41,10 @@ class Chart:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An array [rows, columns] of values from 0 up, dark where large; `extent` is (columns, rows) on the axes."""
+    """An array [rows, columns] of values from 0 up, dark where large; `extent` is (columns, rows) on the axes.
+
+    `rows` names the rows, where they have names.
+    """
 
     title: str
     x_label: str
@@ -49,6 +52,7 @@ class Image:
     values: NDArray[np.float64]
     value_label: str
     extent: tuple[float, float]
+    rows: tuple[str, ...] = ()
 
 
 Panel = Chart | Image

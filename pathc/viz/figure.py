@@ -71,6 +71,8 @@ def _image(figure: Any, axes: Any, panel: Image) -> None:
         panel.values, cmap="Blues", vmin=0, vmax=max(float(panel.values.max(initial=0.0)), 1e-12), aspect="auto",
         interpolation="nearest", extent=(0, columns, rows, 0),
     )  # fmt: skip
+    if panel.rows:
+        axes.set_yticks([n + 0.5 for n in range(len(panel.rows))], [_plain(name) for name in panel.rows])
     figure.colorbar(shown, ax=axes, label=_plain(panel.value_label))
 
 

@@ -8,18 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from pathc.support.diagnostics import Diagnostic, PathcError, error
 from pathc.support.files import read_bounded
-from pathc.viz.chart import Chart, Plot, Series
+from pathc.viz.chart import Chart, Image, Plot, Series
 
 Record = dict[str, Any]
 MOST_BYTES = 1 << 27
 MOST_RECORDS = 1 << 20
+_MOST_UNITS, _MOST_CYCLES, _COLUMNS = 64, 1 << 40, 256
 
 
 def read_records(path: str | Path, fields: dict[str, str], made_by: str) -> list[Record]:
     """The objects of a JSON file, one a line or all in one array; `fields` maps those that must be there to `number`,
-    `number?` (or null) or `text`, `made_by` is the command that writes such files.
+    `number?` (or null), `text` or `list`, `made_by` is the command that writes such files.
 
     Raises PathcError: E0501, E0502, E1206 for a file without objects, E1207 for one that is something else.
     """
@@ -98,6 +101,35 @@ def roofline(records: Sequence[Record]) -> Plot:
     return Plot("roofline", (Chart("", *axes, tuple(series), x_scale="log10", y_scale="log10"),))
 
 
+def pipeline(record: Record) -> Plot:
+    """When the units of a simulated machine work: the share of the cycles that each spends on instructions.
+
+    Raises PathcError E1207 for spans that are none.
+    """
+    cycles, spans = int(record["cycles"]), cast("list[Any]", record["spans"])
+    names = tuple(dict.fromkeys(str(_span(span)[0]) for span in spans))
+    if not names or len(names) > _MOST_UNITS or not 1 <= cycles <= _MOST_CYCLES:
+        raise error("E1206", f"a run of {cycles} cycles and {len(spans)} instructions cannot be drawn")
+    columns = min(cycles, _COLUMNS)
+    busy = np.zeros((len(names), columns))
+    edges = np.arange(columns + 1) * cycles / columns
+    for unit, start, end in map(_span, spans):
+        overlap = np.minimum(edges[1:], end + 1) - np.maximum(edges[:-1], start)
+        busy[names.index(unit)] += np.maximum(overlap, 0.0) / np.diff(edges)
+    shown = np.minimum(busy, 1.0)
+    panel = Image("", "cycle", "unit", shown, "share of cycles", (cycles, len(names)), names)
+    return Plot(f"{record['program']}: {cycles:,} cycles", (panel,))
+
+
+def _span(span: Any) -> tuple[str, int, int]:
+    """Unit, first and last cycle of an instruction."""
+    known = cast(Record, span) if isinstance(span, dict) else {}
+    unit, start, end = known.get("unit"), known.get("start"), known.get("end")
+    if not isinstance(unit, str) or not isinstance(start, int) or not isinstance(end, int):
+        raise error("E1207", "a span has no unit, start and end", help="give what `pathc sim --json` wrote")
+    return unit, start, end
+
+
 def _parse(text: str) -> list[Any]:
     if text.lstrip().startswith("["):
         return list(json.loads(text))
@@ -116,6 +148,8 @@ def _check(path: str | Path, number: int, record: Any, fields: dict[str, str], m
 
 
 def _is(value: Any, kind: str, present: bool) -> bool:
+    if kind == "list":
+        return isinstance(value, list)
     if kind == "text":
         return isinstance(value, str)
     if value is None:

@@ -33,7 +33,10 @@ def _image(panel: Image) -> list[str]:
     mean = sums / np.outer(np.bincount(row, minlength=high), np.bincount(column, minlength=wide))
     top = float(panel.values.max(initial=0.0))
     level = np.ceil(mean / top * (len(_SHADES) - 1)).astype(int) if top > 0 else np.zeros_like(mean, int)
-    drawn = ["  |" + "".join(_SHADES[min(v, len(_SHADES) - 1)] for v in line) + "|" for line in level]
+    names = panel.rows if len(panel.rows) == high else ("",) * high
+    left = max(map(len, names)) + 2
+    lines = ("".join(_SHADES[min(v, len(_SHADES) - 1)] for v in line) for line in level)
+    drawn = [f"{name:>{left}}|{line}|" for name, line in zip(names, lines, strict=True)]
     across = f"   across: {panel.x_label}, {panel.extent[0]:g}"
     scale = f"   down: {panel.y_label}, {panel.extent[1]:g}; █ = {top:.3g} {panel.value_label}"
     return [_plain(panel.title), *drawn, _plain(across), _plain(scale)]

