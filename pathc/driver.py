@@ -306,14 +306,15 @@ def compare(compiled: Compiled, inputs: NDArray[Any], outputs: NDArray[Any]) -> 
 
     trace = evaluate(compiled.graph, compiled.weights, inputs)
     clean = trace.finite()
-    expected, outputs = (values.reshape(clean.size, -1)[clean] for values in (trace.outputs, outputs))
+    units = trace.outputs.size // max(clean.size, 1)
+    expected, outputs = (values.reshape(clean.size, units)[clean] for values in (trace.outputs, outputs))
     rounded = 0.0
     if str(compiled.target.options.get("weights", "")) == "bf16":
         rounded = unit_roundoff("bfloat16")
     elif any(tensor.dtype != np.float32 for tensor in compiled.weights.values()):
         rounded = unit_roundoff("float32")
     bounds = error_bound(compiled.graph, compiled.weights, inputs, unit_roundoff("float32"), rounded)
-    bound = bounds.reshape(clean.size, -1)[clean]
+    bound = bounds.reshape(clean.size, units)[clean]
     finite = np.isfinite(expected) & np.isfinite(outputs)
     error = np.abs(np.where(finite, outputs - expected, 0.0))
     scale = np.where(finite, np.abs(expected), 1.0)

@@ -285,3 +285,16 @@ def test_errors_in_json(run: Run, model: Path) -> None:
     assert result.code == 1
     assert result.out == ""
     assert '"severity": "error"' in result.err
+
+
+def test_sequences_are_compared_step_by_step(run: Run, tmp_path: Path) -> None:
+    stations = "input x[8]\nlayer h[24] : bias | lstm(recur = band(5))\noutput y[4]\n"
+    (tmp_path / "r.path").write_text(f"pathc 1\n{stations}paths p : x -> h -> y {{ count = 48 }}\n")
+    x = np.random.default_rng(0).normal(size=(2, 6, 8)).astype(np.float32)
+    x[1, 3, 0] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    record = run("run", "r.path", "--input", "x.npy", "--against", "reference", "--json").records[0]
+    assert record["agrees"] is True
+    assert record["shape"] == [2, 6, 4]
+    np.save(tmp_path / "x.npy", x[:, :0])
+    assert "E0371" in run("run", "r.path", "--input", "x.npy").err

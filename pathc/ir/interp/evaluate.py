@@ -46,7 +46,7 @@ class Trace:
     def finite(self) -> NDArray[np.bool_]:
         """Which rows have neither NaN nor infinity at any unit: [rows]."""
         arrays = (*self.sums.values(), *self.values.values())
-        return np.all([np.isfinite(a.reshape(len(a), -1)).all(axis=1) for a in arrays], axis=0)
+        return np.all([np.isfinite(a).all(axis=tuple(range(1, a.ndim))) for a in arrays], axis=0)
 
 
 def forward(graph: Graph, weights: Tensors, inputs: Inputs) -> Values:
