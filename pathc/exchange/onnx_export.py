@@ -13,6 +13,7 @@ from pathc.ir.compress.edges import weighted_edges
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.junctions import Junction, SkipJunction
 from pathc.ir.interp.network import prepare
+from pathc.ir.quantized.network import refuse_cells
 from pathc.ir.types import Call
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import error
@@ -31,6 +32,7 @@ def export_onnx(graph: Graph, weights: Tensors) -> bytes:
     """
     onnx = onnx_package()
     helper, numpy_helper = onnx_package("onnx.helper"), onnx_package("onnx.numpy_helper")
+    refuse_cells(graph)
     network = prepare(graph, weights)
     nodes: list[Any] = []
     constants: list[Any] = []

@@ -13,6 +13,7 @@ from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.activations import Identity, KWinners, Leaky, activation
 from pathc.ir.interp.junctions import SkipJunction, float_tensors
 from pathc.ir.interp.network import Network, prepare
+from pathc.ir.quantized.network import refuse_cells
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import PathcError, error
 
@@ -34,6 +35,7 @@ def normalize(graph: Graph, weights: Tensors, outputs: bool = False) -> Normaliz
     PathcError E1312, naming the station, where homogeneity fails, and as `pathc.ir.interp.forward`.
     Source: Mordido, Van Keirsbilck, Keller (MCQ, 2019).
     """
+    refuse_cells(graph)
     network = prepare(graph, weights)
     tensors: dict[str, NDArray[Any]] = dict(float_tensors(graph, weights))
     tied = {j for line in graph.lines if line.tied for j in (f"{line.mirror}.{n}" for n in line.junctions)}

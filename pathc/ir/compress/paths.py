@@ -14,6 +14,7 @@ from pathc.ir.generators.hashing import hash64
 from pathc.ir.graph import Graph, Line, Visit
 from pathc.ir.interp.junctions import Junction, SkipJunction
 from pathc.ir.interp.network import prepare
+from pathc.ir.quantized.network import refuse_cells
 from pathc.ir.types import Call
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import error
@@ -89,6 +90,7 @@ def _step(
 
 def _chain(graph: Graph, weights: Tensors) -> list[Junction]:
     """The junctions from the input to the output, if they form a chain; E1313 if not."""
+    refuse_cells(graph)
     network = prepare(graph, weights)
     chain: list[Junction] = []
     station = graph.outputs[0]

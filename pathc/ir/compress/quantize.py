@@ -16,6 +16,7 @@ from pathc.ir.interp import evaluate
 from pathc.ir.interp.junctions import Junction, SkipJunction, float_tensors
 from pathc.ir.interp.network import Network, prepare
 from pathc.ir.quantized import IntegerNetwork, format_of, integer_network, nearest_ratio, never_negative, power_of_two
+from pathc.ir.quantized.network import refuse_cells
 from pathc.ir.types import ScalarType, plain_type
 from pathc.ir.weights import SCALE, Tensors, check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
@@ -56,6 +57,8 @@ def quantize(
     found = check_weights(graph, weights, finite=True)
     if found:
         raise PathcError(*found)
+    if settings.method != "bf16":
+        refuse_cells(graph)
     network = prepare(graph, weights)
     plain = float_tensors(graph, weights)
     if settings.method == "bf16":

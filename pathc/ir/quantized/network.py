@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pathc.ir.cells import without_cells
 from pathc.ir.facts import Scale, Weights
 from pathc.ir.graph import Graph, Station
+from pathc.ir.interp.activations import activation
 from pathc.ir.interp.junctions import Junction, SkipJunction, Values
 from pathc.ir.interp.network import Network, prepare
 from pathc.ir.quantized.activations import Reading, reading
@@ -19,7 +20,7 @@ from pathc.ir.quantized.rounding import Integers
 from pathc.ir.quantized.sums import bits_of_bounds, too_wide
 from pathc.ir.types import plain_type
 from pathc.ir.weights import SCALE, Tensors
-from pathc.support.diagnostics import PathcError, error
+from pathc.support.diagnostics import Diagnostic, PathcError, error
 
 I32 = format_of(plain_type("i32"))
 SKIP = format_of(plain_type("i16"))
@@ -97,6 +98,18 @@ class IntegerNetwork:
         raise KeyError(name)
 
 
+def refuse_cells(graph: Graph) -> None:
+    """Raise E1303 with every station that has more than a bias and activations, such as a recurrent cell."""
+    found = [
+        Diagnostic("E1303", f"station `{station.name}` has the stage `{stage.name}`", station.loc,
+                   help="only bias and activations can be brought into integers, sampled or normalized")
+        for station in graph.stations for stage in station.pipeline
+        if stage.name != "bias" and activation(stage) is None
+    ]  # fmt: skip
+    if found:
+        raise PathcError(*found)
+
+
 def integer_network(graph: Graph, weights: Tensors, accumulator_bits: int = 32) -> IntegerNetwork:
     """The integer network of a graph with `scale` and `weights` facts and integer tensors beside their scales.
 
@@ -105,6 +118,7 @@ def integer_network(graph: Graph, weights: Tensors, accumulator_bits: int = 32) 
     cells = without_cells(graph, "the integer interpreter has")
     if cells:
         raise PathcError(*cells)
+    refuse_cells(graph)
     network = prepare(graph, weights)
     read = {junction.source for into in network.into.values() for junction in into}
     facts = {fact.station: fact for fact in graph.facts_of(Scale)}
