@@ -28,7 +28,11 @@ _STREAM = 1 << 62
 
 
 class ReferenceStepper:
-    """A `Stepper` in float64, one sample after the other."""
+    """A `Stepper` in float64, one sample after the other.
+
+    Nets with cells take sequences [batch, steps, units] and targets [batch, steps] or [batch, steps, units]; gradients
+    go backwards through all steps.
+    """
 
     def __init__(self, graph: Graph, weights: Tensors, plan: Plan) -> None:
         self._graph, self._plan = graph, plan
@@ -133,7 +137,11 @@ class ReferenceStepper:
             weights[...] = signs * np.maximum(signs * weights, 0.0)
 
     def _loss(self, outputs: Values, target: Target) -> tuple[Judged, Values]:
-        """Loss, hits, and the gradient with respect to the outputs."""
+        """Loss, hits, and the gradient with respect to the outputs; the steps of sequences count as samples."""
+        if outputs.ndim == 3:
+            flat = target.reshape(-1) if target.ndim == 2 else target.reshape(-1, outputs.shape[2])
+            judged, gradient = self._loss(outputs.reshape(-1, outputs.shape[2]), flat)
+            return judged, gradient.reshape(outputs.shape)
         rows = np.arange(len(outputs))
         if target.ndim == 1:
             hits = int(np.count_nonzero(outputs.argmax(axis=1) == target))
