@@ -71,8 +71,10 @@ def test_changes_of_two_dumps() -> None:
 
 
 def test_a_refused_target_leaves_its_reason() -> None:
-    text = MODEL.replace("relu", "rnn(recur = full)")
-    assert "E06" in page_of([(Source("m.path", text), Options())])
+    text = MODEL.replace("relu", "ode(solver = euler)")
+    side = record_of(page_of([(Source("m.path", text), Options())]))["sides"][0]  # type: ignore[index]
+    assert side["plan"]
+    assert all(line.startswith("E06") for line in side["plan"])
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
