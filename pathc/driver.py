@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pathc.backends.base import Executable, Request, Weights
+from pathc.backends.base import Executable, Integers, Request, Weights
 from pathc.ir.cells import has_trained_layers
 from pathc.ir.graph import Graph
 from pathc.ir.passes import parse_pipeline
@@ -298,7 +298,8 @@ def compare(compiled: Compiled, inputs: NDArray[Any], outputs: NDArray[Any]) -> 
     """Compare outputs with the float64 interpreter, element by element, under its error bound.
 
     A sample with NaN or infinity anywhere in the net is left out: edges that were added up beforehand, or products
-    with the zero of a missing edge, make other NaN of infinities than the sum over paths does.
+    with the zero of a missing edge, make other NaN of infinities than the sum over paths does. Targets that compute
+    with integers must equal the integer interpreter.
     """
     import numpy as np
 
@@ -308,6 +309,12 @@ def compare(compiled: Compiled, inputs: NDArray[Any], outputs: NDArray[Any]) -> 
     clean = trace.finite()
     units = trace.outputs.size // max(clean.size, 1)
     expected, outputs = (values.reshape(clean.size, units)[clean] for values in (trace.outputs, outputs))
+    if isinstance(compiled.executable, Integers):
+        exact = compiled.executable.integer_reference(inputs).reshape(clean.size, units)[clean]
+        error, same = np.abs(outputs - expected), bool(np.array_equal(outputs, exact))
+        relative = np.divide(error, np.abs(expected), out=np.zeros_like(error), where=expected != 0)
+        share = 0.0 if same else float("inf")
+        return Agreement(_largest(error), _largest(relative), 0.0, share, same, int(clean.size - clean.sum()))
     rounded = 0.0
     if str(compiled.target.options.get("weights", "")) == "bf16":
         rounded = unit_roundoff("bfloat16")

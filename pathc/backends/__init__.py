@@ -10,6 +10,7 @@ from pathc.support.diagnostics import Diagnostic, UsageError, did_you_mean
 _BACKENDS = {
     "reference": "pathc.backends.reference",
     "llvm": "pathc.backends.llvm.backend",
+    "engine": "pathc.backends.engine.backend",
     "tvm-llvm": "pathc.backends.tvm.cpu",
     "cuda": "pathc.backends.tvm.cuda",
 }

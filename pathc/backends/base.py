@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,15 @@ class Executable(Protocol):
 
     def emit(self, kind: str) -> str | bytes:
         """A stage of the compilation as text or bytes (`plan`, `ll`, `asm`, ...); PathcError if there is none."""
+        ...
+
+
+@runtime_checkable
+class Integers(Protocol):
+    """An executable that computes with integers: held to the integer interpreter, bit for bit."""
+
+    def integer_reference(self, x: NDArray[Any], /) -> NDArray[np.float64]:
+        """Outputs of the integer interpreter."""
         ...
 
 

@@ -34,7 +34,7 @@ def program(*code: Instruction, machine: Machine = SMALL, seed: int = 0, rows: i
         inputs=(Port("x", rows * z, 0.5, -128, 127),),
         input_map=np.arange(rows * z, dtype=np.int32).reshape(rows, z),
         outputs=(Port("y", 2 * z, 0.0, -128, 127),),
-        output_map=np.arange(2 * z, dtype=np.int32), output_scales=np.ones(2 * z), output_rows=2,
+        output_map=np.arange(2 * z, dtype=np.int32), output_scales=np.ones(2 * z), output_rows=2, work=16,
         places=("somewhere", "else"), place_of=tuple(k % 2 for k in range(len(code))),
     )  # fmt: skip
 
@@ -46,3 +46,55 @@ def instructions(draw: st.DrawFn) -> Instruction:
     values = [draw(st.integers(field.low, field.high)) for field in operation.fields]
     tokens = st.integers(0, 63)
     return Instruction(operation, tuple(values), draw(tokens), draw(tokens), draw(st.integers(0, 15)))
+
+
+def _rows(draw: st.DrawFn, name: str) -> dict[str, int]:
+    """Fields of an instruction that stay within the small machine, most of the time in the same few rows."""
+    row, count = draw(st.integers(0, 3)), draw(st.integers(1, 3))
+    match name:
+        case "CFG":
+            return {"slot": draw(st.integers(0, 1)), "words": draw(st.integers(3, 6))}
+        case "LDA" | "STA":
+            extra = {"wide": draw(st.integers(0, 1))} if name == "STA" else {}
+            address = draw(st.integers(0, 1)) if name == "LDA" else 0
+            count = min(count, 2)
+            return {"buffer": draw(st.integers(0, 1)), "row": row, "rows": count, "address": address, **extra}
+        case "LDW":
+            return {"rows": draw(st.integers(1, 12)), "format": draw(st.integers(0, 2))}
+        case "PATH" | "TPATH" | "DENSE":
+            own = {"rows": count, "bits": draw(st.integers(0, 2))} if name == "DENSE" else {"steps": 2 * count}
+            own |= {"slot": draw(st.integers(0, 1))} if name == "PATH" else {}
+            return {**own, "buffer": draw(st.integers(0, 1)), "source": draw(st.integers(0, 1)),
+                    "sum": draw(st.integers(0, 1)), "hold": draw(st.integers(1, 2))}  # fmt: skip
+        case "ACT":
+            return {"slot": draw(st.integers(0, 1)), "fold": draw(st.integers(0, 2)), "sum": row, "rows": count,
+                    "wide": draw(st.integers(0, 1)), "buffer": draw(st.integers(0, 1)), "row": row,
+                    "low": -128, "high": 127}  # fmt: skip
+        case _:
+            return {}
+
+
+@st.composite
+def running(draw: st.DrawFn, machine: Machine = SMALL) -> Program:
+    """Programs that stay within their memories; some stop for ever, some race, some do neither."""
+    names = draw(st.lists(st.sampled_from(["CFG", "LDA", "STA", "LDW", "LDW", "PATH", "TPATH", "DENSE", "ACT", "ACT",
+                                           "SYNC", "SWAP"]), max_size=10))  # fmt: skip
+    units = st.sampled_from(["LD", "WS", "EX", "PP", "ST"])
+    pairs = [(draw(units), draw(units)) for _ in range(3)]
+    code: list[Instruction] = []
+    for name in names:
+        each = make(name, **_rows(draw, name))
+        for kind, (giver, taker) in enumerate(pairs):
+            if draw(st.booleans()):
+                post, wait = each.unit.name == giver, each.unit.name == taker and giver != taker
+                each = each.with_tokens(wait=wait << kind, post=(post and not wait) << kind)
+        code.append(each)
+    if code and draw(st.booleans()):
+        code.append(make("LOOP", length=draw(st.integers(1, len(code))), count=draw(st.integers(1, 3))))
+    if draw(st.booleans()):
+        missing = sum(
+            e.operation.timing(machine, e.fields).pops - e.operation.timing(machine, e.fields).pushes for e in code
+        )
+        if missing > 0:
+            code.insert(0, make("LDW", rows=missing))
+    return program(*code, make("HALT"), machine=machine, seed=draw(st.integers(0, 9)))

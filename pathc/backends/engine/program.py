@@ -34,7 +34,8 @@ class Program:
     `input_map` int32 [rows, lanes] is the unit of the inputs side by side that lies there, -1 for none;
     `output_map` int32 [units] is row * lanes + lane of every unit of the outputs side by side, `output_scales` float64
     [units] what 1 stands for in it. Both are of one sample, samples lie one behind the other; `output_rows` rows a
-    sample. Instruction i was made for `places[place_of[i]]`, a station or junction and its place in the source.
+    sample. `work` is the number of weights that a sample is multiplied with. Instruction i was made for
+    `places[place_of[i]]`, a station or junction and its place in the source.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Program:
     output_map: NDArray[np.int32]
     output_scales: NDArray[np.float64]
     output_rows: int
+    work: int
     places: tuple[str, ...]
     place_of: tuple[int, ...]
 

@@ -6,6 +6,12 @@ from pathc.support.codes.base import Code
 
 CODES: tuple[Code, ...] = (
     Code(
+        "W1001",
+        "quantized without data",
+        "The engine computes with integers. A graph without number formats is quantized where it is compiled, and the "
+        "range of every station is taken from random inputs. `pathc quantize --data` takes it from data.",
+    ),
+    Code(
         "E1001",
         "a machine description that is no TOML",
         "The machine of the engine is described in TOML. The message says where the text cannot be read. "
@@ -81,5 +87,53 @@ CODES: tuple[Code, ...] = (
         "an address beyond a memory",
         "An instruction uses rows that a memory of this machine, or what the program brings with it, does not have. "
         "Compile the model for this machine.",
+    ),
+    Code(
+        "E1040",
+        "a dead-lock",
+        "Units wait for tokens, weights or room that nobody will give any more. The message names what each of them "
+        "waits for. Compiled programs do not do this; a program written by hand needs another order or tokens.",
+    ),
+    Code(
+        "E1041",
+        "two units that race",
+        "Two instructions of different units use the same rows of a memory, one of them writing, or both write into "
+        "the same buffer, and no token, queue or SYNC says which comes first. What is read would depend on the speed "
+        "of the memories. Let one wait for a token that the other gives.",
+    ),
+    Code(
+        "E1042",
+        "tokens between more than two units",
+        "Tokens of one kind are given by instructions of one unit and taken by those of one unit, so that the n-th "
+        "taker waits for the n-th giver and cycles are the same on every machine.",
+    ),
+    Code(
+        "E1043",
+        "a program without sound control",
+        "A program ends with its only HALT, and a LOOP repeats instructions that stand before it, without another LOOP "
+        "among them.",
+    ),
+    Code(
+        "E1044",
+        "a program that takes too long",
+        "The loops of a program make it longer than is simulated. Compile it for fewer samples a run.",
+    ),
+    Code(
+        "E1045",
+        "cycles that do not add up",
+        "Every cycle of a unit has one reason, and the simulator checks that they add up to the run. "
+        "They were not, which is a fault of the simulator. Please report it with the program.",
+    ),
+    Code(
+        "E1050",
+        "what the engine cannot do",
+        "The engine multiplies activations of 8 bits with weights of 8, 4 or 2 bits, and scales, rounds and clamps "
+        "sums. The message names a station that needs more than that. Other targets may do it.",
+    ),
+    Code(
+        "E1051",
+        "a net that does not fit into the machine",
+        "The memories of the machine do not hold what the net needs, or the program is too long. The message names the "
+        "memory; a machine description with larger numbers, or fewer samples a run, help.",
     ),
 )

@@ -29,7 +29,7 @@ _ARRAYS = {
     "output map": ("<i4", ()),
     "output scales": ("<f8", ()),
 }
-_META = ("name", "machine", "samples", "inputs", "outputs", "output_rows", "places", "place_of")
+_META = ("name", "machine", "samples", "inputs", "outputs", "output_rows", "work", "places", "place_of")
 
 
 def to_bytes(program: Program) -> bytes:
@@ -46,6 +46,7 @@ def sections_of(program: Program) -> dict[str, bytes]:
         "inputs": [asdict(port) for port in program.inputs],
         "outputs": [asdict(port) for port in program.outputs],
         "output_rows": program.output_rows,
+        "work": program.work,
         "places": list(program.places),
         "place_of": list(program.place_of),
     }
@@ -102,6 +103,7 @@ def from_bytes(data: bytes, machine: Machine | None = None) -> Program:
         output_map=arrays["output map"],
         output_scales=arrays["output scales"],
         output_rows=meta.integer("output_rows", 0, 1 << 24),
+        work=meta.integer("work", 0, 1 << 48),
         places=meta.texts("places"),
         place_of=meta.integers("place_of"),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from pathc.backends.engine.isa.addresses import Steps, fold_masks, steps_of
 from pathc.backends.engine.isa.state import SLOT_WORDS, Context, Int64, State, within
 from pathc.backends.engine.machine import FORMATS
+from pathc.ir.quantized import shift_right
 
 Meaning = Callable[[State, Mapping[str, int], Context], None]
 
@@ -90,13 +91,6 @@ def activate(state: State, fields: Mapping[str, int], context: Context) -> None:
     if fields["wide"]:
         return
     factor = np.where(sums >= 0, held[..., 1], held[..., 2])
-    values = np.clip(_shifted(sums * factor, held[..., 3]), fields["low"], fields["high"])
+    values = np.clip(shift_right(sums * factor, held[..., 3]), fields["low"], fields["high"])
     target = within("activations", fields["row"], fields["rows"], state.machine.activation_rows)
     state.activations[fields["buffer"] ^ context.parity, target] = (values & 0xFF).astype(np.uint8)
-
-
-def _shifted(values: Int64, shift: Int64) -> Int64:
-    """values / 2^shift to the nearest integer, ties to even."""
-    whole = values >> shift
-    rest, half = values - (whole << shift), (np.int64(1) << shift) // 2
-    return whole + ((rest > half) | ((rest == half) & (half > 0) & (whole & 1 == 1)))

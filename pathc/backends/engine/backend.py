@@ -1,0 +1,155 @@
+"""The target named `engine`: programs for the path engine, run by its functional simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.base import Request
+from pathc.backends.engine.files import disassemble, listing, to_bytes
+from pathc.backends.engine.lower import lower
+from pathc.backends.engine.machine import Machine, read_machine
+from pathc.backends.engine.program import Program
+from pathc.backends.engine.sim.functional import execute
+from pathc.ir.cells import without_cells
+from pathc.ir.compress.quantize import quantize
+from pathc.ir.facts import Scale
+from pathc.ir.graph import Graph
+from pathc.ir.interp import supports
+from pathc.ir.interp.network import activations_of, input_rows
+from pathc.ir.quantized import IntegerNetwork, integer_forward, integer_network
+from pathc.ir.types import Value
+from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
+
+_CALIBRATION = 256
+_EMITS = ("engine", "pe", "asm", "machine")
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """A net as a program for the engine."""
+
+    network: IntegerNetwork
+    program: Program
+    notes: tuple[Diagnostic, ...] = ()
+
+    @cached_property
+    def name(self) -> str:
+        """The name of the model."""
+        return self.program.name
+
+    def __call__(self, x: NDArray[Any], /) -> NDArray[Any]:
+        """Outputs in float64, [batch, units] or [units]; E0512, E0513 and E1308 for inputs that do not fit."""
+        rows, layout = input_rows(self.network.graph, np.asarray(x))
+        inputs = self.network.graph.inputs
+        values = np.concatenate([rows[each.name][:, : each.real_units] for each in inputs], axis=1)
+        if np.isnan(values).any():
+            raise error("E1308", "the input holds NaN", self.network.graph.loc)
+        program = self.program
+        integers = program.quantized(values)
+        parts: list[NDArray[np.int64]] = []
+        for start in range(0, len(integers), program.samples):
+            part = integers[start : start + program.samples]
+            missing = program.samples - len(part)
+            found = program.integers(execute(program, np.pad(part, ((0, missing), (0, 0)))))
+            parts.append(found[: len(part)])
+        found = np.concatenate([np.zeros((0, len(program.output_map)), np.int64), *parts])
+        outputs = self._numbers(found * program.output_scales)
+        return outputs[0] if layout.single else outputs
+
+    def _numbers(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Outputs given as sums go through the activations of their stations in floating point."""
+        start = 0
+        for port in self.program.outputs:
+            own = slice(start, start + port.units)
+            if port.wide:
+                for function in activations_of(self.network.graph.station(port.name)):
+                    values[:, own] = function.apply(values[:, own])
+            start += port.units
+        return values
+
+    def integer_reference(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """What the integer interpreter makes of the same inputs: outputs must be equal."""
+        return integer_forward(self.network, x)
+
+    def emit(self, kind: str) -> str | bytes:
+        """`engine` instructions with their places, `pe` the object file, `asm` the whole program, `machine` TOML."""
+        match kind:
+            case "engine":
+                return listing(self.program)
+            case "pe":
+                return to_bytes(self.program)
+            case "asm":
+                return disassemble(self.program)
+            case "machine":
+                return self.program.machine.as_toml()
+            case _:
+                hint = did_you_mean(kind, _EMITS) or f"it shows {', '.join(_EMITS)}"
+                raise error("E0804", f"the target `engine` has no stage `{kind}`", help=hint)
+
+
+class Engine:
+    """The target named `engine`."""
+
+    name = "engine"
+    summary = "instruction streams for the path engine: integers, banked memories, exact cycles"
+    emits = _EMITS
+
+    def unavailable(self) -> str:
+        """Empty: NumPy is always there."""
+        return ""
+
+    def refusals(self, graph: Graph) -> list[Diagnostic]:
+        """Stages that nothing evaluates yet (E0610), and recurrent cells."""
+        return supports(graph) or without_cells(graph, "the engine has")
+
+    def compile(self, request: Request) -> Assembled:
+        """The program for `request.batch` samples a run (1 if open).
+
+        A graph that is not quantized is quantized to i8 here, calibrated on random inputs, with a note. Raises
+        PathcError: E13xx for what integers cannot do, E1050 and E1051, E1001 to E1003 for the machine; UsageError
+        E0806 for options.
+        """
+        if request.forms:
+            text = f"the target `engine` has no kernel form `{next(iter(request.forms.values()))}`"
+            raise UsageError(Diagnostic("E0806", text, help="it has none"))
+        machine = machine_of(request.options)
+        graph, tensors, notes = request.graph, request.stored or request.weights, ()
+        if not any(True for _ in graph.facts_of(Scale)):
+            units = sum(station.real_units for station in graph.inputs)
+            drawn = np.random.default_rng(0).random((_CALIBRATION, units))
+            made = quantize(graph, tensors, data=drawn)
+            graph, tensors = made.graph, made.tensors
+            text = f"`{graph.name}` is quantized to 8 bits and calibrated on random inputs in [0, 1)"
+            help = "`pathc quantize --data` calibrates on data; other inputs may be clamped or lose bits"
+            notes = (Diagnostic("W1001", text, help=help, severity=Severity.NOTE),)
+        network = integer_network(graph, tensors, machine.accumulator_bits)
+        return Assembled(network, lower(network, machine, request.batch or 1), notes)
+
+
+def machine_of(options: Mapping[str, Value]) -> Machine:
+    """The machine of target options: `machine = file.toml`, and entries of the description that replace its own."""
+    known = [f.name for f in fields(Machine)]
+    path = options.get("machine")
+    machine = read_machine(str(path)) if path is not None else Machine()
+    entries: dict[str, int] = {}
+    for name, value in options.items():
+        if name == "machine":
+            continue
+        if name not in known or isinstance(value, bool) or not isinstance(value, int):
+            hint = did_you_mean(name, known) or f"`machine=FILE`, or integers: {', '.join(known)}"
+            text = f"the target `engine` has no option `{name}` with the value `{value}`"
+            raise UsageError(Diagnostic("E0806", text, help=hint))
+        entries[name] = value
+    try:
+        return replace(machine, **entries)
+    except PathcError as reason:
+        raise UsageError(*reason.diagnostics) from None
+
+
+BACKEND = Engine()

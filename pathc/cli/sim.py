@@ -1,0 +1,58 @@
+"""`pathc sim`."""
+
+from __future__ import annotations
+
+import argparse
+
+from pathc.cli.flags import Verb, add_output, add_voice
+from pathc.cli.talk import Talk, put
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("program", metavar="PROGRAM", help="an object file (.pe) or a whole program as assembly (.s)")
+    parser.add_argument("--input", metavar="X", help=".npy file, [samples, units] or [units] (default: zeros)")
+    parser.add_argument("--machine", metavar="M", help="machine description the program must be for (.toml)")
+    add_output(parser, "write the outputs to this .npy file")
+    parser.add_argument("--trace", metavar="FILE", help="write a timeline for ui.perfetto.dev (.json)")
+    parser.add_argument("--vcd", metavar="FILE", help="write a waveform")
+    parser.add_argument("--check", action="store_true", help="only check the program: dead-locks, races, addresses")
+    add_voice(parser, "the report as one object")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import json
+
+    from pathc.backends.engine.check import check
+    from pathc.backends.engine.machine import read_machine
+    from pathc.backends.engine.sim import simulate
+    from pathc.backends.engine.sim.report import report, report_json
+    from pathc.backends.engine.sim.trace import perfetto, vcd
+    from pathc.backends.engine.use import inputs_for, load_program, outputs_of
+    from pathc.driver import save_array
+    from pathc.support.diagnostics import PathcError
+    from pathc.support.files import write_atomically
+
+    talk = Talk.of(arguments)
+    machine = read_machine(arguments.machine) if arguments.machine else None
+    program = load_program(arguments.program, machine)
+    found = check(program)
+    if found:
+        raise PathcError(*found)
+    if arguments.check:
+        talk.say(f"{program.name}: no dead-lock, no race, all addresses within the machine")
+        return 0
+    run = simulate(program, inputs_for(program, arguments.input))
+    if arguments.output:
+        save_array(arguments.output, outputs_of(program, run.outputs))
+    for path, text in ((arguments.trace, perfetto), (arguments.vcd, vcd)):
+        if path:
+            write_atomically(path, text(run))
+            talk.say(f"written: {path}")
+    put(json.dumps(report_json(run)) + "\n" if arguments.json else report(run))
+    return 0
+
+
+VERB = Verb(
+    "sim", "run a program of the engine, cycle by cycle",
+    "Simulate an engine program: values, cycles, and where they go.", _arguments, _run,
+)  # fmt: skip
