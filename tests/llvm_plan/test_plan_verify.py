@@ -252,7 +252,7 @@ EDITS = [
     ("column", "destinations = 8, sources = 8", "destinations = 16, sources = 1", "blocks"),
     ("column", r", tile\(.*\)", "", "blocks"),
     ("column", r"column-blocks(.*), tile\(.*\)", r"column-ell\1", "branched"),
-    ("column", r"column-ell (\$main.2.*), tile\(.*\)", r"column-dense \1", "general"),
+    ("column", r"column-dense (\$main.2.* f32)", r"column-ell \1, tile(vectors = 1, pieces = 3)", "general"),
     ("column", "samples = 32", "samples = 48", "blocks"),
     ("column", "samples = 32", "samples = 16", "fused"),
 ]
