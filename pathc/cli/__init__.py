@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pathc.cli.interrupt import INTERRUPTED, noticed, pressed
+from pathc.cli.interrupt import INTERRUPTED, noticed, pressed, settle
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,9 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with noticed():
             from pathc.cli.application import run
 
-            return run(sys.argv[1:] if arguments is None else arguments)
+            code = run(sys.argv[1:] if arguments is None else arguments)
     except (Exception, KeyboardInterrupt) as end:
         if not pressed() and not isinstance(end, KeyboardInterrupt):
             raise
         sys.stderr.write("interrupted\n")
-        return INTERRUPTED
+        code = INTERRUPTED
+    if pressed():
+        settle()
+    return code

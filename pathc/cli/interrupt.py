@@ -18,6 +18,17 @@ def pressed() -> bool:
     return _pressed.is_set()
 
 
+def settle() -> None:
+    """Let the process end with an exit code, not by the signal.
+
+    Python remembers that Ctrl-C struck in code made from a string, as dataclasses are, and then kills itself whatever
+    became of the exception. The next piece of such code that runs to its end makes it forget.
+    """
+    from dataclasses import make_dataclass
+
+    make_dataclass("Settled", ())
+
+
 @contextmanager
 def noticed() -> Generator[None]:
     """Remember Ctrl-C and raise KeyboardInterrupt, if that is what it would do anyway."""
