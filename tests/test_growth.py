@@ -1,17 +1,20 @@
-"""Large models take time in proportion to their size: what grows with its square shows at a few thousand lines."""
+"""Large models take steps in proportion to their size: no search through all of a model for each of its parts."""
 
 from __future__ import annotations
 
-import time
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from pathc import driver
 from pathc.support.source import Source
 
-FEW, MANY = 150, 1200
-WORST = 2.5
-"""Times as much time per line as a small model takes; with the square of the lines it would be up to MANY / FEW."""
+FEW, MANY = 50, 250
+WORST = 1.3
+"""Times as many steps per line as a small model takes; with the square of the lines it would be up to MANY / FEW."""
 
 
 def side_by_side(n: int) -> str:
@@ -53,22 +56,35 @@ def layout(source: Source) -> None:
     driver.formatted(source)
 
 
-def seconds(work, text: str) -> float:
-    """The least of three, of processor time."""
-    source, taken = Source("m.path", text), list[float]()
-    for _ in range(3):
-        start = time.process_time()
+def steps(work: Callable[[Source], None], text: str) -> int:
+    """Lines of Python executed, every turn of a loop counted: the same number on any machine, however busy."""
+    count = 0
+
+    def tracer(_frame: FrameType, _event: str, _argument: object) -> Any:
+        nonlocal count
+        count += 1
+        return tracer
+
+    source, before = Source("m.path", text), sys.gettrace()
+    sys.settrace(tracer)
+    try:
         work(source)
-        taken.append(time.process_time() - start)
-    return min(taken)
+    finally:
+        sys.settrace(before)
+    return count
 
 
 @pytest.mark.parametrize("text", [side_by_side, one_after_the_other, one_long_line, biased, skips])
 @pytest.mark.parametrize("work", [check, prepare, layout])
-def test_time_grows_with_the_size(work, text) -> None:
+def test_steps_grow_with_the_size(work: Callable[[Source], None], text: Callable[[int], str]) -> None:
     work(Source("m.path", text(2)))
-    few = seconds(work, text(FEW)) / FEW
-    many = time.process_time()
-    work(Source("m.path", text(MANY)))
-    many = (time.process_time() - many) / MANY
-    assert many < WORST * few
+    assert steps(work, text(MANY)) / MANY < WORST * steps(work, text(FEW)) / FEW
+
+
+def test_a_search_in_every_line_would_be_seen() -> None:
+    def search(source: Source) -> None:
+        names = source.text.split()
+        for name in names:
+            next(other for other in reversed(names) if other == name)
+
+    assert steps(search, side_by_side(MANY)) / MANY > WORST * steps(search, side_by_side(FEW)) / FEW
