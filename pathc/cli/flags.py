@@ -65,7 +65,7 @@ def add_pipeline(parser: argparse.ArgumentParser) -> None:
 def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """`-t`, `--weights`, `--form`, `--plan` and `--seed`."""
     group = parser.add_argument_group("target")
-    what = "llvm, llvm{cpu=avx2,threads=1}, reference, cuda, tvm-llvm, engine, or the name of a target block (default: llvm)"
+    what = "llvm, llvm{cpu=avx2}, reference, cuda, tvm-llvm, engine, or the name of a target block (default: llvm)"
     if several:
         group.add_argument("-t", "--target", metavar="TARGET", action="append", default=[], help=what)
     else:
