@@ -13,7 +13,7 @@ from pathc import driver
 from pathc.support.source import Source
 
 FEW, MANY = 50, 250
-WORST = 1.3
+WORST = 1.03
 """Times as many steps per line as a small model takes; with the square of the lines it would be up to MANY / FEW."""
 
 
