@@ -4,6 +4,7 @@
 
     layer = PathLinear(784, 300, 4096, activation="relu")      # in place of torch.nn.Linear
     model = PathModule("classifier.path", "classifier.safetensors")
+    graph, weights = from_module(trained, example)             # any net of linear layers and recurrent cells
 
 float32 on the CPU is compiled. Everything else is computed too, through PyTorch's own operations, with a
 `FallbackWarning` that says what it costs.
@@ -20,6 +21,7 @@ except ModuleNotFoundError as missing:
         "pathc.torch needs PyTorch, which is not installed: pip install 'pathc[torch]'", name="torch"
     ) from missing
 
+from pathc.torch.bring import from_module
 from pathc.torch.fallback import FallbackWarning
 from pathc.torch.linear import PathLinear
 from pathc.torch.module import PathModule
@@ -27,4 +29,4 @@ from pathc.torch.module import PathModule
 if tuple(int(part) for part in _torch.__version__.split(".")[:2]) < (2, 4):
     raise ImportError(f"pathc.torch needs PyTorch 2.4 or newer, not {_torch.__version__}")
 
-__all__ = ["FallbackWarning", "PathLinear", "PathModule"]
+__all__ = ["FallbackWarning", "PathLinear", "PathModule", "from_module"]

@@ -16,7 +16,7 @@ CODES: tuple[Code, ...] = (
         "operators that cannot be brought in",
         "All operators of the model that have no counterpart here are listed at once. Known are Gemm, MatMul, Add, "
         "BatchNormalization behind a linear layer, Relu, LeakyRelu, Abs, Tanh, Sigmoid, Clip, Softmax, Flatten, "
-        "Reshape to rows, Dropout and Identity.",
+        "Reshape to rows, Dropout, Identity, and RNN, LSTM and GRU of which all steps are read.",
     ),
     Code(
         "E1103",
@@ -29,6 +29,19 @@ CODES: tuple[Code, ...] = (
         "a graph that ONNX cannot hold",
         "The exporter writes stations of one extent with bias and activations; kwinners, convolutions and recurrences "
         "have no form there yet.",
+    ),
+    Code(
+        "E1106",
+        "a state dictionary that is no chain of layers",
+        "A state dictionary holds tensors, not what connects them. Linear layers, batch norms behind them and "
+        "recurrent cells are brought in as a chain, in the order of their names; each must take what the one before it "
+        "hands on. Other nets come in as ONNX, which says how they are connected.",
+    ),
+    Code(
+        "E1107",
+        "an import that would replace what it reads",
+        "Weights are written beside the graph under the same name with the suffix .safetensors, the name of the "
+        "state dictionary that is read.",
     ),
     Code(
         "E1105",
