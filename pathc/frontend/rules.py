@@ -14,7 +14,7 @@ from pathc.ir.catalogue import MAX_UNITS
 from pathc.ir.extents import conv_extents, pool_extents, read_extents
 from pathc.ir.graph import Line, Station
 from pathc.ir.types import Call
-from pathc.support.diagnostics import Diagnostic, error
+from pathc.support.diagnostics import Diagnostic, Severity, error
 from pathc.support.source import Span
 
 Findings = Iterator[Diagnostic]
@@ -24,6 +24,9 @@ def check_graph(draft: Draft) -> None:
     """Apply every rule about the flow of the model."""
     for rule in (_has_ends, _inputs_are_fed_from_outside, _outputs_are_reached, _flows_forward, _mirrors_fit):
         draft.diagnostics.extend(rule(draft))
+    # Where a line is wrong, it is no wonder that none reaches a layer.
+    if all(found.severity is not Severity.ERROR for found in draft.diagnostics):
+        draft.diagnostics.extend(_layers_are_reached(draft))
 
 
 def _has_ends(draft: Draft) -> Findings:
@@ -58,6 +61,15 @@ def _outputs_are_reached(draft: Draft) -> Findings:
         if node.role == "output" and node.name.text not in reached:
             message = f"no line reaches the output `{node.name.text}`"
             yield Diagnostic("E0229", message, node.name.span, help=f"end a line in it: `... -> {node.name.text}`")
+
+
+def _layers_are_reached(draft: Draft) -> Findings:
+    reached = {destination.station.text for _, destination, _ in _edges(draft)}
+    for source, _, _ in _edges(draft):
+        node = draft.nodes.get(source.station.text)
+        if node is not None and node.role == "layer" and node.name.text not in reached:
+            message = f"a line reads the layer `{node.name.text}`, which no line reaches"
+            yield Diagnostic("E0229", message, source.station.span, help="end a line in it, or make it an input")
 
 
 def _flows_forward(draft: Draft) -> Findings:

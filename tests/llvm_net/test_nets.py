@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -123,21 +125,38 @@ def test_stations_on_no_line_cost_nothing():
     assert {buffer.name for buffer in executable.row_plan.buffers} == {"x", "y"}
 
 
-@pytest.mark.parametrize(
-    ("station", "lines"),
-    [
-        (Station("h", "layer", (5,), pipeline=(Call("sigmoid"),)), [line("d", "dense", "hy")]),
-        (Station("h", "output", (5,)), []),
-        (Station("h", "input", (5,), pipeline=(BIAS,)), [line("d", "dense", "hy")]),
-        (Station("h", "layer", (16,), pipeline=(Call("sigmoid"),), declared=10),
-         [line("in", "paths", "xh", 64), line("s", "skip", "hy")]),
-    ],
-)  # fmt: skip
-def test_what_no_kernel_computes_is_refused(station, lines):
-    graph = net_with(station, line("main", "paths", "xy", 64), *lines)
-    with pytest.raises(PathcError, match=r"E0613: .*`h`"):
-        BACKEND.compile(Request(graph, drawn(graph, 1)))
-    assert interp.forward(graph, drawn(graph, 1), inputs(graph, 2, 2)).shape[0] == 2
+@pytest.mark.parametrize("arrays", ["rows", "units"])
+@pytest.mark.parametrize("batch", [1, 37])
+@pytest.mark.parametrize("units", [1, 16, 67])
+@pytest.mark.parametrize("stages", [(), ("sigmoid",), ("softmax",)])
+def test_inputs_may_have_biases(stages, units, batch, arrays):
+    pipeline = (BIAS, *(Call(name) for name in stages))
+    h = Station("h", "input", (units + 3,), pipeline=pipeline, declared=units)
+    graph = net_with(h, line("main", "paths", "xy", 64), line("d", "dense", "hy"), line("p", "paths", "hy", 32))
+    weights, x = drawn(graph, 1), inputs(graph, batch, 2)
+    given = np.asfortranarray(x) if arrays == "units" else x
+    check(graph, weights, x, BACKEND.compile(Request(graph, weights, {"arrays": arrays}))(given))
+
+
+def test_a_layer_in_place_of_an_input_takes_no_name_that_exists():
+    h = Station("x_in", "input", (5,)), Station("x", "input", (16,), pipeline=(BIAS,)), Station("y", "output", (16,))
+    graph = Graph("net", h, (line("x_bias", "dense", ["x_in", "y"]), line("d", "dense", ["x", "y"])))
+    weights, x = drawn(graph, 1), inputs(graph, 3, 2)
+    check(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
+
+
+@pytest.mark.parametrize(("batch", "scale"), [(1, 1.0), (2, -0.5), (37, 0.25)])
+@pytest.mark.parametrize("real", [1, 16, 65, 130, 199])
+@pytest.mark.parametrize("stages", [("sigmoid",), (), ("softmax",)])
+def test_skips_out_of_layers_with_silent_units_bring_zeros(stages, real, scale, batch):
+    pipeline = (BIAS, *(Call(name) for name in stages))
+    h = Station("h", "layer", (200,), pipeline=pipeline, declared=real)
+    out = Station("y", "output", (200,), pipeline=(BIAS, Call("tanh")))
+    skip = replace(line("s", "skip", "hy"), scale=scale)
+    graph = Graph("net", (Station("x", "input", (16,)), h, out), (line("in", "paths", "xh", 400), skip))
+    weights, x = drawn(graph, 1), inputs(graph, batch, 2)
+    x[0, 3] = np.nan
+    check(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
 
 
 def test_threads_are_those_asked_for_though_code_is_shared():

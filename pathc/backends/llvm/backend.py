@@ -18,13 +18,14 @@ from pathc.backends.llvm.column.tiling import tile_columns
 from pathc.backends.llvm.forms import Choices, check_forms
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
-from pathc.backends.llvm.lower import cycles_of, lacking, plan_net
+from pathc.backends.llvm.lower import cycles_of, plan_net
 from pathc.backends.llvm.machine import Machine, machine
 from pathc.backends.llvm.net import emit_net, pack, sizes_of
 from pathc.backends.llvm.netplan import NetPlan, Orders, Run
 from pathc.backends.llvm.plan import Family, Junction, Tiles, WeightType
 from pathc.backends.llvm.plantext import PlanText, parse_plans, print_plans
 from pathc.backends.llvm.recurrent.executable import SequenceExecutable
+from pathc.backends.llvm.separate import separated
 from pathc.backends.llvm.verify import verify_plan
 from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
@@ -246,7 +247,7 @@ class CpuBackend:
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
         """What the kernels cannot compute yet: everything the interpreter lacks, too."""
-        return supports(graph) or lacking(graph)
+        return supports(graph)
 
     def compile(self, request: Request) -> CpuExecutable | SequenceExecutable:
         """Check everything that can be checked now; kernels are made when first called."""
@@ -264,6 +265,7 @@ class CpuBackend:
         weight_type: WeightType = "bf16" if kind == "bf16" else "f32"
         if is_recurrent(request.graph):
             return _sequences(request, chosen, weight_type)
+        request = replace(request, graph=separated(request.graph))
         check_forms(request.forms, junctions_of(request.graph))
         choices = Choices(weight_type, request.forms)
         given, notes = plans_of(request, chosen, weight_type)

@@ -48,7 +48,7 @@ def _junction(graph: Graph, line: Line, number: int, generator: Callable[[], Gen
         return paths.units(number - 1, 0, line.count), paths.units(number, 0, line.count)
 
     tensor, turned = tensor_of(graph, line, number)
-    count = line.count if line.kind == "paths" else src.units * dst.units if line.kind == "dense" else src.units
+    counts = {"paths": line.count, "dense": src.units * dst.units, "skip": src.real_units}
     return Junction(
         line=line.name,
         number=number,
@@ -57,7 +57,7 @@ def _junction(graph: Graph, line: Line, number: int, generator: Callable[[], Gen
         dst=dst.name,
         n_src=src.units,
         n_dst=dst.units,
-        count=count,
+        count=counts[line.kind],
         blocks=blocks,
         tensor=f"{tensor}{TRANSPOSE}" if turned else tensor,
         scale=line.scale,

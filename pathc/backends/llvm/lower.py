@@ -13,11 +13,9 @@ from pathc.backends.llvm.netplan import Load, Move, NetPlan, Op, Orders, Post, R
 from pathc.backends.llvm.plan import Family, Junction, Layout, Step
 from pathc.backends.llvm.row.layouts import choose
 from pathc.backends.llvm.row.relayout import relayout_cycles
-from pathc.ir.cells import cell_stage
 from pathc.ir.graph import Graph, Station
 from pathc.ir.order import station_order
 from pathc.ir.types import Call
-from pathc.support.diagnostics import Diagnostic
 
 WHOLE_LAYER = frozenset({"softmax", "kwinners"})
 """Activations that look at all units of a station, not at one."""
@@ -30,28 +28,6 @@ _PAGE = 4096
 
 Key = tuple[str, int]
 """Line and junction number."""
-
-
-def lacking(graph: Graph) -> list[Diagnostic]:
-    """What no kernel computes: E0613 for each station."""
-    found: list[Diagnostic] = []
-    junctions = junctions_of(graph)
-    reached, read = {j.dst for j in junctions}, {j.src for j in junctions}
-    skipped = {j.src for j in junctions if j.kind == "skip"}
-    for station in graph.stations:
-        if cell_stage(station) is not None:
-            continue
-        name, silent = station.name, station.real_units < station.units
-        if station.role == "input" and station.stage("bias"):
-            text = f"the input `{name}` has a bias, kernels add biases to sums only"
-            found.append(Diagnostic("E0613", text, station.loc, help="give it to the layers that read the input"))
-        elif station.role != "input" and name not in reached and (name in read or station.role == "output"):
-            text = f"no line leads to station `{name}`, so no kernel computes it"
-            found.append(Diagnostic("E0613", text, station.loc, help="draw a line through it, or leave it out"))
-        elif station.role != "input" and silent and name in skipped:
-            text = f"a skip reads station `{name}`, whose silent units need not be zero for kernels"
-            found.append(Diagnostic("E0613", text, station.loc, help="leave out its `pad`, or draw paths instead"))
-    return found
 
 
 def plan_net(

@@ -65,8 +65,9 @@ class Junction:
     """One junction as kernels see it: `count` weights from `src` to `dst`.
 
     `kind` "paths": one weight a path, edges from the generator; "dense": weights [n_dst, n_src]; "skip": the
-    identity times `scale`. `blocks` holds the windows of `structure` and covers all paths, or is empty.
-    `tensor` names the weights. `sources` yields the edges and is called only by forms that need them.
+    identity times `scale` over the first `count` units, which are all but the silent ones of the source. `blocks`
+    holds the windows of `structure` and covers all paths, or is empty. `tensor` names the weights. `sources` yields
+    the edges and is called only by forms that need them.
     """
 
     line: str

@@ -60,8 +60,9 @@ def model_has_ends(graph: Graph) -> Found:
 
 @rule("graph")
 def lines_lead_somewhere(graph: Graph) -> Found:
-    """A line has at least two visits and leads into no input."""
+    """A line has at least two visits and leads into no input; a layer that a line reads is reached by another."""
     inputs = {station.name for station in graph.inputs}
+    reached = {visit.station for line in graph.lines for visit in line.visits[1:]} | inputs
     for line in graph.lines:
         if len(line.visits) < 2:
             yield Diagnostic("E0305", f"line `{line.name}` has fewer than two visits", line.loc, help="add a station")
@@ -69,6 +70,10 @@ def lines_lead_somewhere(graph: Graph) -> Found:
             if visit.station in inputs:
                 text = f"line `{line.name}` leads into the input `{visit.station}`"
                 yield Diagnostic("E0305", text, visit.loc or line.loc, help="inputs are fed from outside")
+        for visit in line.visits[:1]:
+            if visit.station not in reached:
+                text = f"line `{line.name}` reads the layer `{visit.station}`, which no line reaches"
+                yield Diagnostic("E0305", text, visit.loc or line.loc, help="lead a line into it")
 
 
 @rule("graph")

@@ -183,8 +183,8 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "E0229",
-        "output that no line reaches",
-        "An output without an incoming line would always be zero.",
+        "station that no line reaches",
+        "An output without an incoming line would always be zero, and so would be what a line reads from such a layer.",
         _HEAD + "paths main : x -> h { count = 256 }\n",
     ),
     Code(

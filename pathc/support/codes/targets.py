@@ -82,12 +82,6 @@ CODES: tuple[Code, ...] = (
         "The moments of an optimizer belong to one model, one optimizer and one choice of frozen tensors.",
     ),
     Code(
-        "E0613",
-        "a station no kernel computes",
-        "Kernels sum what lines bring to a station. An input with a bias, a station that no line leads to, and a skip "
-        "out of a layer with silent units are left to the reference.",
-    ),
-    Code(
         "E0640",
         "something else must stand here in a plan",
         "The text of a plan is read line by line; docs/cpu.md gives its grammar.",

@@ -53,13 +53,20 @@ class ColumnSkip:
         source, target = ends(t, step)
         finish = Finish(step.init, step.activation)
         scale = constant(step.junction.scale, t.lanes)
-        with repeat(f, step.junction.n_dst) as index:
-            unit = f.op("add", I64, str(index), "0")
-            sources = unit_addresses(f, source, "%src", unit, [0])
-            targets = unit_addresses(f, target, "%dst", unit, [0])
-            with column_groups(f, t) as column:
-                (at,), (to,) = sources(column), targets(column)
-                before = finish.start(f, target, unit, to)
-                sums = [f.fma(t.lanes, x, scale, a) for x, a in zip(load_vectors(f, source, at), before, strict=True)]
-                store_vectors(f, target, finish.end(f, target, sums), to)
+        heard, units = step.junction.count, step.junction.n_dst
+        for first, count in ((0, heard), (heard, units - heard)):
+            if not count:
+                continue
+            with repeat(f, count) as index:
+                unit = f.op("add", I64, str(index), str(first))
+                sources = unit_addresses(f, source, "%src", unit, [0])
+                targets = unit_addresses(f, target, "%dst", unit, [0])
+                with column_groups(f, t) as column:
+                    (at,), (to,) = sources(column), targets(column)
+                    sums = finish.start(f, target, unit, to)
+                    if first < heard:
+                        sums = [
+                            f.fma(t.lanes, x, scale, a) for x, a in zip(load_vectors(f, source, at), sums, strict=True)
+                        ]
+                    store_vectors(f, target, finish.end(f, target, sums), to)
         return [f]
