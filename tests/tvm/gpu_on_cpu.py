@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def build(text: str) -> ctypes.CDLL:
     if key in _libraries:
         return _libraries[key]
     body = _DYNAMIC.sub(r"\1* \2 = (\1*)gpu::shared;", text).replace("__shared__", "static")
-    parts = [f'#include "{HEADER}"\n', body]
+    parts = ['#include "cuda_on_cpu.h"\n', body]
     for name, parameters in _SIGNATURE.findall(text):
         kinds = [p.rsplit(" ", 1)[0].replace("__restrict__", "") for p in parameters.split(", ")]
         given = ", ".join(f"*({kind}*)a[{at}]" for at, kind in enumerate(kinds))
@@ -48,11 +49,24 @@ def build(text: str) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
         source.write_text("".join(parts))
-        command = ["g++", "-std=c++17", "-O0", "-ffp-contract=off", "-w", "-shared", "-fPIC", "-o", target, source]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[:2000]
+        _compile("-shared", f"-I{_headers().name}", "-o", target, source)
         _libraries[key] = ctypes.CDLL(str(target))
     return _libraries[key]
+
+
+@cache
+def _headers() -> tempfile.TemporaryDirectory[str]:
+    """A folder with the header, compiled once: it takes longer than the kernels behind it."""
+    folder = tempfile.TemporaryDirectory()
+    header = shutil.copy(HEADER, folder.name)
+    _compile("-x", "c++-header", "-o", f"{header}.gch", header)
+    return folder
+
+
+def _compile(*arguments: str | Path) -> None:
+    command = ["g++", "-std=c++17", "-O0", "-ffp-contract=off", "-w", "-fPIC", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:2000]
 
 
 class Extent(ctypes.Structure):
@@ -76,15 +90,28 @@ def launch(library: ctypes.CDLL, one: Launch, arrays: Mapping[str, np.ndarray], 
 
 def run(program: Program, parameters: Mapping[str, np.ndarray], x: np.ndarray, order: int = 0, text: str = ""):
     """The outputs of a whole program; buffers start as NaN, and outputs have a margin that must stay untouched."""
-    batch, lanes = len(x), program.lanes
+    return _run(program, dict(parameters) | {"x": x}, {"y": program.outputs}, order, text)["y"]
+
+
+def run_gradients(
+    program: Program, parameters: Mapping[str, np.ndarray], x: np.ndarray, dy: np.ndarray, order: int = 0
+):
+    """Outputs, `dx` and gradients of weights of a program with a backward pass, by name."""
+    return _run(program, dict(parameters) | {"x": x, "dy": dy}, {"y": program.outputs, "dx": program.inputs}, order)
+
+
+def _run(program: Program, given: Mapping[str, np.ndarray], outputs: Mapping[str, int], order: int, text: str = ""):
+    batch, lanes = len(given["x"]), program.lanes
     tiles = -(-batch // lanes)
     arrays = {name: np.full((tiles, units, lanes), np.nan, np.float32) for name, units in program.buffers}
-    y = np.full((batch + 1, program.outputs), np.nan, np.float32)
-    arrays |= dict(parameters) | {"x": np.ascontiguousarray(x), "y": y}
+    results = {name: np.full((batch + 1, columns), np.nan, np.float32) for name, columns in outputs.items()}
+    sums = {name: np.full(shape, np.nan, np.float32) for name, shape in program.gradients}
+    arrays |= {name: np.ascontiguousarray(array) for name, array in given.items()} | results | sums
     library = build(text or program.text)
     for one in program.launches:
         assert one.threads <= 1024
         assert one.shared <= 227 * 1024
         launch(library, one, arrays, {"batch": batch, "tiles": tiles}, order)
-    assert np.isnan(y[batch]).all()
-    return y[:batch]
+    for array in results.values():
+        assert np.isnan(array[batch]).all()
+    return {name: array[:batch] for name, array in results.items()} | sums

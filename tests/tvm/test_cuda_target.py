@@ -84,8 +84,10 @@ def test_large_batches_are_cut_where_kernels_count_with_32_bits():
 
 def test_faults_of_the_driver_are_told():
     gpu_ = driver.Device(FakeCuda())
-    with pytest.raises(InternalError, match="E0665: cuMemAlloc_v2 failed with 2: out of memory"):
+    with pytest.raises(PathcError, match="E0665: the CUDA driver refused: cuMemAlloc_v2 failed with 2") as caught:
         gpu_.memory(1 << 40)
+    assert caught.value.exit_code == 1
+    assert "smaller batch" in caught.value.diagnostics[0].help
     with pytest.raises(UnavailableError, match="E0664"):
         driver.Device(FakeCuda(devices=0))
     _, _, executable = compiled(arch=Word("sm_90"), fused=True, lanes=64)
@@ -101,6 +103,8 @@ def test_faults_of_the_driver_are_told():
         ({"lanes": 48}, "E0667"),
         ({"lanes": 512}, "E0667"),
         ({"fused": Word("maybe")}, "E0667"),
+        ({"gradients": 1}, "E0667"),
+        ({"gradients": True, "fused": True}, "E0667"),
         ({"colour": 3}, "E0806"),
     ],
 )

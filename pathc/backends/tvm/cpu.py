@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from pathc.backends.base import Request
 from pathc.backends.tvm import facade
+from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.lower import plan_net
-from pathc.backends.tvm.pack import pack
+from pathc.backends.tvm.pack import pack, unpack
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.tir import Argument
 from pathc.ir.cells import without_cells
@@ -61,13 +62,22 @@ class Net:
         most = max(1, _WORKING_SET // (4 * lanes * max(1, sum(self.plan.units.values()))))
         for start in range(0, len(x), most * lanes):
             stop = min(start + most * lanes, len(x))
-            self._tiles(x[start:stop], y[start:stop], -(-(stop - start) // lanes))
+            self._tiles({"x": x[start:stop], "y": y[start:stop]}, -(-(stop - start) // lanes))
 
-    def _tiles(self, x: NDArray[np.float32], y: NDArray[np.float32], tiles: int) -> None:
-        buffers = self._buffers(tiles)
-        ends = {"x": facade.tensor(x), "y": facade.tensor(y)}
+    def gradients(
+        self, x: NDArray[np.float32], dy: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """Gradients at the inputs, and those of all weights by the array of the plan; float32, for a plan with them."""
+        tiles = -(-len(x) // self.plan.lanes)
+        found = {name: facade.aligned(shape) for name, shape in self.plan.gradients}
+        dx, y = np.empty_like(x), np.empty_like(dy)
+        self._tiles({"x": x, "dy": dy, "y": y, "dx": dx} | found, tiles)
+        return dx, found
+
+    def _tiles(self, arrays: Arrays, tiles: int) -> None:
+        known = self._weights | self._buffers(tiles) | {name: facade.tensor(a) for name, a in arrays.items()}
         for kernel, arguments in self._kernels:
-            kernel(*(self._weights[a.key] if a.role == "parameter" else (ends | buffers)[a.key] for a in arguments))
+            kernel(*(known[a.key] for a in arguments))
 
     def _buffers(self, tiles: int) -> dict[str, facade.Tensor]:
         if tiles not in self._held:
@@ -87,7 +97,7 @@ class TvmExecutable:
 
     def net(self, batch: int) -> Net:
         """The kernels that serve a batch."""
-        lanes = min(LANES, 1 << (max(1, batch) - 1).bit_length())
+        lanes = lanes_for(batch)
         if lanes not in self._nets:
             graph = self.request.graph
             lowered = Lowered(plan_net(graph, lanes, self.request.forms), gpu=False)
@@ -103,10 +113,48 @@ class TvmExecutable:
         self.net(len(rows)).run(rows, y)
         return y[0] if x.ndim == 1 else y
 
+    def gradients(
+        self, x: NDArray[Any], output_gradient: NDArray[Any], /
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """Gradients with respect to inputs [batch, units] and weights, as `pathc.ir.interp.backward` gives them.
+
+        Raises E0512 and E0513 for arrays that do not fit.
+        """
+        rows, given = gradient_inputs(self.request.graph, x, output_gradient)
+        net = self._backward(len(rows))
+        dx, found = net.gradients(rows, given)
+        return dx.reshape(x.shape), unpack(net.plan, self.request.graph, found)
+
+    def _backward(self, batch: int) -> Net:
+        lanes = lanes_for(batch)
+        if -lanes not in self._nets:
+            graph = self.request.graph
+            lowered = Lowered(plan_gradients(graph, lanes, self.request.forms), gpu=False)
+            self._nets[-lanes] = Net(lowered, pack(lowered.plan, graph, self.request.weights), self.cpu)
+        return self._nets[-lanes]
+
     def emit(self, kind: str) -> str | bytes:
         """A stage as text, for the batch that was asked for: `plan`, `tir`, `schedule`, `scheduled`."""
         net = self.net(self.request.batch or LANES)
         return stage(net.lowered, kind)
+
+
+def lanes_for(batch: int) -> int:
+    """Samples of a tile for a batch."""
+    return min(LANES, 1 << (max(1, batch) - 1).bit_length())
+
+
+def gradient_inputs(
+    graph: Graph, x: NDArray[Any], output_gradient: NDArray[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Inputs and output gradients as rows; E0512 and E0513 for those that do not fit the graph or each other."""
+    check_input(x, (sum(s.real_units for s in graph.inputs),), "input")
+    expected = (*x.shape[:-1], sum(s.real_units for s in graph.outputs))
+    if output_gradient.shape != expected:
+        text = f"the output gradient has shape {list(output_gradient.shape)}, the output {list(expected)}"
+        raise error("E0512", text, help="give one number per output")
+    rows = (np.ascontiguousarray(np.atleast_2d(array), np.float32) for array in (x, output_gradient))
+    return next(rows), next(rows)
 
 
 def stage(lowered: Lowered, kind: str) -> str:

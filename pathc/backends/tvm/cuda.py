@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from pathc.backends.base import Request
 from pathc.backends.tvm import driver, facade, nvrtc
+from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
-from pathc.backends.tvm.cpu import check_request, stage
+from pathc.backends.tvm.cpu import check_request, gradient_inputs, stage
 from pathc.backends.tvm.lower import fusable, plan_net
-from pathc.backends.tvm.pack import Packed, pack
+from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.program import Launch, Program, program
 from pathc.ir.cells import without_cells
@@ -32,6 +33,7 @@ OPTIONS = {
     "arch": "sm_80, sm_90, ...",
     "lanes": "samples of a tile, a power of two up to 256",
     "fused": "true or false: one kernel for the whole net",
+    "gradients": "true or false: a backward pass, too",
 }
 _MOST_LANES = 256
 
@@ -75,6 +77,22 @@ class CudaExecutable:
         check_input(x, (self.program.inputs,), "input")
         y = self.loaded(np.ascontiguousarray(np.atleast_2d(x), np.float32))
         return y[0] if x.ndim == 1 else y
+
+    def gradients(
+        self, x: NDArray[Any], output_gradient: NDArray[Any], /
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """Gradients with respect to inputs [batch, units] and weights, as `pathc.ir.interp.backward` gives them.
+
+        Raises E0512 and E0513 for arrays that do not fit, E0667 if it was compiled without `gradients=true`.
+        """
+        graph = self.request.graph
+        if not self.program.gradients:
+            raise error(
+                "E0667", "this net was compiled without a backward pass", graph.loc, help="cuda{gradients=true}"
+            )
+        rows, given = gradient_inputs(graph, x, output_gradient)
+        dx, found = self.loaded.gradients(rows, given)
+        return dx.reshape(x.shape), unpack(self.lowered.plan, graph, found)
 
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes, see CudaBackend.emits."""
@@ -136,9 +154,12 @@ def _arch_here() -> str:
 
 def choose(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]]:
     """One kernel for all if the layers of a tile fit shared memory, else one for each junction; raises E0666, E0667."""
-    fused, lanes = request.options.get("fused"), _lanes(request)
-    if not isinstance(fused, bool | None):
-        raise error("E0667", f"`fused={fused}` is neither true nor false", request.graph.loc)
+    fused, lanes = _switch(request, "fused"), _lanes(request)
+    if _switch(request, "gradients"):
+        if fused:
+            text = "a backward pass reads the layers of the forward pass, which one kernel does not keep"
+            raise error("E0667", text, request.graph.loc, help="leave out fused=true")
+        return Lowered(plan_gradients(request.graph, lanes[0], request.forms), gpu=True), ()
     if fused is not False:
         limit, least = SHARED.get(arch, _SHARED_ELSEWHERE), 0
         for tried in lanes:
@@ -158,6 +179,13 @@ def choose(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]
     else:
         notes = ()
     return Lowered(plan_net(request.graph, lanes[0], request.forms), gpu=True), notes
+
+
+def _switch(request: Request, option: str) -> bool | None:
+    given = request.options.get(option)
+    if not isinstance(given, bool | None):
+        raise error("E0667", f"`{option}={given}` is neither true nor false", request.graph.loc)
+    return given
 
 
 def _lanes(request: Request) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -12,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.tvm.program import Launch, Program
-from pathc.support.diagnostics import Diagnostic, InternalError, UnavailableError, error
+from pathc.support.diagnostics import Diagnostic, UnavailableError, error
 
 Arrays = Mapping[str, NDArray[Any]]
 _NAMES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _MAJOR, _MINOR, _SHARED_MOST = 75, 76, 97
 _SHARED_WANTED = 8
+_OUT_OF_MEMORY = 2
+_SMALLER = "the memory of the GPU does not suffice: use a smaller batch, or end what else uses it (nvidia-smi)"
+_REPORT = "check nvidia-smi; if the GPU is well, run `benchmarks/cuda.py run FOLDER --sanitize` and report what it says"
 _MOST_TILES = 65535
 _MOST_ELEMENTS = 1 << 31
 """Kernels count tiles in the second extent of the grid and elements with 32 bits."""
@@ -61,13 +65,14 @@ class Device:
         self.call("cuCtxSetCurrent", self._context)
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call the driver; InternalError E0665 with its words if it fails."""
+        """Call the driver; E0665 with its words if it fails."""
         status = getattr(self._cuda, name)(*arguments)
         if status:
             words = ctypes.c_char_p()
             self._cuda.cuGetErrorString(status, ctypes.byref(words))
             said = (words.value or b"").decode(errors="replace")
-            raise InternalError(Diagnostic("E0665", f"{name} failed with {status}: {said}"))
+            help = _SMALLER if status == _OUT_OF_MEMORY else _REPORT
+            raise error("E0665", f"the CUDA driver refused: {name} failed with {status}: {said}", help=help)
 
     @property
     def arch(self) -> str:
@@ -173,20 +178,43 @@ class Loaded:
             memory["y"].read(y[start : start + len(part)])
         return y
 
+    def gradients(
+        self, x: NDArray[np.float32], dy: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """Gradients at the inputs, and those of weights by the array of the program, of contiguous arrays."""
+        dx = np.empty_like(x)
+        sums = {name: np.zeros(shape, np.float32) for name, shape in self.program.gradients}
+        for start in range(0, len(x), self.most()):
+            stop = min(start + self.most(), len(x))
+            memory = self.room(stop - start)
+            memory["x"].write(x[start:stop])
+            memory["dy"].write(dy[start:stop])
+            self.launch(memory, stop - start, backward=True)
+            self.device.synchronize()
+            memory["dx"].read(dx[start:stop])
+            for name, array in sums.items():
+                part = np.empty_like(array)
+                memory[name].read(part)
+                array += part
+        return dx, sums
+
     def room(self, batch: int) -> dict[str, Memory]:
-        """Inputs `x`, outputs `y`, buffers and parameters for a batch."""
+        """Inputs `x`, outputs `y`, buffers and parameters for a batch; `dx`, `dy` and gradients if it has any."""
         if batch not in self._held:
             tiles, lanes = -(-batch // self.program.lanes), self.program.lanes
             sizes = {"x": batch * self.program.inputs, "y": batch * self.program.outputs}
             sizes |= {name: tiles * units * lanes for name, units in self.program.buffers}
+            if self.program.gradients:
+                sizes |= {"dx": sizes["x"], "dy": sizes["y"]}
+                sizes |= {name: math.prod(shape) for name, shape in self.program.gradients}
             self._held.clear()
             self._held[batch] = {name: self.device.memory(4 * size) for name, size in sizes.items()}
         return self._held[batch] | self._weights
 
-    def launch(self, memory: Mapping[str, Memory], batch: int, stream: int = 0) -> None:
-        """Launch all kernels without waiting for them."""
+    def launch(self, memory: Mapping[str, Memory], batch: int, stream: int = 0, backward: bool = False) -> None:
+        """Launch the kernels of the forward pass, or of both, without waiting for them."""
         numbers = {"batch": batch, "tiles": -(-batch // self.program.lanes)}
-        for one in self.program.launches:
+        for one in self.program.launches if backward else self.program.forward:
             self._launch(one, memory, numbers, stream)
 
     def _launch(self, one: Launch, memory: Mapping[str, Memory], numbers: Mapping[str, int], stream: int) -> None:

@@ -65,3 +65,29 @@ def activated(call: Call | None, v: str) -> str:
             return f"T.Select({v} < {low}, {low}, T.Select({v} > {high}, {high}, {v}))"
         case _:
             raise ValueError(f"{call.name} is no elementwise activation")
+
+
+def slope(call: Call | None, v: str, gradient: str) -> str:
+    """The gradient at the argument `v` of an elementwise activation, from that at its value."""
+    if call is None:
+        return gradient
+    options = {key: float(value) for key, value in options_of(call).items() if isinstance(value, int | float)}
+    zero, one = number(0.0), number(1.0)
+    match call.name:
+        case "relu":
+            factor = f"T.Select({v} > {zero}, {one}, {zero})"
+        case "abs":
+            factor = f"T.Select({v} > {zero}, {one}, T.Select({v} == {zero}, {zero}, {number(-1.0)}))"
+        case "leaky":
+            factor = f"T.Select({v} > {zero}, {one}, {number(options['slope'])})"
+        case "tanh":
+            factor = f"({one} - T.tanh({v}) * T.tanh({v}))"
+        case "sigmoid":
+            s = activated(call, v)
+            factor = f"({s} * ({one} - {s}))"
+        case "hardtanh":
+            inside = f"T.And({v} > {number(options['low'])}, {v} < {number(options['high'])})"
+            factor = f"T.Select({inside}, {one}, {zero})"
+        case _:
+            raise ValueError(f"{call.name} is no elementwise activation")
+    return f"{gradient} * {factor}"

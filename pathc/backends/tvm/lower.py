@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -30,10 +31,15 @@ _LARGEST_WASTE = 1.25
 """Slots of `ell` for every edge from which on `csr` is taken."""
 
 
-def plan_net(graph: Graph, lanes: int, forms: Mapping[str, str], fused: bool = False) -> NetPlan:
-    """The plan for tiles of `lanes` samples; E0611, E0612 for forms that do not fit, E0502 for lack of memory."""
+def plan_net(
+    graph: Graph, lanes: int, forms: Mapping[str, str], fused: bool = False, keep_sums: bool = False
+) -> NetPlan:
+    """The plan for tiles of `lanes` samples; E0611, E0612 for forms that do not fit, E0502 for lack of memory.
+
+    With `keep_sums` every activation is an operation of its own, so that what it was applied to can be read later.
+    """
     _check_forms(graph, forms)
-    net = _Net(graph, forms)
+    net = _Net(graph, forms, keep_sums)
     for name in station_order(graph):
         net.station(graph.station(name))
     net.save()
@@ -67,6 +73,7 @@ class _Net:
 
     graph: Graph
     forms: Mapping[str, str]
+    keep_sums: bool = False
     ops: list[Op] = field(default_factory=list[Op])
     buffers: dict[str, int] = field(default_factory=dict[str, int])
     held: dict[str, str] = field(default_factory=dict[str, str])
@@ -80,7 +87,7 @@ class _Net:
 
     def station(self, station: Station) -> None:
         """Everything that happens until a station can be read."""
-        inline, rest = _stages(station)
+        inline, rest = _stages(station, self.keep_sums)
         entering = [
             (line, number)
             for line in self.graph.lines
@@ -149,10 +156,9 @@ class _Net:
             dst = self._new(station)
             self.ops.append(Blocks(self._name(), name, src, dst, source.units, *sizes, sources, destinations, end))
         if rest:
-            width, edges = _fan_in(generator, number, rest, line)
-            wasteful = width * station.units > _LARGEST_WASTE * edges
+            width, edges = fan_in(generator, number, rest, line)
             end = replace(self._end(start), activation=last)
-            chosen = "csr" if form == "csr" or (form != "ell" and wasteful) else "ell"
+            chosen = table_form(form, width, station.units, edges)
             dst = self._new(station)
             self.ops.append(Rows(self._name(), name, chosen, src, dst, source.units, rest, width, edges, end))
 
@@ -176,19 +182,25 @@ def _inputs(graph: Graph) -> int:
     return sum(s.real_units for s in graph.inputs)
 
 
-def _stages(station: Station) -> tuple[Call | None, tuple[Call, ...]]:
+def _stages(station: Station, keep_sums: bool) -> tuple[Call | None, tuple[Call, ...]]:
     """The activation a kernel applies as it stores a station, and those that come after."""
     stages = tuple(stage for stage in station.pipeline if stage.name not in ("bias", "identity"))
-    if stages and stages[0].name not in WHOLE_LAYER:
+    if stages and not keep_sums and stages[0].name not in WHOLE_LAYER:
         return stages[0], stages[1:]
     return None, stages
 
 
-def _fan_in(generator: Generator, number: int, windows: tuple[tuple[int, int], ...], line: Line) -> tuple[int, int]:
-    """Most edges of a unit, and how many there are in all, paths that share an edge counted apart."""
+def table_form(form: str, width: int, units: int, edges: int) -> Literal["ell", "csr"]:
+    """The form that was asked for, or the one that wastes less."""
+    wasteful = width * units > _LARGEST_WASTE * edges
+    return "csr" if form == "csr" or (form != "ell" and wasteful) else "ell"
+
+
+def fan_in(generator: Generator, number: int, windows: tuple[tuple[int, int], ...], line: Line) -> tuple[int, int]:
+    """Most edges of a unit at a visit, and how many there are, paths that share an edge counted apart; E0502."""
     paths = sum(length for _, length in windows)
     if paths * _BYTES_PER_PATH + 8 * generator.sizes[number] > memory_limit():
-        text = f"the junction `{line.name}.{number}` has {paths} paths without block structure, too many for tables"
+        text = f"`{line.name}` has {paths} paths without block structure, too many for tables"
         raise error("E0502", text, line.loc, help="use layers whose sizes are powers of two, or fewer paths")
     counts = np.zeros(generator.sizes[number], np.int64)
     for start, length in windows:

@@ -46,13 +46,14 @@ PLAIN = Address(plain=True)
 
 @dataclass(frozen=True)
 class Load:
-    """Columns `first` onwards of the inputs [batch, inputs] into a buffer."""
+    """Columns `first` onwards of an array [batch, inputs] into a buffer: `x`, or `dy`, gradients at the outputs."""
 
     name: str
     dst: str
     inputs: int
     first: int
     end: Finish
+    array: str = "x"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Fill:
 class Blocks:
     """Dense blocks of fan_out x fan_in; `start` and `length` are the window of paths, both 0 for a dense line.
 
-    Weights are [blocks, fan_in, fan_out].
+    Weights are [blocks, fan_in, fan_out]. `transposed` takes gradients from destinations to sources: what the paths
+    call destinations is read, what they call sources is written.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Blocks:
     sources: Address
     destinations: Address
     end: Finish
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Rows:
     """Edges by destination: `ell` holds `width` of them for every destination, `csr` as many as there are.
 
     `windows` are those of the paths (start, length) that are computed here. Weights and indices are
-    [width, units] or [edges].
+    [width, units] or [edges]. `transposed` is as in Blocks.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Rows:
     width: int
     edges: int
     end: Finish
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,16 +134,88 @@ class Post:
 
 @dataclass(frozen=True)
 class Save:
-    """The real units of a buffer to columns `first` onwards of the outputs [batch, outputs]."""
+    """The real units of a buffer to columns `first` onwards of an array [batch, outputs]: `y`, or `dx`."""
 
     name: str
     src: str
     outputs: int
     first: int
     end: Finish
+    array: str = "y"
 
 
-Op = Load | Fill | Blocks | Rows | Skip | Post | Save
+@dataclass(frozen=True)
+class Slope:
+    """Gradients through an activation: from those at its values, with what it was applied to in `argument`.
+
+    `value` is the buffer of its values, which softmax needs.
+    """
+
+    name: str
+    src: str
+    argument: str
+    value: str
+    dst: str
+    end: Finish
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Gradients of the weights of blocks, summed over samples: values of sources times gradients of destinations.
+
+    `src` holds the values, `gradient` the gradients; the result is [blocks, fan_in, fan_out].
+    """
+
+    name: str
+    src: str
+    gradient: str
+    of: Blocks
+    end: Finish
+
+    @property
+    def junction(self) -> str:
+        """Whose weights they are."""
+        return self.of.junction
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the result."""
+        return self.of.count, self.of.fan_in, self.of.fan_out
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Gradients of the weights of paths without blocks, one for every path of `windows`, summed over samples."""
+
+    name: str
+    junction: str
+    src: str
+    gradient: str
+    windows: tuple[tuple[int, int], ...]
+    end: Finish
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the result."""
+        return (sum(length for _, length in self.windows),)
+
+
+@dataclass(frozen=True)
+class Total:
+    """Gradients of a bias: those of a station summed over samples."""
+
+    name: str
+    gradient: str
+    end: Finish
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the result."""
+        return (self.end.units,)
+
+
+Op = Load | Fill | Blocks | Rows | Skip | Post | Save | Slope | Outer | Edges | Total
+Sum = Outer | Edges | Total
 Junction = Blocks | Rows | Skip
 
 
@@ -159,6 +235,15 @@ class NetPlan:
     fused: bool = False
 
     @property
+    def gradients(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Arrays of gradients of weights (`k9_g`) with their shapes; nothing if the plan has no backward pass."""
+        return tuple((f"{op.name}_g", op.shape) for op in self.ops if isinstance(op, Sum))
+
+    def array(self, name: str) -> str:
+        """What a buffer is called in TIR."""
+        return f"h{list(self.units).index(name)}"
+
+    @property
     def units(self) -> dict[str, int]:
         """Units of every buffer."""
         return dict(self.buffers)
@@ -174,23 +259,31 @@ class NetPlan:
 def _line(op: Op) -> str:
     match op:
         case Load():
-            what = f"x[{op.first}:{op.first + op.end.real}] -> %{op.dst}"
+            what = f"{op.array}[{op.first}:{op.first + op.end.real}] -> %{op.dst}"
         case Fill():
             what = f"-> %{op.dst}"
         case Blocks():
             window = f" paths {op.start}:{op.start + op.length}" if op.length else " dense"
             what = f"%{op.src} -> %{op.dst} {op.junction}{window}, {op.count} of {op.fan_out}x{op.fan_in}"
             what += f" sources {_address(op.sources)} destinations {_address(op.destinations)}"
+            what += ", transposed" * op.transposed
         case Rows():
             size = f"width {op.width}" if op.form == "ell" else f"{op.edges} edges"
             windows = " ".join(f"{start}:{start + length}" for start, length in op.windows)
             what = f"%{op.src} -> %{op.dst} {op.junction} paths {windows}, {op.form}, {size}"
+            what += ", transposed" * op.transposed
         case Skip():
             what = f"%{op.src} -> %{op.dst} {op.junction} times {op.scale:g}"
         case Post():
             what = f"%{op.src} -> %{op.dst}"
         case Save():
-            what = f"%{op.src} -> y[{op.first}:{op.first + op.end.real}]"
+            what = f"%{op.src} -> {op.array}[{op.first}:{op.first + op.end.real}]"
+        case Slope():
+            what = f"%{op.src} -> %{op.dst} through the slope at %{op.argument}"
+        case Outer() | Edges():
+            what = f"%{op.src} x %{op.gradient} -> gradient of {op.junction}, {op.shape}"
+        case Total():
+            what = f"%{op.gradient} -> gradient of {op.end.station}.bias"
     return f"{op.name}: {type(op).__name__.lower()} {what}{_finish(op.end)}"
 
 

@@ -47,7 +47,8 @@ class Launch:
 class Program:
     """CUDA text with its launches in order, for tiles of `lanes` samples.
 
-    `buffers` are those in global memory with their units: float32 [tiles, units, lanes].
+    `buffers` are those in global memory with their units: float32 [tiles, units, lanes]. `gradients` are arrays of
+    gradients of weights with their shapes; if there are any, the backward pass begins where `dy` is first taken.
     """
 
     name: str
@@ -57,6 +58,13 @@ class Program:
     outputs: int
     launches: tuple[Launch, ...]
     buffers: tuple[tuple[str, int], ...] = ()
+    gradients: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def forward(self) -> tuple[Launch, ...]:
+        """The launches that lead to the outputs."""
+        taking = [at for at, launch in enumerate(self.launches) if "dy" in launch.arguments]
+        return self.launches[: taking[0]] if taking else self.launches
 
     @property
     def shared(self) -> int:
@@ -87,7 +95,8 @@ class Program:
             )
             buffers = tuple((str(name), int(units)) for name, units in record["buffers"])
             lanes, inputs, outputs = (int(record[key]) for key in ("lanes", "inputs", "outputs"))
-            return cls(str(record["name"]), "", lanes, inputs, outputs, launches, buffers)
+            sums = tuple((str(name), tuple(map(int, shape))) for name, shape in record.get("gradients", ()))
+            return cls(str(record["name"]), "", lanes, inputs, outputs, launches, buffers, sums)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as reason:
             raise error("E0663", f"the description of kernels cannot be read: {reason}") from reason
 
@@ -109,7 +118,8 @@ def program(lowered: Lowered, arch: str) -> Program:
         _launch(by_name[f"{f.name}_kernel"], {f"{a.name}_ptr": a.key for a in f.arguments}) for f in lowered.functions
     )
     buffers = () if plan.fused else plan.buffers
-    return Program(plan.name, head + _PRELUDE + body, plan.lanes, plan.inputs, plan.outputs, launches, buffers)
+    text = head + _PRELUDE + body
+    return Program(plan.name, text, plan.lanes, plan.inputs, plan.outputs, launches, buffers, plan.gradients)
 
 
 def _launch(kernel: DeviceKernel, keys: dict[str, str]) -> Launch:

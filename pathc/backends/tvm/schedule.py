@@ -11,13 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pathc.backends.tvm.facade import Block, Loop, Schedule
-from pathc.backends.tvm.plan import Blocks, Load, NetPlan, Op, Post, Rows, Save
+from pathc.backends.tvm.plan import Blocks, Edges, Load, NetPlan, Op, Outer, Post, Rows, Save, Slope, Total
 
 WARP = 32
 _REGISTERS = 32
 """Sums a thread holds at most."""
 _STAGED = 32
 """Sources of a block that are staged in shared memory at a time."""
+_OUTER = 16
+"""Rows and columns of weights whose gradients a block of threads sums at most."""
+_OUTER_STAGED = 40 * 1024
+"""Bytes of shared memory it may take for what it multiplies."""
 _VECTOR = 16
 """Samples the processor's kernels take at a time."""
 
@@ -90,8 +94,14 @@ class _Scheduler:
             case Rows():
                 self._sums(1, self.op.form == "ell")
             case Post() if activation == "softmax":
-                self._softmax()
-            case Post() if activation == "kwinners":
+                self._per_sample("total", "most")
+            case Slope() if activation == "softmax":
+                self._per_sample("dot")
+            case Outer():
+                self._outer(self.op)
+            case Edges() | Total():
+                self._over_samples(self._block("sum"))
+            case Post() | Slope() if activation == "kwinners":
                 self._flat_sums("ahead")
             case Load() | Save() if self.gpu and not self.plan.fused and self.plan.lanes >= WARP:
                 self._transposed(self.op)
@@ -164,8 +174,8 @@ class _Scheduler:
         self._finish(sums, outer, self.steps.fuse(*loops[:-1]))
         self.steps.split_start(sums, loops[-1])
 
-    def _softmax(self) -> None:
-        """A thread for every sample."""
+    def _per_sample(self, *names: str) -> None:
+        """A thread for every sample, which first makes the sums `names`, the last one first."""
         steps = self.steps
         outer, (unit, lane) = self._loops("store")
         steps.reorder(lane, unit)
@@ -173,12 +183,58 @@ class _Scheduler:
         if self.gpu:
             self.tile = self.tile if self.plan.fused else replace(self.tile, threads=WARP)
             inner = self._threads(outer, lane)
-        for name in ("total", "most"):
+        for name in names:
             block = self._block(name)
             if self.gpu:
                 steps.scope(block, "local")
             steps.compute_at(block, inner)
             steps.split_start(block, steps.loops(block)[-1])
+
+    def _over_samples(self, sums: Block) -> None:
+        """A thread for every sum over samples."""
+        steps = self.steps
+        *loops, tile, _ = steps.loops(sums)
+        thread = steps.fuse(*loops)
+        if self.gpu:
+            block, thread = steps.split(thread, [None, min(self.tile.threads, steps.extent(thread))])
+            steps.bind(block, "blockIdx.x")
+            steps.bind(thread, "threadIdx.x")
+        steps.scope(sums, "local" if self.gpu else "global")
+        steps.store_at(self._block("store"), thread)
+        steps.split_start(sums, tile)
+
+    def _outer(self, op: Outer) -> None:
+        """A thread for every weight of some blocks; what they multiply is staged in shared memory, tile by tile."""
+        steps, sums = self.steps, self._block("sum")
+        sides = self._block("in"), self._block("out")
+        if not self.gpu:
+            for side in sides:
+                steps.inline(side)
+            self._over_samples(sums)
+            return
+        lanes = _divisor(self.plan.lanes, WARP)
+        columns, rows = _divisor(op.of.fan_in, _OUTER), _divisor(op.of.fan_out, _OUTER)
+        several = _divisor(op.of.count, max(1, _OUTER * _OUTER // (columns * rows)))
+        several = _divisor(several, max(1, _OUTER_STAGED // (4 * (lanes + 1) * (columns + rows))))
+        block, column, row, tile, lane = steps.loops(sums)
+        block, block_in = steps.split(block, [None, several])
+        column, column_in = steps.split(column, [None, columns])
+        row, row_in = steps.split(row, [None, rows])
+        lane, lane_in = steps.split(lane, [None, lanes])
+        steps.reorder(block, column, row, block_in, column_in, row_in, tile, lane, lane_in)
+        steps.bind(steps.fuse(block, column, row), "blockIdx.x")
+        thread = steps.fuse(block_in, column_in, row_in)
+        threads = steps.extent(thread)
+        steps.bind(thread, "threadIdx.x")
+        for side in sides:
+            steps.scope(side, "shared.dyn")
+            steps.compute_at(side, lane)
+            _, mine = steps.split(steps.fuse(*steps.loops(side)[-3:]), [None, threads])
+            steps.bind(mine, "threadIdx.x")
+            steps.pad(side, 2, WARP, 1)
+        steps.scope(sums, "local")
+        steps.store_at(self._block("store"), thread)
+        steps.split_start(sums, tile)
 
     def _transposed(self, op: Load | Save) -> None:
         """Samples come and go as rows: squares of a warp's width turn through shared memory."""

@@ -10,10 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pathc.backends.tvm.expressions import activated, number, unit
-from pathc.backends.tvm.plan import Blocks, Fill, Finish, Load, NetPlan, Op, Post, Rows, Save, Skip
+from pathc.backends.tvm.expressions import activated, number, slope, unit
+from pathc.backends.tvm.plan import (
+    Blocks,
+    Edges,
+    Fill,
+    Finish,
+    Load,
+    NetPlan,
+    Op,
+    Outer,
+    Post,
+    Rows,
+    Save,
+    Skip,
+    Slope,
+    Sum,
+    Total,
+)
 
-Role = Literal["input", "output", "buffer", "parameter"]
+Role = Literal["input", "output", "buffer", "parameter", "gradient"]
 
 
 @dataclass(frozen=True)
@@ -58,17 +74,21 @@ def arguments(plan: NetPlan, op: Op) -> tuple[Argument, ...]:
     lanes, found = str(plan.lanes), list[Argument]()
 
     def held(name: str) -> Argument:
-        return Argument(buffer_name(plan, name), "buffer", name, ("tiles", str(plan.units[name]), lanes))
+        return Argument(plan.array(name), "buffer", name, ("tiles", str(plan.units[name]), lanes))
 
     def parameter(letter: str, shape: tuple[int, ...], dtype: str = "float32") -> Argument:
         name = f"{op.name}_{letter}"
         return Argument(name, "parameter", name, tuple(map(str, shape)), dtype)
 
     if isinstance(op, Load):
-        found.append(Argument("x", "input", "x", ("batch", str(op.inputs))))
-    elif not isinstance(op, Fill):
+        found.append(Argument(op.array, "input", op.array, ("batch", str(op.inputs))))
+    elif not isinstance(op, Fill | Total):
         found.append(held(op.src))
     match op:
+        case Slope():
+            found += [held(op.argument), held(op.value)]
+        case Edges():
+            found += [parameter(letter, op.shape, "int32") for letter in "ij"]
         case Blocks():
             found.append(parameter("w", weight_shape(plan, op)))
         case Rows(form="ell"):
@@ -83,18 +103,19 @@ def arguments(plan: NetPlan, op: Op) -> tuple[Argument, ...]:
         found.append(parameter("b", (op.end.units,)))
     if op.end.before:
         found.append(held(op.end.before))
-    found.append(Argument("y", "output", "y", ("batch", str(op.outputs))) if isinstance(op, Save) else held(op.dst))
+    if isinstance(op, Sum):
+        key = f"{op.name}_g"
+        found += [held(op.gradient), Argument(key, "gradient", key, tuple(map(str, op.shape)))]
+    elif isinstance(op, Save):
+        found.append(Argument(op.array, "output", op.array, ("batch", str(op.outputs))))
+    else:
+        found.append(held(op.dst))
     return tuple({a.name: a for a in found}.values())
 
 
 def weight_shape(plan: NetPlan, op: Blocks) -> tuple[int, int, int]:
     """[blocks, fan_in, fan_out]; for single samples [fan_in, blocks, fan_out], where lanes are destinations."""
     return (op.fan_in, op.count, op.fan_out) if plan.lanes == 1 else (op.count, op.fan_in, op.fan_out)
-
-
-def buffer_name(plan: NetPlan, name: str) -> str:
-    """The name of a buffer in TIR."""
-    return f"h{list(plan.units).index(name)}"
 
 
 def _single(plan: NetPlan, op: Op) -> Function:
@@ -115,7 +136,7 @@ def _whole(plan: NetPlan) -> Function:
     ]
     for name, units in plan.buffers:
         alloc = f'T.sblock_alloc_buffer(({units}, {lanes}), scope="shared.dyn")'
-        lines.append(f"            {buffer_name(plan, name)} = {alloc}")
+        lines.append(f"            {plan.array(name)} = {alloc}")
     for op in plan.ops:
         lines += [f"            {line}" for line in _Body(plan, op).lines()]
     return Function("net", "\n".join(lines) + "\n", taken, plan.ops, ("tiles",))
@@ -148,14 +169,25 @@ class _Body:
                 return self._blocks(self.op)
             case Rows():
                 return self._rows(self.op)
-            case Post() if self.op.end.activation and self.op.end.activation.name == "softmax":
+            case Post() if self._is("softmax"):
                 return self._softmax(self.op)
-            case Post() if self.op.end.activation and self.op.end.activation.name == "kwinners":
-                return self._winners(self.op, int(str(self.op.end.activation.get("k"))))
+            case Slope() if self._is("softmax"):
+                return self._softmax_slope(self.op)
+            case Post() if self._is("kwinners"):
+                return self._winners(self.op, self.op.src, self.op.src)
+            case Slope() if self._is("kwinners"):
+                return self._winners(self.op, self.op.argument, self.op.src)
+            case Outer():
+                return self._outer(self.op)
+            case Edges() | Total():
+                return self._summed(self.op)
             case _:
                 return self._elementwise(self.op)
 
-    def _elementwise(self, op: Load | Fill | Skip | Post | Save) -> list[str]:
+    def _is(self, activation: str) -> bool:
+        return self.end.activation is not None and self.end.activation.name == activation
+
+    def _elementwise(self, op: Load | Fill | Skip | Post | Save | Slope) -> list[str]:
         lanes, plan, sample = self.plan.lanes, self.plan, f"vt * {self.plan.lanes} + vb"
         lines: list[str] = []
         samples: tuple[str, int, str] = ("b", lanes, "S")
@@ -166,12 +198,12 @@ class _Body:
                 loops = [("u", self.end.real, "S"), samples]
                 lines += self._nest("stage", loops, [f"{self._own('in', 'vu, vb')} = {value}"])
                 value = self._own("in", "vu, vb")
-            body = [f"if {sample} < batch:", f"    y[{sample}, vu + {op.first}] = {value}"]
+            body = [f"if {sample} < batch:", f"    {op.array}[{sample}, vu + {op.first}] = {value}"]
             return lines + self._nest("store", [samples, ("u", self.end.real, "S")], body)
         match op:
             case Load():
                 column = f"T.min(vu, {self.end.real - 1}) + {op.first}"
-                value = f"T.if_then_else({sample} < batch, x[{sample}, {column}], T.float32(0))"
+                value = f"T.if_then_else({sample} < batch, {op.array}[{sample}, {column}], T.float32(0))"
                 if not plan.fused:
                     lines = [self._alloc("in", f"{lanes}, {self.end.units}")]
                     loops = [samples, ("u", self.end.units, "S")]
@@ -185,7 +217,9 @@ class _Body:
                 value = f"({self._start(self.end, 'vu')} + {number(op.scale)} * {self._at(op.src, 'vu')})"
             case Post():
                 value = self._at(op.src, "vu")
-        body = [self._stored(op.dst, "vu", value)]
+            case Slope():
+                value = slope(self.end.activation, self._at(op.argument, "vu"), self._at(op.src, "vu"))
+        body = [self._stored(op.dst, "vu", value, activate=not isinstance(op, Slope))]
         return lines + self._nest("store", [("u", self.end.units, "S"), samples], body)
 
     def _blocks(self, op: Blocks) -> list[str]:
@@ -248,11 +282,55 @@ class _Body:
         loops = [("u", self.end.units, "S"), ("b", lanes, "S")]
         return lines + self._nest("store", loops, [self._stored(op.dst, "vu", shown, activate=False)])
 
-    def _winners(self, op: Post, k: int) -> list[str]:
+    def _softmax_slope(self, op: Slope) -> list[str]:
+        lanes, dot = self.plan.lanes, self._own("dot", "vb")
+        value, gradient = self._at(op.value, "vu"), self._at(op.src, "vu")
+        loops: list[tuple[str, int | str, str]] = [("b", lanes, "S"), ("u", self.end.real, "R")]
+        body = ["with T.init():", f"    {dot} = T.float32(0)", f"{dot} = {dot} + {value} * {gradient}"]
+        lines = [self._alloc("dot", str(lanes)), *self._nest("dot", loops, body)]
+        loops = [("u", self.end.units, "S"), ("b", lanes, "S")]
+        shown = f"{value} * ({gradient} - {dot})"
+        return lines + self._nest("store", loops, [self._stored(op.dst, "vu", shown, activate=False)])
+
+    def _outer(self, op: Outer) -> list[str]:
+        """Sums over tiles and lanes; sources and destinations are staged block by block."""
+        of, lanes = op.of, self.plan.lanes
+        sides = ("in", "c", of.fan_in, op.src, unit(of.sources, "vk", "vc")), (
+            "out", "r", of.fan_out, op.gradient, unit(of.destinations, "vk", "vr"))  # fmt: skip
+        lines: list[str] = []
+        for name, letter, fan, buffer, at in sides:
+            lines.append(self._alloc(name, f"{of.count}, {fan}, {lanes}"))
+            loops: list[tuple[str, int | str, str]] = [("k", of.count, "S"), (letter, fan, "S"), ("b", lanes, "S")]
+            lines += self._nest(name, loops, [f"{self._own(name, f'vk, v{letter}, vb')} = {self._at(buffer, at)}"])
+        loops = [("k", of.count, "S"), ("c", of.fan_in, "S"), ("r", of.fan_out, "S")]
+        return lines + self._over_samples(
+            "vk, vc, vr", loops, self._own("in", "vk, vc, vb"), self._own("out", "vk, vr, vb")
+        )
+
+    def _summed(self, op: Edges | Total) -> list[str]:
+        if isinstance(op, Total):
+            return self._over_samples("vu", [("u", op.end.units, "S")], "", self._at(op.gradient, "vu"))
+        value, gradient = self._at(op.src, f"{op.name}_i[ve]"), self._at(op.gradient, f"{op.name}_j[ve]")
+        return self._over_samples("ve", [("e", op.shape[0], "S")], value, gradient)
+
+    def _over_samples(
+        self, index: str, loops: list[tuple[str, int | str, str]], value: str, gradient: str
+    ) -> list[str]:
+        """Sums over all tiles and lanes of a value times a gradient, or of gradients alone."""
+        name = self.op.name
+        sum_, product = f"{name}_acc[{index}]", f"{value} * {gradient}" if value else gradient
+        lines = [f'{name}_acc = T.sblock_alloc_buffer(({", ".join(str(n) for _, n, _ in loops)},), "float32")']
+        self.tile = []
+        body = ["with T.init():", f"    {sum_} = T.float32(0)", f"{sum_} = {sum_} + {product}"]
+        lines += self._nest("sum", [*loops, ("t", "tiles", "R"), ("b", self.plan.lanes, "R")], body)
+        return lines + self._nest("store", loops, [f"{name}_g[{index}] = {sum_}"])
+
+    def _winners(self, op: Post | Slope, judged: str, passed: str) -> list[str]:
         """A unit wins if fewer than k come before it: larger ones, NaN the largest, and equal ones of lower number."""
+        k = int(str(self.end.activation.get("k"))) if self.end.activation else 0
         lanes, units, real = self.plan.lanes, self.end.units, self.end.real
         ahead = self._own("ahead", "vu, vb")
-        mine, other = self._at(op.src, "vu"), self._at(op.src, "vc")
+        mine, other = self._at(judged, "vu"), self._at(judged, "vc")
         mine_nan, other_nan = f"T.isnan({mine})", f"T.isnan({other})"
         equal = f"T.Or({other} == {mine}, T.And({mine_nan}, {other_nan}))"
         larger = f"T.Or({other} > {mine}, T.And({other_nan}, T.Not({mine_nan})))"
@@ -261,7 +339,7 @@ class _Body:
         loops: list[tuple[str, int | str, str]] = [("u", units, "S"), ("b", lanes, "S"), ("c", real, "R")]
         body = ["with T.init():", f"    {ahead} = 0", f"{ahead} = {ahead} + T.if_then_else({before}, 1, 0)"]
         lines += self._nest("ahead", loops, body)
-        value = f"T.if_then_else({ahead} < {k}, {mine}, T.float32(0))"
+        value = f"T.if_then_else({ahead} < {k}, {self._at(passed, 'vu')}, T.float32(0))"
         return lines + self._nest("store", loops[:2], [self._stored(op.dst, "vu", value, activate=False)])
 
     def _nest(self, name: str, loops: Sequence[tuple[str, int | str, str]], body: Sequence[str]) -> list[str]:
@@ -272,10 +350,7 @@ class _Body:
         lines = [f"for {heads} in T.grid({', '.join(str(n) for _, n, _ in every)}):"]
         lines.append(f'    with T.sblock("{self.op.name}_{name}"):')
         bound = ", ".join(f"v{v}" for v in names)
-        if len(names) == 1:
-            lines.append(f'        {bound} = T.axis.remap("{kinds}", [{heads}])')
-        else:
-            lines.append(f'        {bound} = T.axis.remap("{kinds}", [{heads}])')
+        lines.append(f'        {bound} = T.axis.remap("{kinds}", [{heads}])')
         return [*lines, *(f"        {line}" for line in body)]
 
     def _alloc(self, what: str, shape: str, dtype: str = "float32") -> str:
@@ -288,7 +363,7 @@ class _Body:
 
     def _at(self, buffer: str, index: str) -> str:
         """The value of a unit for the sample of the lane."""
-        name = buffer_name(self.plan, buffer)
+        name = self.plan.array(buffer)
         return f"{name}[{index}, vb]" if self.plan.fused else f"{name}[vt, {index}, vb]"
 
     def _start(self, end: Finish, index: str) -> str:

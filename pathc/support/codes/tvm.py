@@ -37,9 +37,10 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "E0665",
-        "internal error: the CUDA driver refused",
+        "the CUDA driver refused",
         "The driver gave an error when a kernel was loaded or launched, or memory was taken; its words are in the "
-        "message. With too large a batch it is out of memory, otherwise it is a mistake of pathc.",
+        "message. With too large a batch it is out of memory. Otherwise the GPU or its driver is not well, or a kernel "
+        "is wrong: `benchmarks/cuda.py run FOLDER --sanitize` tells these apart.",
     ),
     Code(
         "E0666",
@@ -50,7 +51,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0667",
         "an option of the target `cuda` that makes no sense",
-        "`lanes` is a power of two from 1 to 256, `fused` is true or false.",
+        "`lanes` is a power of two from 1 to 256, `fused` and `gradients` are true or false, not both true: a backward "
+        "pass reads the layers of the forward pass from main memory.",
     ),
     Code(
         "W0668",
