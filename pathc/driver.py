@@ -9,18 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pathc.backends.base import Executable, Integers, Request, Weights
+from pathc.backends.base import Executable, Request, Weights
 from pathc.ir.cells import has_trained_layers
+from pathc.ir.facts import Order
 from pathc.ir.graph import Graph
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import Hooks, load_graph, run_passes
-from pathc.support.diagnostics import Diagnostic, InternalError, PathcError, Severity, UsageError, did_you_mean
+from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean
 from pathc.support.files import write_atomically
 from pathc.support.source import Source
 from pathc.targets import Target, choose_target
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from pathc.frontend.builder import Model
@@ -76,11 +76,16 @@ class Compiled:
 
     @property
     def notes(self) -> tuple[Diagnostic, ...]:
-        """What is to be said: fallbacks of the target and what they cost, and that no weights were given (W0802)."""
+        """What is to be said: fallbacks of the target and what they cost, schedules that stall, and missing weights."""
+        found = self.executable.notes
+        if any(True for _ in self.graph.facts_of(Order)):
+            from pathc.ir.schedule.advice import advice
+
+            found = (*found, *advice(self.graph))
         if not self.initial or not self.weights:
-            return self.executable.notes
+            return found
         text, help = "no weights were given, so the initial ones are used", "name a file with --weights"
-        return (*self.executable.notes, Diagnostic("W0802", text, help=help, severity=Severity.NOTE))
+        return (*found, Diagnostic("W0802", text, help=help, severity=Severity.NOTE))
 
 
 def read_source(name: str | Path) -> Source:
@@ -262,89 +267,6 @@ def save_array(path: str | Path, values: NDArray[Any]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     write_atomically(path, buffer.getvalue())
-
-
-def summary(outputs: NDArray[Any]) -> dict[str, Any]:
-    """Shape and type of outputs, their range and mean, and how many are NaN or infinite."""
-    import numpy as np
-
-    finite = outputs[np.isfinite(outputs)].astype(np.float64)
-    values = (finite.min(), finite.max(), finite.mean()) if finite.size else (0.0, 0.0, 0.0)
-    return {
-        "shape": list(outputs.shape),
-        "dtype": str(outputs.dtype),
-        **dict(zip(("least", "largest", "mean"), map(float, values), strict=True)),
-        "not_finite": int(outputs.size - finite.size),
-    }
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far outputs are from the reference: largest absolute and relative error, and the bound at the worst output.
-
-    `bound` is the largest of the bounds, `share` the largest error in units of its own bound: at most 1 if right.
-    `not_compared` counts samples in which a unit is NaN or infinite, about which a target promises nothing.
-    """
-
-    max_abs_error: float
-    max_rel_error: float
-    bound: float
-    share: float
-    agrees: bool
-    not_compared: int = 0
-
-
-def compare(compiled: Compiled, inputs: NDArray[Any], outputs: NDArray[Any]) -> Agreement:
-    """Compare outputs with the float64 interpreter, element by element, under its error bound.
-
-    A sample with NaN or infinity anywhere in the net is left out: edges that were added up beforehand, or products
-    with the zero of a missing edge, make other NaN of infinities than the sum over paths does. Targets that compute
-    with integers must equal the integer interpreter.
-    """
-    import numpy as np
-
-    from pathc.ir.interp import agrees, error_bound, evaluate, unit_roundoff
-
-    trace = evaluate(compiled.graph, compiled.weights, inputs)
-    clean = trace.finite()
-    units = trace.outputs.size // max(clean.size, 1)
-    expected, outputs = (values.reshape(clean.size, units)[clean] for values in (trace.outputs, outputs))
-    if isinstance(compiled.executable, Integers):
-        exact = compiled.executable.integer_reference(inputs).reshape(clean.size, units)[clean]
-        error, same = np.abs(outputs - expected), bool(np.array_equal(outputs, exact))
-        relative = np.divide(error, np.abs(expected), out=np.zeros_like(error), where=expected != 0)
-        share = 0.0 if same else float("inf")
-        return Agreement(_largest(error), _largest(relative), 0.0, share, same, int(clean.size - clean.sum()))
-    rounded = 0.0
-    if str(compiled.target.options.get("weights", "")) == "bf16":
-        rounded = unit_roundoff("bfloat16")
-    elif any(tensor.dtype != np.float32 for tensor in compiled.weights.values()):
-        rounded = unit_roundoff("float32")
-    bounds = error_bound(compiled.graph, compiled.weights, inputs, unit_roundoff("float32"), rounded)
-    bound = bounds.reshape(clean.size, units)[clean]
-    finite = np.isfinite(expected) & np.isfinite(outputs)
-    error = np.abs(np.where(finite, outputs - expected, 0.0))
-    scale = np.where(finite, np.abs(expected), 1.0)
-    return Agreement(
-        _largest(error),
-        _largest(np.divide(error, scale, out=np.zeros_like(error), where=scale > 0)),
-        _largest(bound),
-        _largest(np.divide(error, bound, out=np.zeros_like(error), where=bound > 0)),
-        bool(agrees(outputs, expected, bound).all()),
-        int(clean.size - clean.sum()),
-    )
-
-
-def disagreement(compiled: Compiled, found: Agreement) -> InternalError:
-    """The fault of a target whose outputs are wrong, E0812."""
-    text = f"`{compiled.target.name}` differs from the reference by {found.share:.3g} times what rounding explains"
-    notes = (f"largest error {found.max_abs_error:.3g}, largest bound {found.bound:.3g}",)
-    help = "please report this with the model; another kernel form (--form) may be right"
-    return InternalError(Diagnostic("E0812", text, notes=notes, help=help))
-
-
-def _largest(values: NDArray[np.float64]) -> float:
-    return float(values.max(initial=0.0))
 
 
 @runtime_checkable

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import pathc
+from pathc.agreement import compare
 from pathc.backends.base import Request
 from pathc.backends.reference import BACKEND
-from pathc.driver import Options, compare, compile_model, is_graph_text, load, weights_of
+from pathc.driver import Options, compile_model, is_graph_text, load, weights_of
 from pathc.ir.init import initial_weights
 from pathc.ir.text import print_graph
 from pathc.ir.types import Word

@@ -25,6 +25,7 @@ LEVELS = {
     "lsp": 6,
     "notebook": 6,
     "handbook": 5,
+    "agreement": 5,
     "api": 5,
     "bench": 5,
     "torch": 5,

@@ -22,7 +22,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     import json
 
-    from pathc.driver import compare, compile_model, disagreement, evaluate, save_array, summary
+    from pathc.agreement import compare, disagreement, summary
+    from pathc.driver import compile_model, evaluate, save_array
 
     talk = Talk.of(arguments)
     compiled = compile_model(arguments.file, arguments.target, arguments.weights, options_of(arguments))

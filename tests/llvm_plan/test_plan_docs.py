@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pathc
 from pathc.backends.llvm.forms import form, form_names, tile_options
-from pathc.backends.llvm.verify import MOST_COLUMNS, MOST_ROWS, RULES
+from pathc.backends.llvm.planrule import RULES
+from pathc.backends.llvm.verify import MOST_COLUMNS, MOST_ROWS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "cpu.md").read_text(encoding="utf-8")
 BACKEND = Path(pathc.__file__).parent / "backends" / "llvm"

@@ -18,8 +18,9 @@ from pathc.backends.llvm.lower import plan_net
 from pathc.backends.llvm.machine import host, machine
 from pathc.backends.llvm.netplan import Load, Move, Post, Run, Save, touched
 from pathc.backends.llvm.plan import Layout
+from pathc.backends.llvm.planrule import RULES
 from pathc.backends.llvm.plantext import parse_plans
-from pathc.backends.llvm.verify import RULES, verify_plan, violations
+from pathc.backends.llvm.verify import verify_plan, violations
 from pathc.ir.types import Call, Word
 from pathc.support.diagnostics import InternalError, PathcError
 from pathc.support.source import Source
@@ -316,6 +317,17 @@ def test_bfloat16_in_a_plan_needs_a_target_that_has_it():
     with pytest.raises(PathcError, match="E0603") as caught:
         request(NETS["general"], text, cpu="avx512")
     assert caught.value.diagnostics[0].place.text == "run"
+
+
+def test_plans_for_arrays_that_lie_otherwise_are_noted():
+    by_rows, by_units = (source_of(plans_of(NETS["general"], orders=(a, a))[1]).text for a in ("rows", "units"))
+    for text, same, other, cure in (
+        (by_rows, "rows", "units", "compile for `llvm`"),
+        (by_units, "units", "rows", "compile for `llvm{arrays=units}`"),
+    ):
+        assert request(NETS["general"], text, cpu="avx512", arrays=same).notes == ()
+        (note,) = request(NETS["general"], text, cpu="avx512", arrays=other).notes
+        assert (note.code, note.help) == ("W0648", cure)
 
 
 def test_plans_of_other_processors_are_noted_and_of_other_widths_refused():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from schedule_nets import net, sobol
 
+from pathc import driver
 from pathc.ir.catalogue import INTERLEAVERS
 from pathc.ir.generators import resolve
 from pathc.ir.generators.interleaver import dispersion, interleave, spread
@@ -114,3 +115,13 @@ def test_paths_too_many_to_count_are_named():
 
 def test_nothing_to_say():
     assert advice(run(net((1024, 256), range(2), 4096), "interleave")) == []
+
+
+def test_a_compiled_model_warns_of_stalls_in_its_schedule():
+    graph = net((784, 300), range(2), 4096)
+    stalling, clean = (
+        driver.compile_model(graph, options=driver.Options(pipeline=f"canonical,structure,interleave{{kind={kind}}}"))
+        for kind in ("blocks", "colour")
+    )
+    assert [note.code for note in stalling.notes] == ["W0350", "W0802"]
+    assert [note.code for note in clean.notes] == ["W0802"]

@@ -268,7 +268,7 @@ class CpuBackend:
         request = replace(request, graph=separated(request.graph))
         check_forms(request.forms, junctions_of(request.graph))
         choices = Choices(weight_type, request.forms)
-        given, notes = plans_of(request, chosen, weight_type)
+        given, notes = plans_of(request, chosen, weight_type, ARRAYS[arrays])
         weights = audible(request.graph, request.weights)
         return CpuExecutable(request.graph, chosen, choices, weights, request.batch, notes, given, ARRAYS[arrays])
 
@@ -293,9 +293,11 @@ def _sequences(request: Request, machine: Machine, weight_type: WeightType) -> S
 
 
 def plans_of(
-    request: Request, machine: Machine, weight_type: WeightType
+    request: Request, machine: Machine, weight_type: WeightType, orders: Orders
 ) -> tuple[dict[Family, PlanText], tuple[Diagnostic, ...]]:
-    """The plans a request brings along, checked, their cost estimated anew; a note where they are another machine's.
+    """The plans a request brings along, checked, their cost estimated anew.
+
+    A note says where they are another machine's, or for arrays that lie otherwise than `orders`.
 
     Raises PathcError: E0640 to E0658, E0611, E0612; E0603 for bf16 weights in a plan where the target has f32.
     """
@@ -311,6 +313,11 @@ def plans_of(
         if plan.cpu != machine.cpu:
             slow = f"the plan was made for {plan.cpu}, its forms and tiles may be slow on {machine.cpu}"
             notes.append(Diagnostic("W0647", slow, places.get(""), severity=Severity.NOTE))
+        if plan.family == "column" and plan.orders != orders:
+            first = "samples" if orders == BY_ROWS else "units"
+            other = f"the plan is not for arrays with {first} first, such arrays follow a plan that is made for them"
+            help = "compile for `llvm{arrays=units}`" if first == "samples" else "compile for `llvm`"
+            notes.append(Diagnostic("W0648", other, places.get(""), help=help, severity=Severity.NOTE))
         cycles = cycles_of(plan.ops, plan.family, machine, plan.samples)
         given[plan.family] = replace(text, plan=replace(plan, cycles=cycles))
     return given, tuple(notes)

@@ -8,20 +8,16 @@ at the first one that finds something.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping
 from itertools import accumulate
 
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.fused import ColumnFused
-from pathc.backends.llvm.flow import Fault, faults
+from pathc.backends.llvm.flow import Fault
 from pathc.backends.llvm.forms import ARRANGED, FUSED, form, form_names, tile_options
-from pathc.backends.llvm.junctions import junctions_of
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.netplan import (
     ALIGNMENT,
-    Buffer,
     Load,
     Move,
     NetPlan,
@@ -33,7 +29,8 @@ from pathc.backends.llvm.netplan import (
     length_of,
     touched,
 )
-from pathc.backends.llvm.plan import Junction, Layout, Step, TileOption
+from pathc.backends.llvm.plan import Layout, Step, TileOption
+from pathc.backends.llvm.planrule import RULES, Checked, Found, rule
 from pathc.backends.llvm.row.interleaved import layouts_refusal
 from pathc.ir import gf2
 from pathc.ir.graph import Graph, Station
@@ -41,69 +38,11 @@ from pathc.ir.types import Call
 from pathc.support.diagnostics import Diagnostic, InternalError, PathcError
 from pathc.support.source import Span
 
-Found = Iterator[Fault]
 MOST_ROWS = 8
 """Samples a row kernel takes at a time: its code is written out for each."""
 MOST_COLUMNS = 256
 LARGEST_SCRATCH = 1 << 32
 """Floats of working memory: 16 GiB."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule: its name, and the function that yields what breaks it."""
-
-    name: str
-    check: Callable[[Checked], Found]
-
-    @property
-    def doc(self) -> str:
-        """What the rule demands."""
-        return " ".join((self.check.__doc__ or "").split())
-
-
-RULES: list[Rule] = []
-"""All rules, in the order in which they are checked."""
-
-
-def rule(check: Callable[[Checked], Found]) -> Callable[[Checked], Found]:
-    """Add a function to the rules, under its own name."""
-    RULES.append(Rule(check.__name__.replace("_", "-"), check))
-    return check
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A plan beside what it must agree with."""
-
-    plan: NetPlan
-    graph: Graph
-    machine: Machine
-
-    @cached_property
-    def stations(self) -> dict[str, Station]:
-        """Stations of the graph by name."""
-        return {station.name: station for station in self.graph.stations}
-
-    @cached_property
-    def junctions(self) -> tuple[Junction, ...]:
-        """Junctions of the graph."""
-        return junctions_of(self.graph)
-
-    @cached_property
-    def buffers(self) -> dict[str, Buffer]:
-        """Buffers of the plan by name."""
-        return {buffer.name: buffer for buffer in self.plan.buffers}
-
-    @cached_property
-    def flow(self) -> tuple[Fault, ...]:
-        """What the operations do wrong to what the buffers hold."""
-        return tuple(faults(self.plan, self.graph, self.junctions))
-
-    @property
-    def steps(self) -> Iterator[tuple[int, Step]]:
-        """Kernels with weights, by the number of their operation."""
-        return ((at, op.step) for at, op in enumerate(self.plan.ops) if isinstance(op, Run))
 
 
 def violations(plan: NetPlan, graph: Graph, machine: Machine) -> list[Fault]:

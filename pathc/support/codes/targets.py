@@ -115,6 +115,12 @@ CODES: tuple[Code, ...] = (
         "A plan runs on every processor with vectors of its width, but what is fast on one need not be on another.",
     ),
     Code(
+        "W0648",
+        "a plan for arrays that lie otherwise",
+        "A plan of column kernels is for arrays with samples or with units first, which `x.T` and `y.T` in it say. "
+        "Arrays that lie otherwise follow a plan that is made for them.",
+    ),
+    Code(
         "E0650",
         "a plan that does not suit the machine",
         "Vectors of the target are wider or narrower than those of the plan, or kernels cannot take so many samples.",
