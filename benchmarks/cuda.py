@@ -33,6 +33,12 @@ from pathc.support.diagnostics import PathcError, render
 NETS = {"square": ((1024, 1024, 1024, 1024), 16384), "pyramid": ((1024, 256, 256, 16), 16384),
         "mnist": ((784, 300, 300, 10), 16384), "wide": ((4096, 4096), 65536)}  # fmt: skip
 BATCHES = (1, 256, 4096, 65536)
+KINDS = {"one": (1, "", 0.0), "many": (64, "", 0.0), "tf32": (64, ",precision=tf32", 2.0**-11),
+         "bf16": (64, ",precision=bf16", 2.0**-8), "fp16": (64, ",precision=fp16", 2.0**-11),
+         "back": (64, ",gradients=true", 0.0)}  # fmt: skip
+"""Batch to compile for, options, and what factors are rounded by."""
+GRADIENT_ERROR = 1e-3
+"""Of the norm: more than roundings, less than one wrong junction, and room for sums next to a kink."""
 CHECKED = 300
 MODEL = "pathc 1\nmodel net\n{stations}\npaths main : {visits} {{ count = {count} }}\n"
 
@@ -49,23 +55,28 @@ def model_text(units: tuple[int, ...], count: int) -> str:
 def build(folder: Path) -> None:
     """Compile every net for single samples and for many, with inputs and what must come out."""
     from pathc.driver import Options, compile_model
-    from pathc.ir.interp import error_bound, forward
+    from pathc.ir.interp import backward, error_bound, forward
     from pathc.support.source import Source
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, (units, count) in NETS.items():
-        for batch in (1, 64):
-            stem = f"{name}-{'one' if batch == 1 else 'many'}"
+        for kind, (batch, options, roundoff) in KINDS.items():
+            stem = f"{name}-{kind}"
             for arch in nvrtc.ARCHITECTURES:
                 source = Source(f"{name}.path", model_text(units, count))
-                net = compile_model(source, f"cuda{{arch={arch}}}", None, Options(batch=batch))
-                for kind in ("json", "params", "cubin"):
-                    data = net.executable.emit(kind)
-                    path = folder / f"{stem}-{arch}.{kind}"
+                net = compile_model(source, f"cuda{{arch={arch}{options}}}", None, Options(batch=batch))
+                for stage in ("json", "params", "cubin"):
+                    data = net.executable.emit(stage)
+                    path = folder / f"{stem}-{arch}.{stage}"
                     path.write_bytes(data.encode() if isinstance(data, str) else data)
             x = np.random.default_rng(1).normal(size=(CHECKED, units[0])).astype(np.float32)
             right = forward(net.graph, net.weights, x)
-            np.savez(folder / f"{stem}.npz", x=x, right=right, bound=error_bound(net.graph, net.weights, x, 2.0**-24))
+            factors = max(2 * roundoff, 2.0**-24)
+            arrays = {"x": x, "right": right, "bound": error_bound(net.graph, net.weights, x, factors, roundoff)}
+            if kind == "back":
+                arrays["dy"] = np.random.default_rng(2).normal(size=right.shape).astype(np.float32)
+                arrays["dx"] = backward(net.graph, net.weights, x, arrays["dy"])[0]
+            np.savez(folder / f"{stem}.npz", **arrays)
             print(f"built: {stem}", flush=True)
 
 
@@ -92,6 +103,11 @@ def conforms(folder: Path, stem: str, gpu: driver.Device) -> bool:
             share = float(np.max(off / np.maximum(expected["bound"][:batch], 1e-30)))
             good = good and share <= 1
             print(f"{stem:14} batch {batch:5}: largest error {share:.2f} of its bound", flush=True)
+        if "dy" in expected:
+            dx, _ = loaded.gradients(expected["x"], expected["dy"])
+            off = float(np.linalg.norm(dx - expected["dx"]) / np.linalg.norm(expected["dx"]))
+            good = good and off <= GRADIENT_ERROR
+            print(f"{stem:14} gradients at inputs are off by {off:.1e} of their norm", flush=True)
     return good
 
 
@@ -160,25 +176,37 @@ def run(folder: Path, check: bool) -> int:
     """Compare, then measure; the exit code."""
     gpu = driver.device()
     print(f"{gpu.name}, {gpu.arch}")
-    stems = [f"{name}-{kind}" for name in NETS for kind in ("one", "many")]
+    stems = [f"{name}-{kind}" for name in NETS for kind in KINDS]
     if [stem for stem in stems if not conforms(folder, stem, gpu)]:
         return 1
     if check:
         return 0
     for name, (units, count) in NETS.items():
         for batch in BATCHES:
-            loaded = load(folder, f"{name}-{'one' if batch == 1 else 'many'}", gpu)
-            memory = loaded.room(batch)
-            memory["x"].write(np.zeros((batch, units[0]), np.float32))
-            best = seconds(partial(loaded.launch, memory, batch), gpu.synchronize)
-            moved = 4 * batch * (units[0] + units[-1]) + sum(a.nbytes for a in loaded.parameters.values())
             beside = peers(units, count / (units[0] * units[1]), batch)
-            shown = "  ".join(f"{peer} {spent / best:6.2f}x" for peer, spent in beside.items())
-            print(
-                f"{name:8} batch {batch:6}: {best * 1e6:10.1f} us  {moved / best / 1e9:8.1f} GB/s ends  {shown}",
-                flush=True,
-            )
+            for kind in ("one",) if batch == 1 else ("many", "tf32", "bf16", "fp16", "back"):
+                loaded = load(folder, f"{name}-{kind}", gpu)
+                memory = loaded.room(batch)
+                memory["x"].write(np.zeros((batch, units[0]), np.float32))
+                if kind == "back":
+                    memory["dy"].write(np.zeros((batch, units[-1]), np.float32))
+                best = seconds(partial(loaded.launch, memory, batch, backward=kind == "back"), gpu.synchronize)
+                print(
+                    f"{name:8} {kind:5} batch {batch:6}: {best * 1e6:10.1f} us  {_moved(loaded, batch, best)}", end=""
+                )
+                print(
+                    *("" if kind == "back" else f"  {peer} {t / best:6.2f}x" for peer, t in beside.items()), flush=True
+                )
     return 0
+
+
+def _moved(loaded: driver.Loaded, batch: int, spent: float) -> str:
+    """How fast inputs, outputs and weights were moved, and which share of the memory's bandwidth that is."""
+    program = loaded.program
+    moved = 4 * batch * (program.inputs + program.outputs) + sum(a.nbytes for a in loaded.parameters.values())
+    peak = loaded.device.bandwidth
+    share = f" ({moved / spent / peak:4.0%} of the memory's)" if peak else ""
+    return f"{moved / spent / 1e9:8.1f} GB/s ends{share}"
 
 
 def sanitize(folder: Path) -> int:

@@ -48,7 +48,7 @@ struct Thread {
   std::unique_ptr<char[]> stack;
   Extent index;
   State state;
-  uint32_t given[4];
+  uint32_t given[6];
 };
 alignas(128) unsigned char shared[kShared];
 std::vector<Thread> threads;
@@ -157,4 +157,57 @@ inline void __syncthreads() { gpu::wait(gpu::State::barrier); }
 inline void __syncwarp() { gpu::wait(gpu::State::warp); }
 template <class T> inline T __shfl_xor_sync(unsigned, T value, int mask) { return gpu::exchange(value, gpu::lane() ^ mask); }
 template <class T> inline T __shfl_sync(unsigned, T value, int from) { return gpu::exchange(value, from); }
+inline uint32_t bits_of(float value) { return uint32_t(__float_as_int(value)); }
+inline float float_of(uint32_t bits) { return __int_as_float(int(bits)); }
+inline uint32_t rounded_tf32(float v) { return std::isfinite(v) ? (bits_of(v) + 0x1000u) & ~0x1fffu : bits_of(v); }
+inline uint32_t to_bf16(float v) {
+  uint32_t bits = bits_of(v);
+  return std::isnan(v) ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+inline uint32_t to_fp16(float v) {
+  uint32_t sign = bits_of(v) >> 16 & 0x8000u;
+  float size = std::fabs(v);
+  if (std::isnan(v)) return 0x7fffu;
+  if (size >= 65520.0f) return sign | 0x7c00u;
+  int exponent = size < 0x1p-14f ? -14 : std::ilogb(size);
+  uint32_t steps = uint32_t(std::nearbyint(std::ldexp(size, 10 - exponent)));
+  return sign | (uint32_t(exponent + 14) * 0x400u + steps);
+}
+inline float from_fp16(uint32_t h) {
+  uint32_t exponent = h >> 10 & 31, steps = h & 0x3ffu;
+  float size = exponent == 31 ? (steps ? NAN : INFINITY)
+               : exponent ? std::ldexp(float(steps + 0x400u), int(exponent) - 25) : std::ldexp(float(steps), -24);
+  return h & 0x8000u ? -size : size;
+}
+inline uint32_t rounded_bf16(float low, float high) { return to_bf16(low) | to_bf16(high) << 16; }
+inline uint32_t rounded_fp16(float low, float high) { return to_fp16(low) | to_fp16(high) << 16; }
+
+// A product of 16 x depth and depth x 8 numbers whose fragments the threads of a warp hold as the PTX ISA says.
+template <class Element> inline void multiply(float* c, const uint32_t* a, const uint32_t* b, int depth, Element element) {
+  std::memcpy(gpu::current->given, a, 16);
+  std::memcpy(gpu::current->given + 4, b, 8);
+  gpu::wait(gpu::State::warp);
+  int group = gpu::lane() >> 2, place = gpu::lane() & 3;
+  for (int e = 0; e < 4; e++) {
+    int row = group + (e >> 1) * 8, column = place * 2 + (e & 1);
+    double sum = c[e];
+    for (int k = 0; k < depth; k++) {
+      int holder = k % (depth / 2) * 8 / depth, half = depth == 16 ? k & 1 : 0, upper = k / (depth / 2);
+      uint32_t left = gpu::neighbour(row % 8 * 4 + holder).given[row / 8 + 2 * upper];
+      uint32_t right = gpu::neighbour(column * 4 + holder).given[4 + upper];
+      sum += double(element(left, half)) * element(right, half);
+    }
+    c[e] = float(sum);
+  }
+  gpu::wait(gpu::State::warp);
+}
+inline void mma_tf32(float* c, const uint32_t* a, const uint32_t* b) {
+  multiply(c, a, b, 8, [](uint32_t word, int) { return float_of(word); });
+}
+inline void mma_bf16(float* c, const uint32_t* a, const uint32_t* b) {
+  multiply(c, a, b, 16, [](uint32_t word, int half) { return float_of(half ? word & 0xffff0000u : word << 16); });
+}
+inline void mma_fp16(float* c, const uint32_t* a, const uint32_t* b) {
+  multiply(c, a, b, 16, [](uint32_t word, int half) { return from_fp16(half ? word >> 16 : word & 0xffffu); });
+}
 template <class T> inline T atomicAdd(T* place, T value) { T before = *place; *place += value; return before; }

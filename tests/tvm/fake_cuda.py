@@ -42,7 +42,7 @@ class FakeCuda:
         return 0
 
     def cuDeviceGetAttribute(self, value, which, device):  # noqa: N802
-        value._obj.value = {75: 9, 76: 0, 97: self.shared}[which]
+        value._obj.value = {75: 9, 76: 0, 36: 1_000_000, 37: 512, 97: self.shared}[which]
         return 0
 
     def cuMemAlloc_v2(self, place, size):  # noqa: N802

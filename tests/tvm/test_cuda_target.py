@@ -175,17 +175,22 @@ def test_the_benchmark_builds_carries_and_compares(tmp_path, monkeypatch, capsys
     spec = importlib.util.spec_from_file_location("benchmark_cuda", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    monkeypatch.setattr(nvrtc, "ARCHITECTURES", ("sm_90",))
+    monkeypatch.setattr(script, "CHECKED", 40)
     monkeypatch.setattr(script, "NETS", {"small": ((64, 32, 16), 256)})
     script.build(tmp_path)
     model = tmp_path / "small.path"
     model.write_text(script.model_text((64, 32, 16), 256))
-    for kind, batch in (("one", 1), ("many", 64)):
-        made = compile_model(model, "cuda{arch=sm_90}", None, Options(batch=batch))
+    for kind, (batch, options, _) in script.KINDS.items():
+        made = compile_model(model, f"cuda{{arch=sm_90{options}}}", None, Options(batch=batch))
         assert script.conforms(tmp_path, f"small-{kind}", driver.Device(FakeCuda(str(made.executable.emit("cuda")))))
     with np.load(tmp_path / "small-many.npz") as kept:
         arrays = dict(kept)
     np.savez(tmp_path / "small-many.npz", **(arrays | {"right": arrays["right"] + 1}))
-    assert not script.conforms(tmp_path, "small-many", driver.Device(FakeCuda(str(made.executable.emit("cuda")))))
+    made = compile_model(model, "cuda{arch=sm_90}", None, Options(batch=64))
+    wrong = driver.Device(FakeCuda(str(made.executable.emit("cuda"))))
+    assert not script.conforms(tmp_path, "small-many", wrong)
+    assert wrong.bandwidth == 128e9
     if driver.missing():
         monkeypatch.setattr("sys.argv", ["cuda.py", "run", str(tmp_path)])
         assert script.main() == 3

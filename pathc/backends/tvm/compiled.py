@@ -9,16 +9,21 @@ from functools import cached_property
 from pathc.backends.tvm import facade
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.schedule import Tile, schedule
+from pathc.backends.tvm.tensorcore import Precision
 from pathc.backends.tvm.tir import Function, functions, module_text
 
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """A plan with what it becomes on the way to kernels, each made when first asked for."""
+    """A plan with what it becomes on the way to kernels, each made when first asked for.
+
+    With `precision` blocks that fit are computed on tensor cores; TIR and schedule show them in float32.
+    """
 
     plan: NetPlan
     gpu: bool
     tiles: Mapping[str, Tile] = field(default_factory=dict[str, Tile])
+    precision: Precision | None = None
 
     @cached_property
     def functions(self) -> tuple[Function, ...]:

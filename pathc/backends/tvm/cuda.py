@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.base import Request
-from pathc.backends.tvm import driver, facade, nvrtc
+from pathc.backends.tvm import driver, facade, nvrtc, tensorcore
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.cpu import check_request, gradient_inputs, stage
 from pathc.backends.tvm.lower import fusable, plan_net
 from pathc.backends.tvm.pack import Packed, pack, unpack
-from pathc.backends.tvm.plan import NetPlan
+from pathc.backends.tvm.plan import Blocks, NetPlan, Rows
 from pathc.backends.tvm.program import Launch, Program, program
 from pathc.ir.cells import without_cells
 from pathc.ir.graph import Graph
@@ -33,6 +33,7 @@ OPTIONS = {
     "arch": "sm_80, sm_90, ...",
     "lanes": "samples of a tile, a power of two up to 256",
     "fused": "true or false: one kernel for the whole net",
+    "precision": "f32, tf32, bf16 or fp16: what tensor cores round factors to",
     "gradients": "true or false: a backward pass, too",
 }
 _MOST_LANES = 256
@@ -154,12 +155,19 @@ def _arch_here() -> str:
 
 def choose(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]]:
     """One kernel for all if the layers of a tile fit shared memory, else one for each junction; raises E0666, E0667."""
-    fused, lanes = _switch(request, "fused"), _lanes(request)
+    fused, lanes, precision = _switch(request, "fused"), _lanes(request), _precision(request)
     if _switch(request, "gradients"):
         if fused:
             text = "a backward pass reads the layers of the forward pass, which one kernel does not keep"
             raise error("E0667", text, request.graph.loc, help="leave out fused=true")
-        return Lowered(plan_gradients(request.graph, lanes[0], request.forms), gpu=True), ()
+        lowered = Lowered(plan_gradients(request.graph, lanes[0], request.forms), True, precision=precision)
+        return lowered, _in_float32(lowered)
+    if precision:
+        if fused:
+            text = "tensor cores are used where every junction has a kernel of its own"
+            raise error("E0667", text, request.graph.loc, help="leave out fused=true")
+        lowered = Lowered(plan_net(request.graph, lanes[0], request.forms), True, precision=precision)
+        return lowered, _in_float32(lowered)
     if fused is not False:
         limit, least = SHARED.get(arch, _SHARED_ELSEWHERE), 0
         for tried in lanes:
@@ -179,6 +187,30 @@ def choose(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]
     else:
         notes = ()
     return Lowered(plan_net(request.graph, lanes[0], request.forms), gpu=True), notes
+
+
+def _precision(request: Request) -> tensorcore.Precision | None:
+    given = str(request.options.get("precision", "f32"))
+    for known in tensorcore.PRECISIONS:
+        if given == known:
+            return known
+    if given == "f32":
+        return None
+    text = f"there is no precision `{given}`"
+    raise error("E0667", text, request.graph.loc, help=f"f32, {', '.join(tensorcore.PRECISIONS)}")
+
+
+def _in_float32(lowered: Lowered) -> tuple[Diagnostic, ...]:
+    """The note W0669 for junctions that tensor cores do not compute, though they were asked for."""
+    if not lowered.precision:
+        return ()
+    left = [op for op in lowered.plan.ops if isinstance(op, Blocks | Rows)]
+    left = [op.junction for op in left if not tensorcore.fits(lowered.plan, op, lowered.precision)]
+    if not left:
+        return ()
+    text = f"not on tensor cores, but in float32: {', '.join(dict.fromkeys(left))}"
+    why = "that takes blocks with a multiple of 16 sources and destinations, and tiles of 8 samples or more"
+    return (Diagnostic("W0669", text, notes=(why,), severity=Severity.NOTE),)
 
 
 def _switch(request: Request, option: str) -> bool | None:

@@ -18,6 +18,7 @@ from pathc.support.diagnostics import Diagnostic, UnavailableError, error
 Arrays = Mapping[str, NDArray[Any]]
 _NAMES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _MAJOR, _MINOR, _SHARED_MOST = 75, 76, 97
+_MEMORY_CLOCK, _BUS_WIDTH = 36, 37
 _SHARED_WANTED = 8
 _OUT_OF_MEMORY = 2
 _SMALLER = "the memory of the GPU does not suffice: use a smaller batch, or end what else uses it (nvidia-smi)"
@@ -83,6 +84,11 @@ class Device:
     def shared(self) -> int:
         """Bytes of shared memory a block of threads can have."""
         return self._attribute(_SHARED_MOST)
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes a second that its memory moves at most, by its clock and width; 0 where the driver does not say."""
+        return 2 * 1e3 * self._attribute(_MEMORY_CLOCK) * self._attribute(_BUS_WIDTH) / 8
 
     @property
     def name(self) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from pathc.backends.tvm import facade
+from pathc.backends.tvm import facade, tensorcore
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.facade import DeviceKernel
+from pathc.backends.tvm.plan import Blocks
 from pathc.support.diagnostics import error
 
 _KERNEL = re.compile(r'^extern "C" __global__', re.MULTILINE)
+_PARTS = re.compile(r'(?=^extern "C" __global__)', re.MULTILINE)
 T = TypeVar("T")
 _VERSION = 1
 _PRELUDE = """typedef unsigned char uchar;
@@ -112,14 +114,31 @@ def program(lowered: Lowered, arch: str) -> Program:
     text, kernels = facade.compile_cuda(lowered.schedule.module, arch)
     by_name = {kernel.name: kernel for kernel in kernels}
     first = _KERNEL.search(text)
-    head = f"// {' '.join(plan.name.split())}: tiles of {plan.lanes} samples, float32\n"
+    head = f"// {' '.join(plan.name.split())}: tiles of {plan.lanes} samples, {lowered.precision or 'float32'}\n"
     body = text[first.start() :] if first else text
     launches = tuple(
         _launch(by_name[f"{f.name}_kernel"], {f"{a.name}_ptr": a.key for a in f.arguments}) for f in lowered.functions
     )
+    if lowered.precision:
+        body, launches = _on_tensor_cores(lowered, lowered.precision, body, launches)
     buffers = () if plan.fused else plan.buffers
     text = head + _PRELUDE + body
     return Program(plan.name, text, plan.lanes, plan.inputs, plan.outputs, launches, buffers, plan.gradients)
+
+
+def _on_tensor_cores(
+    lowered: Lowered, precision: tensorcore.Precision, text: str, launches: tuple[Launch, ...]
+) -> tuple[str, tuple[Launch, ...]]:
+    """Kernels of blocks that fit in place of those of TVM."""
+    plan, written = lowered.plan, dict[str, str]()
+    by_kernel = {launch.kernel: launch for launch in launches}
+    for op in plan.ops:
+        if isinstance(op, Blocks) and tensorcore.fits(plan, op, precision):
+            name = f"{op.name}_kernel"
+            written[name], keys = tensorcore.kernel(plan, op, precision)
+            by_kernel[name] = Launch(name, tensorcore.grid(op), (32 * tensorcore.WARPS, 1, 1), 0, keys)
+    kept = [part for part in _PARTS.split(text) if not any(f" {name}(" in part for name in written)]
+    return tensorcore.PRELUDE + "".join([*kept, *written.values()]), tuple(by_kernel.values())
 
 
 def _launch(kernel: DeviceKernel, keys: dict[str, str]) -> Launch:

@@ -52,13 +52,21 @@ CODES: tuple[Code, ...] = (
         "E0667",
         "an option of the target `cuda` that makes no sense",
         "`lanes` is a power of two from 1 to 256, `fused` and `gradients` are true or false, not both true: a backward "
-        "pass reads the layers of the forward pass from main memory.",
+        "pass reads the layers of the forward pass from main memory. `precision` is f32, tf32, bf16 or fp16; other "
+        "than f32 it does not go with `fused=true`.",
     ),
     Code(
         "W0668",
         "a net that is not one kernel",
         "The layers of a tile of samples do not fit shared memory, so every junction has a kernel of its own, and "
         "layers are written to and read from the GPU's main memory.",
+    ),
+    Code(
+        "W0669",
+        "junctions that are not computed on tensor cores",
+        "With `cuda{precision=tf32}` (or bf16, fp16) dense blocks whose fan-in and fan-out are multiples of 16 are "
+        "computed on tensor cores. The other junctions, and nets compiled for single samples, stay in float32: they "
+        "are more exact, and slower where they are bound by arithmetic.",
     ),
     Code(
         "E0698",
