@@ -17,6 +17,11 @@ _ORDER = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 _USUAL = {"RNN": ["tanh"], "LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"]}
 
 
+def order_of(kind: str) -> tuple[int, ...]:
+    """Numbers of pathc's gates in the order in which ONNX keeps those of a cell."""
+    return tuple(sorted(range(len(_ORDER[kind])), key=_ORDER[kind].__getitem__))
+
+
 def bring_cell(
     draft: Draft, kind: str, inputs: list[str], outputs: list[str], options: dict[str, Any], zeros: Collection[str]
 ) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.exchange.onnx_cells_out import Constant, cell_nodes
 from pathc.exchange.onnx_file import onnx_package
 from pathc.ir.catalogue import options_of
+from pathc.ir.cells import cell_of, cell_stage, is_recurrent
 from pathc.ir.compress.edges import weighted_edges
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.junctions import Junction, SkipJunction
-from pathc.ir.interp.network import prepare
-from pathc.ir.quantized.network import refuse_cells
+from pathc.ir.interp.network import Network, prepare
 from pathc.ir.types import Call
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import error
@@ -24,7 +25,9 @@ _PLAIN = {"relu": "Relu", "abs": "Abs", "tanh": "Tanh", "sigmoid": "Sigmoid", "i
 
 
 def export_onnx(graph: Graph, weights: Tensors) -> bytes:
-    """The model in ONNX, operator set 17: inputs and outputs are float [batch, units] under their stations' names.
+    """The model in ONNX, operator set 17, inputs and outputs under their stations' names.
+
+    They are float [batch, units], of nets with cells [batch, steps, units].
 
     Paths that share an edge are added; a junction is written as the matrix of its edges, zeros included, since ONNX has
     no sparse product. Raises PathcError: E1104 for what it cannot hold, E0502 for matrices beyond memory and as
@@ -32,7 +35,6 @@ def export_onnx(graph: Graph, weights: Tensors) -> bytes:
     """
     onnx = onnx_package()
     helper, numpy_helper = onnx_package("onnx.helper"), onnx_package("onnx.numpy_helper")
-    refuse_cells(graph)
     network = prepare(graph, weights)
     nodes: list[Any] = []
     constants: list[Any] = []
@@ -42,32 +44,19 @@ def export_onnx(graph: Graph, weights: Tensors) -> bytes:
         return name
 
     for station in network.stations:
-        terms = [f"{station.name}.in"] if station.role == "input" else []
-        for number, junction in enumerate(network.into[station.name]):
-            term = f"{station.name}.term{number}"
-            source = f"{junction.source}.out"
-            if isinstance(junction, SkipJunction) and graph.station(junction.source).real_units == station.real_units:
-                scale = np.full(station.real_units, junction.scale, np.float32)
-                nodes.append(helper.make_node("Mul", [source, constant(f"{term}.scale", scale)], [term]))
-            else:
-                matrix = constant(f"{term}.weights", _matrix(graph, weights, junction))
-                nodes.append(helper.make_node("MatMul", [source, matrix], [term]))
-            terms.append(term)
-        if station.stage("bias") is not None or not terms:
-            bias = network.bias(weights, station) if station.stage("bias") is not None else np.zeros(station.units)
-            terms.append(constant(f"{station.name}.bias", bias[: station.real_units].astype(np.float32)))
-        total = f"{station.name}.sum"
-        nodes.append(helper.make_node("Sum", terms, [total]))
-        for number, stage in enumerate(s for s in station.pipeline if s.name != "bias"):
+        cell, total = cell_of(station), f"{station.name}.sum"
+        if cell is not None:
+            nodes.extend(cell_nodes(helper, constant, network, weights, cell, station))
+        else:
+            nodes.extend(_sums(helper, constant, network, weights, station))
+        for number, stage in enumerate(s for s in station.pipeline if s.name != "bias" and s != cell_stage(station)):
             after = f"{station.name}.stage{number}"
             nodes.append(_stage(helper, constant, station, stage, total, after))
             total = after
         nodes.append(helper.make_node("Identity", [total], [f"{station.name}.out"]))
+    axes = ["batch", "steps"] if is_recurrent(graph) else ["batch"]
     ends = [
-        [
-            helper.make_tensor_value_info(f"{s.name}.{end}", onnx.TensorProto.FLOAT, ["batch", s.real_units])
-            for s in group
-        ]
+        [helper.make_tensor_value_info(f"{s.name}.{end}", onnx.TensorProto.FLOAT, [*axes, s.real_units]) for s in group]
         for end, group in (("in", graph.inputs), ("out", graph.outputs))
     ]
     made = helper.make_graph(nodes, graph.name, ends[0], ends[1], constants)
@@ -75,6 +64,27 @@ def export_onnx(graph: Graph, weights: Tensors) -> bytes:
     model.ir_version = 8
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _sums(helper: Any, constant: Constant, network: Network, weights: Tensors, station: Station) -> list[Any]:
+    """Nodes from what lines bring to `<station>.sum`."""
+    nodes, graph = list[Any](), network.graph
+    terms = [f"{station.name}.in"] if station.role == "input" else []
+    for number, junction in enumerate(network.into[station.name]):
+        term = f"{station.name}.term{number}"
+        source = f"{junction.source}.out"
+        if isinstance(junction, SkipJunction) and graph.station(junction.source).real_units == station.real_units:
+            scale = np.full(station.real_units, junction.scale, np.float32)
+            nodes.append(helper.make_node("Mul", [source, constant(f"{term}.scale", scale)], [term]))
+        else:
+            matrix = constant(f"{term}.weights", _matrix(graph, weights, junction))
+            nodes.append(helper.make_node("MatMul", [source, matrix], [term]))
+        terms.append(term)
+    if station.stage("bias") is not None or not terms:
+        bias = network.bias(weights, station) if station.stage("bias") is not None else np.zeros(station.units)
+        terms.append(constant(f"{station.name}.bias", bias[: station.real_units].astype(np.float32)))
+    nodes.append(helper.make_node("Sum", terms, [f"{station.name}.sum"]))
+    return nodes
 
 
 def _matrix(graph: Graph, weights: Tensors, junction: Junction) -> NDArray[np.float32]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.interp import forward
+from pathc.ir.types import Call, Word
 from pathc.ir.verify import verify
-from pathc.ir.weights import check_weights
+from pathc.ir.weights import check_weights, expected_tensors
 from pathc.support.diagnostics import PathcError
 
 onnx = pytest.importorskip("onnx", reason="reading ONNX needs the package onnx")
 runtime = pytest.importorskip("onnxruntime", reason="results are compared with onnxruntime")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
 
+from pathc.exchange.onnx_export import export_onnx  # noqa: E402
 from pathc.exchange.onnx_import import import_onnx  # noqa: E402
 
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
@@ -188,3 +191,71 @@ def test_picking_the_last_step_is_an_operator_without_counterpart(tmp_path):
     ]
     with pytest.raises(PathcError, match=r"E1102: .*Gather \(1\)"):
         import_onnx(written(tmp_path / "m.onnx", nodes, {**parts("RNN"), "one": np.array([1])}))
+
+
+WRITTEN = {
+    "rnn": {},
+    "rnn relu": {"activation": Word("relu")},
+    "rnn sigmoid": {"activation": Word("sigmoid")},
+    "rnn identity": {"activation": Word("identity")},
+    "rnn grouped": {"recur": Call("grouped", (("groups", 3),))},
+    "lstm": {},
+    "lstm band": {"recur": Call("band", (("width", 5),))},
+    "lstm shared": {"gates": Word("shared"), "recur": Call("diag")},
+    "gru": {},
+    "gru ring": {"recur": Call("ring", (("width", 3),)), "reset": Word("before")},
+    "gru paths": {"recur": Call("paths", (("count", 40),))},
+    "indrnn": {},
+    "linear": {"recur": Call("diag")},
+}
+ORDER = ("recur", "activation", "gates", "reset", "bidirectional", "stateful")
+
+
+def recurrent(name, options, bidirectional="none"):
+    """A cell behind paths, a dense line and two inputs, one padded, in front of padded outputs and a softmax."""
+    if bidirectional != "none":
+        options = {**options, "bidirectional": Word(bidirectional)}
+    stage = Call(name.split()[0], tuple((key, options[key]) for key in ORDER if key in options))
+    units = 24 if bidirectional == "concat" else 12
+    stations = (
+        Station("x", "input", (8,), declared=WIDTH),
+        Station("u", "input", (3,), pipeline=(Call("bias"), Call("tanh"))),
+        Station("c", "layer", (units,), pipeline=(Call("bias"), stage, Call("relu"))),
+        Station("y", "output", (8,), pipeline=(Call("bias"), Call("softmax")), declared=4),
+    )
+    lines = (
+        Line("main", "paths", (Visit("x", 0), Visit("c", 1), Visit("y", 2)), 96),
+        Line("more", "dense", (Visit("u", 0), Visit("c", 1))),
+    )
+    return Graph("net", stations, lines)
+
+
+def random_weights(graph):
+    return {name: floats(*shape, seed=k) for k, (name, shape) in enumerate(expected_tensors(graph).items())}
+
+
+@pytest.mark.parametrize("bidirectional", ["none", "sum", "concat"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_cells_go_out_as_they_compute(tmp_path, name, bidirectional):
+    graph = recurrent(name, WRITTEN[name], bidirectional)
+    weights = random_weights(graph)
+    x = floats(3, 9, WIDTH + 3, seed=90)
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(export_onnx(graph, weights), options, providers=["CPUExecutionProvider"])
+    assert [each.name for each in session.get_inputs()] == ["x.in", "u.in"]
+    (found,) = session.run(None, {"x.in": x[:, :, :WIDTH], "u.in": x[:, :, WIDTH:]})
+    np.testing.assert_allclose(found, forward(graph, weights, x), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["ligru", "qrnn", "sru"])
+def test_cells_that_onnx_lacks_are_refused(name):
+    graph = recurrent(name, {})
+    with pytest.raises(PathcError, match=f"E1104: .*{name}"):
+        export_onnx(graph, random_weights(graph))
+
+
+def test_states_that_outlive_a_sequence_are_refused():
+    graph = recurrent("lstm", {"stateful": True})
+    with pytest.raises(PathcError, match=r"E1104: .*outlive"):
+        export_onnx(graph, random_weights(graph))

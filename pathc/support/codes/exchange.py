@@ -27,8 +27,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "E1104",
         "a graph that ONNX cannot hold",
-        "The exporter writes stations of one extent with bias and activations; kwinners, convolutions and recurrences "
-        "have no form there yet.",
+        "The exporter writes stations of one extent with bias and activations; kwinners and "
+        "convolutions have no form there yet, nor have the cells ligru, qrnn and sru and cells that keep their state.",
     ),
     Code(
         "E1106",
