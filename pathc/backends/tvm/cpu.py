@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.base import Request
-from pathc.backends.tvm import facade
+from pathc.backends.tvm import facade, tuner
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
+from pathc.backends.tvm.library import description
 from pathc.backends.tvm.lower import plan_net
 from pathc.backends.tvm.pack import pack, unpack
 from pathc.backends.tvm.plan import NetPlan
+from pathc.backends.tvm.schedule import Tile, Tiles
 from pathc.backends.tvm.tir import Argument
 from pathc.ir.cells import without_cells
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
 from pathc.ir.interp import supports
 from pathc.ir.weights import check_weights
-from pathc.support.diagnostics import Diagnostic, PathcError, UnavailableError, UsageError, error
+from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UnavailableError, UsageError, error
 
 Arrays = Mapping[str, NDArray[Any]]
 LANES = 64
 """Samples of a tile where there are enough."""
+OPTIONS = {"cpu": "the processor as LLVM calls it", "tune": "true or false: measure split factors"}
 _WORKING_SET = 1 << 20
 """Bytes of buffers that the samples of a call may take, so that they stay in the cache."""
 
@@ -74,6 +77,16 @@ class Net:
         self._tiles({"x": x, "dy": dy, "y": y, "dx": dx} | found, tiles)
         return dx, found
 
+    def seconds(self) -> dict[str, float]:
+        """How long every operation takes for one tile, by name."""
+        lanes = self.plan.lanes
+        x, y = np.zeros((lanes, self.plan.inputs), np.float32), np.empty((lanes, self.plan.outputs), np.float32)
+        known = self._weights | self._buffers(1) | {"x": facade.tensor(x), "y": facade.tensor(y)}
+        self._tiles({"x": x, "y": y}, 1)
+        calls = [partial(kernel, *(known[a.key] for a in arguments)) for kernel, arguments in self._kernels]
+        names = [op.name for op in self.plan.ops]
+        return {name: tuner.fastest(call) for name, call in zip(names, calls, strict=True)}
+
     def _tiles(self, arrays: Arrays, tiles: int) -> None:
         known = self._weights | self._buffers(tiles) | {name: facade.tensor(a) for name, a in arrays.items()}
         for kernel, arguments in self._kernels:
@@ -95,12 +108,31 @@ class TvmExecutable:
     notes: tuple[Diagnostic, ...] = ()
     _nets: dict[int, Net] = field(default_factory=dict[int, Net], init=False, repr=False)
 
+    @property
+    def device(self) -> str:
+        """What tuned tiles are kept for."""
+        return f"tvm-llvm {self.cpu or facade.host_cpu()}"
+
+    def tune(self, batch: int) -> Mapping[str, Tile]:
+        """Measure split factors for a batch, use the best from now on, and keep them for whoever compiles this plan."""
+        plan = plan_net(self.request.graph, lanes_for(batch), self.request.forms)
+        parameters = pack(plan, self.request.graph, self.request.weights)
+
+        def measure(tiles: Tiles) -> Mapping[str, float]:
+            return Net(Lowered(plan, False, tiles), parameters, self.cpu).seconds()
+
+        found = tuner.tune(plan, measure)
+        tuner.remember(plan, self.device, found)
+        self._nets[plan.lanes] = Net(Lowered(plan, False, found), parameters, self.cpu)
+        return found
+
     def net(self, batch: int) -> Net:
         """The kernels that serve a batch."""
         lanes = lanes_for(batch)
         if lanes not in self._nets:
             graph = self.request.graph
-            lowered = Lowered(plan_net(graph, lanes, self.request.forms), gpu=False)
+            plan = plan_net(graph, lanes, self.request.forms)
+            lowered = Lowered(plan, gpu=False, tiles=tuner.recall(plan, self.device))
             self._nets[lanes] = Net(lowered, pack(lowered.plan, graph, self.request.weights), self.cpu)
         return self._nets[lanes]
 
@@ -136,7 +168,21 @@ class TvmExecutable:
     def emit(self, kind: str) -> str | bytes:
         """A stage as text, for the batch that was asked for: `plan`, `tir`, `schedule`, `scheduled`."""
         net = self.net(self.request.batch or LANES)
-        return stage(net.lowered, kind)
+        match kind:
+            case "so":
+                return facade.cpu_library(net.lowered.schedule.module, self.cpu)
+            case "json":
+                return description(net.lowered)
+            case "params":
+                from safetensors.numpy import save
+
+                return save(dict(net.parameters))
+            case _:
+                return stage(net.lowered, kind)
+
+    def companions(self, kind: str) -> tuple[str, ...]:
+        """What is written beside a library."""
+        return ("json", "params") if kind == "so" else ()
 
 
 def lanes_for(batch: int) -> int:
@@ -190,12 +236,18 @@ def check_request(request: Request, name: str, known: Mapping[str, str]) -> None
         raise PathcError(*found)
 
 
+def _tuned(tiles: Tiles) -> Diagnostic:
+    listed = tuple(f"{name}: {tile}" for name, tile in tiles.items())
+    text = "split factors are those that a tuner found for this plan on this processor"
+    return Diagnostic("W0671", text, notes=listed, severity=Severity.NOTE)
+
+
 class TvmCpuBackend:
     """The target named `tvm-llvm`."""
 
     name = "tvm-llvm"
     summary = "the kernels of `cuda` on the processor, through TVM: to check and to compare"
-    emits = ("plan", "tir", "schedule", "scheduled")
+    emits = ("plan", "tir", "schedule", "scheduled", "so", "json", "params")
 
     def unavailable(self) -> str:
         """How to install TVM, where it is missing."""
@@ -207,10 +259,15 @@ class TvmCpuBackend:
 
     def compile(self, request: Request) -> TvmExecutable:
         """Check everything and plan; kernels are made when first called. Raises as `check_request`, E0611, E0612."""
-        check_request(request, self.name, {"cpu": "the processor as LLVM calls it"})
+        check_request(request, self.name, OPTIONS)
         executable = TvmExecutable(request, str(request.options.get("cpu", "")))
-        executable.net(request.batch or LANES)
-        return executable
+        batch, tune = request.batch or LANES, request.options.get("tune", False)
+        if not isinstance(tune, bool):
+            raise error("E0667", f"`tune={tune}` is neither true nor false", request.graph.loc)
+        if tune:
+            executable.tune(batch)
+        tiles = executable.net(batch).lowered.tiles
+        return replace(executable, notes=(_tuned(tiles),)) if tiles else executable
 
 
 BACKEND = TvmCpuBackend()

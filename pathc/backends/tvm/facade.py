@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NewType, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.support.diagnostics import Diagnostic, InternalError
+from pathc.support.diagnostics import Diagnostic, InternalError, UnavailableError
 
 _ALIGNMENT = 64
 _LAUNCH = re.compile(r'T\.launch_thread\("(\w+\.\w)", (\w+)\)')
@@ -147,9 +150,27 @@ def compile_cpu(module: Module, names: Sequence[str], cpu: str = "") -> dict[str
     """Functions for this processor that take tensors, by name; InternalError E0698 if TVM fails."""
     tvm = _tvm()
     try:
-        target = tvm.target.Target({"kind": "llvm", "mcpu": cpu or _host_cpu()})
+        target = tvm.target.Target({"kind": "llvm", "mcpu": cpu or host_cpu()})
         library = tvm.compile(module, target=target)
         return {name: cast(Kernel, library[name]) for name in names}
+    except Exception as reason:
+        raise refused("kernels", reason) from reason
+
+
+def cpu_library(module: Module, cpu: str = "") -> bytes:
+    """A shared library with the functions of a module, for apache-tvm-ffi.
+
+    UnavailableError E0670 without a C compiler to link it, InternalError E0698 if TVM fails.
+    """
+    if not (shutil.which("cc") or shutil.which("gcc") or shutil.which("g++")):
+        raise UnavailableError(Diagnostic("E0670", "a shared library is linked by a C compiler", help="install gcc"))
+    tvm = _tvm()
+    try:
+        library = tvm.compile(module, target=tvm.target.Target({"kind": "llvm", "mcpu": cpu or host_cpu()}))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "net.so")
+            library.export_library(str(path))
+            return path.read_bytes()
     except Exception as reason:
         raise refused("kernels", reason) from reason
 
@@ -218,7 +239,8 @@ def _text_only(tvm: Any) -> Generator[None]:
 
 
 @cache
-def _host_cpu() -> str:
+def host_cpu() -> str:
+    """The processor as LLVM calls it."""
     codegen = import_module("tvm.target.codegen")
     return str(codegen.llvm_get_system_cpu())
 

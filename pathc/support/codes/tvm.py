@@ -69,6 +69,18 @@ CODES: tuple[Code, ...] = (
         "are more exact, and slower where they are bound by arithmetic.",
     ),
     Code(
+        "E0670",
+        "no C compiler",
+        "`pathc compile -t tvm-llvm -o net.so` has the library linked by `cc` or `gcc`. Install one, or write another "
+        "stage.",
+    ),
+    Code(
+        "W0671",
+        "split factors that a tuner found",
+        "The target `tvm-llvm` was tuned for this plan on this processor (`tvm-llvm{tune=true}`), and what was fastest "
+        "is used again. It is kept in `tuned.json` beside the object cache; delete that file to forget it.",
+    ),
+    Code(
         "E0698",
         "internal error: TVM refused a kernel",
         "The compiler wrote TIR or a schedule that TVM does not accept. This is a mistake of pathc, whatever the model "
