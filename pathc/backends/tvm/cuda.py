@@ -17,7 +17,8 @@ from pathc.backends.tvm.cpu import check_request, gradient_inputs, stage
 from pathc.backends.tvm.lower import fusable, plan_net
 from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import Blocks, NetPlan, Rows
-from pathc.backends.tvm.program import Launch, Program, program
+from pathc.backends.tvm.program import Program, program
+from pathc.backends.tvm.report import report
 from pathc.ir.cells import without_cells
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
@@ -105,7 +106,7 @@ class CudaExecutable:
             case "cubin":
                 return self.binary.cubin
             case "report":
-                return nvrtc.report(self.binary) + "".join(map(_launch_line, self.program.launches))
+                return report(self.program, self.lowered.plan, self.binary)
             case "json":
                 return self.program.as_json()
             case "params":
@@ -118,11 +119,6 @@ class CudaExecutable:
     def companions(self, kind: str) -> tuple[str, ...]:
         """What is written beside a stage so that it can be launched elsewhere."""
         return ("json", "params") if kind in ("cu", "ptx", "cubin") else ()
-
-
-def _launch_line(launch: Launch) -> str:
-    grid = " x ".join(launch.grid)
-    return f"  {launch.kernel:14} grid {grid}, {launch.threads} threads, {launch.shared} bytes of shared memory\n"
 
 
 class CudaBackend:
