@@ -15,14 +15,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pathc.driver import load
 from pathc.ir.compress.montecarlo import sample_counts
 from pathc.ir.compress.quantize import quantize
 from pathc.ir.compress.report import accuracy_of, bits_of, integer_accuracy
 from pathc.ir.compress.tensors import Settings as Numbers
+from pathc.ir.graph import Graph
+from pathc.ir.weights import Tensors
 from pathc.train import Settings, load_data, train
-from pathc.train.samples import split_for
+from pathc.train.samples import Samples, split_for
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CASES = (
@@ -40,6 +43,21 @@ CASES = (
 )
 
 
+def table(name: str, graph: Graph, weights: Tensors, calibration: NDArray[np.float32], test: Samples) -> None:
+    """Print what every method leaves of a trained net: bits, share of weights hit, points of accuracy lost."""
+    floats = accuracy_of(graph, weights, test.rows, test.labels)
+    print(f"{name}: floats {floats:.2f}%")
+    for numbers in CASES:
+        result = quantize(graph, weights, numbers, calibration)
+        line = [t for n, t in result.tensors.items() if n in weights and not n.endswith(".bias")]
+        count = sum(t.size for t in line)
+        bits = sum(t.size * bits_of(t) for t in line) / count
+        hit = 100 * sum(int((t != 0).sum()) for t in line) / count
+        drop = floats - integer_accuracy(result, test.rows, test.labels)
+        mc = f"mc K={numbers.samples:g} {numbers.sampling}" if numbers.method == "mc" else numbers.method
+        print(f"  {mc:24} per {numbers.per:6} {bits:5.2f} bits  {hit:6.2f}% hit  {drop:+.2f} points lost")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("PATHC_MNIST", ""), help="mnist.npz (default: $PATHC_MNIST)")
@@ -53,21 +71,7 @@ def main() -> None:
             split = split_for(graph, data)
             weights = train(graph, data, Settings(epochs=arguments.epochs)).weights
             test = split.test or split.train
-            floats = accuracy_of(graph, weights, test.rows, test.labels)
-            print(f"{model}: floats {floats:.2f}%")
-            for numbers in CASES:
-                result = quantize(graph, weights, numbers, split.train.rows[:1000])
-                line = [t for n, t in result.tensors.items() if n in weights and not n.endswith(".bias")]
-                count = sum(t.size for t in line)
-                bits = sum(t.size * bits_of(t) for t in line) / count
-                hit = 100 * sum(int((t != 0).sum()) for t in line) / count
-                drop = floats - integer_accuracy(result, test.rows, test.labels)
-                name = (
-                    f"{numbers.method} K={numbers.samples:g} {numbers.sampling}"
-                    if numbers.method == "mc"
-                    else numbers.method
-                )
-                print(f"  {name:24} per {numbers.per:6} {bits:5.2f} bits  {hit:6.2f}% hit  {drop:+.2f} points lost")
+            table(model, graph, weights, split.train.rows[:1000], test)
     else:
         print("no MNIST: name a file with --data, or in PATHC_MNIST")
     values = np.random.default_rng(0).standard_normal(arguments.weights, dtype=np.float32)
