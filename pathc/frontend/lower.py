@@ -75,7 +75,7 @@ def _header(draft: Draft) -> None:
             draft.report("E0233", "the version of the language comes first, once", version.span)
         elif version.number.value != LANGUAGE_VERSION:
             message = f"version {version.number.spelling} of the language is unknown"
-            draft.report("E0233", message, version.number.span, help=f"write `pathc {LANGUAGE_VERSION}`")
+            draft.report("E0233", message, version.span, help=f"write `pathc {LANGUAGE_VERSION}`")
     for model in models[1:]:
         help = f"it is called `{models[0].name.text}` in line {models[0].span.place.line}"
         draft.report("E0202", "the model has a second name", model.span, help=help)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pathc.frontend import ast
 from pathc.frontend.draft import Draft
-from pathc.frontend.parser import MAX_CHARACTERS, parse
+from pathc.frontend.parser import MAX_CHARACTERS, parse, parse_with_faults
 from pathc.frontend.scope import Numeric, Scope, evaluate
 from pathc.frontend.values import free_value
 from pathc.ir.catalogue import BACKENDS
@@ -22,6 +22,7 @@ ReadFile = Callable[[str], str]
 """Gives the text of a file of that path."""
 
 _DEEPEST = 32
+_MOST_FILES = 256
 
 
 def read_text(path: str) -> str:
@@ -72,6 +73,29 @@ def use_file(draft: Draft, node: ast.Use, chain: tuple[str, ...], seen: set[str]
             case _:
                 help = "a used file brings in `let` and `target` only"
                 draft.report("E0217", f"`{path}` declares more than numbers and targets", statement.span, help=help)
+
+
+def used_files(file: ast.File, read_file: ReadFile = read_text) -> dict[str, ast.File]:
+    """The files that a file uses, and those that they use, by resolved path; what cannot be read is left out."""
+    found: dict[str, ast.File] = {}
+    waiting = [file]
+    while waiting and len(found) < _MOST_FILES:
+        using = waiting.pop()
+        for statement in using.statements:
+            if isinstance(statement, ast.Use):
+                try:
+                    path = _resolve(statement.path, using.source.name)
+                    if path not in found:
+                        found[path] = parse_with_faults(Source(path, _read(statement.path, path, read_file)))[0]
+                        waiting.append(found[path])
+                except PathcError:
+                    continue
+    return found
+
+
+def used_path(node: ast.Use, using: str) -> str:
+    """The path of the file that a `use` in the file `using` names; raises PathcError E0216."""
+    return _resolve(node.path, using)
 
 
 def _resolve(path: ast.Text, using: str) -> str:

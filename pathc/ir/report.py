@@ -50,8 +50,7 @@ def structure_json(graph: Graph) -> dict[str, Any]:
 
 
 def junction_report(graph: Graph, line: str, junction: int) -> list[str]:
-    """What the report says of one junction of a line of paths, as lines; the facts are found anew."""
-    graph = analysed(graph)
+    """What the report says of one junction of a line of paths, as lines, from the facts of an `analysed` graph."""
     return _Section(graph, graph.line(line)).junction_text(junction)
 
 

@@ -10,16 +10,17 @@ from pathc.driver import check, formatted, load
 from pathc.frontend import ast
 from pathc.frontend.attributes import LINE_ATTRIBUTES, STATION_ATTRIBUTES
 from pathc.frontend.parser import parse_with_faults
+from pathc.frontend.uses import used_files, used_path
 from pathc.handbook import explain
 from pathc.ir.catalogue import BACKENDS, STAGE_KINDS, entries, find
 from pathc.ir.graph import Graph
-from pathc.ir.report import junction_report
-from pathc.lsp.names import Occurrence, at, definition, occurrences, same
+from pathc.ir.report import analysed, junction_report
+from pathc.lsp.fixes import Fix, fixes
+from pathc.lsp.names import Occurrence, at, definition, lets_of, occurrences, same
 from pathc.support.diagnostics import Diagnostic, PathcError, error
 from pathc.support.source import Source, Span
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_MEANT = re.compile(r"did you mean `([^`]+)`\?")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VALUES = ("generator", "sign", "recurrence")
 KEYWORD_DOCS = {
@@ -47,16 +48,6 @@ class Completion:
     doc: str
 
 
-@dataclass(frozen=True)
-class Fix:
-    """A replacement that a diagnostic's help asks for."""
-
-    title: str
-    span: Span
-    text: str
-    diagnostic: Diagnostic
-
-
 class Document:
     """One version of a text; everything is worked out when first asked for."""
 
@@ -71,7 +62,17 @@ class Document:
     @cached_property
     def names(self) -> list[Occurrence]:
         """All names in the order of the text."""
-        return occurrences(self.file)
+        return occurrences(self.file, self.lets_elsewhere)
+
+    @cached_property
+    def used(self) -> dict[str, ast.File]:
+        """The files that this one uses, by path."""
+        return used_files(self.file)
+
+    @cached_property
+    def lets_elsewhere(self) -> dict[str, Span]:
+        """The `let`s that come from used files, and where they are."""
+        return lets_of(self.used.values())
 
     @cached_property
     def diagnostics(self) -> list[Diagnostic]:
@@ -85,6 +86,11 @@ class Document:
             return load(self.source)
         except PathcError:
             return None
+
+    @cached_property
+    def analysed(self) -> Graph:
+        """The graph with all that a report shows; raises PathcError while the text has errors."""
+        return analysed(load(self.source) if self.graph is None else self.graph)
 
     def span_of(self, diagnostic: Diagnostic) -> Span:
         """Where a diagnostic points to in this text; its first character for one that is about another file."""
@@ -109,10 +115,17 @@ class Document:
         return self.source.span(*word.span()), f"`{word[0]}`: {KEYWORD_DOCS[word[0]]}"
 
     def definition(self, offset: int) -> Span | None:
-        """Where the thing at an offset is defined."""
+        """Where the thing at an offset is defined, in this text or in a file that it uses."""
         chosen = at(self.names, offset)
-        found = definition(self.names, chosen) if chosen else None
-        return found.span if found else None
+        if chosen is not None:
+            found = definition(self.names, chosen)
+            elsewhere = self.lets_elsewhere.get(chosen.name) if chosen.kind == "let" else None
+            return found.span if found else elsewhere
+        for statement in self.file.statements:
+            if isinstance(statement, ast.Use) and statement.path.span.start <= offset <= statement.path.span.end:
+                used = self.used.get(used_path(statement, self.source.name))
+                return used.source.span(0, 0) if used else None
+        return None
 
     def references(self, offset: int) -> list[Span]:
         """All places of the thing at an offset, its definition first among those of the text's order."""
@@ -140,16 +153,8 @@ class Document:
             return None
 
     def fixes(self) -> list[Fix]:
-        """Replacements that follow from the `did you mean` of diagnostics."""
-        found: list[Fix] = []
-        for diagnostic in self.diagnostics:
-            meant = _MEANT.search(diagnostic.help)
-            word = _WORD.search(self.span_of(diagnostic).text)
-            if meant and word:
-                start = self.span_of(diagnostic).start
-                span = self.source.span(start + word.start(), start + word.end())
-                found.append(Fix(f"replace `{word[0]}` by `{meant[1]}`", span, meant[1], diagnostic))
-        return found
+        """Replacements that follow from the help of diagnostics."""
+        return [fix for d in self.diagnostics for fix in fixes(self.file, d, self.span_of(d))]
 
     def completions(self, offset: int) -> list[Completion]:
         """What may stand at an offset."""
@@ -169,7 +174,8 @@ class Document:
         if keyword == "target":
             return [Completion(name, "word", "backend") for name in BACKENDS]
         words = [Completion(e.name, "word", e.doc) for e in entries(*_VALUES)]
-        return [*self._defined("let"), *(self._defined("line") if inside else []), *words]
+        elsewhere = [Completion(name, "let", span.source.name) for name, span in self.lets_elsewhere.items()]
+        return [*self._defined("let"), *elsewhere, *(self._defined("line") if inside else []), *words]
 
     def symbols(self) -> list[Occurrence]:
         """Everything that the text defines."""
@@ -189,8 +195,9 @@ class Document:
         if chosen.kind == "line":
             return self._line(chosen.name)
         if chosen.kind == "let":
-            text = next((one.span for one in self.names if one.defines and one.name == chosen.name), None)
-            return f"```path\n{self.source.line(text.place.line)}\n```" if text else ""
+            found = definition(self.names, chosen)
+            span = found.span if found else self.lets_elsewhere.get(chosen.name)
+            return f"```path\n{span.source.line(span.place.line)}\n```" if span else ""
         if chosen.kind == "attribute":
             rules = (r for r in (*LINE_ATTRIBUTES, *STATION_ATTRIBUTES) if r.name == chosen.name)
             return next((f"`{r.name}`: {r.doc}" for r in rules), "")
@@ -208,7 +215,7 @@ class Document:
         for line in self.graph.lines:
             for j in line.junctions:
                 if line.kind == "paths" and line.visits[j].station == name:
-                    facts += junction_report(self.graph, line.name, j)
+                    facts += junction_report(self.analysed, line.name, j)
         return _page(head, station.doc, facts)
 
     def _line(self, name: str) -> str:
@@ -219,7 +226,7 @@ class Document:
         facts: list[str] = []
         if line.kind == "paths":
             for j in line.junctions:
-                facts += junction_report(self.graph, name, j)
+                facts += junction_report(self.analysed, name, j)
         return _page(f"**{line.kind} `{name}`**: {chain}", line.doc, facts)
 
 

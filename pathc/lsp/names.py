@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pathc.frontend import ast
@@ -21,9 +21,19 @@ class Occurrence:
     defines: bool = False
 
 
-def occurrences(file: ast.File) -> list[Occurrence]:
-    """All names of a file in the order of the text."""
-    lets = {s.name.text for s in file.statements if isinstance(s, ast.Let)}
+def lets_of(files: Iterable[ast.File]) -> dict[str, Span]:
+    """The names of `let`s, and where the first of each is."""
+    found: dict[str, Span] = {}
+    for file in files:
+        for statement in file.statements:
+            if isinstance(statement, ast.Let):
+                found.setdefault(statement.name.text, statement.name.span)
+    return found
+
+
+def occurrences(file: ast.File, elsewhere: Iterable[str] = ()) -> list[Occurrence]:
+    """All names of a file in the order of the text; `elsewhere` are `let`s of the files it uses."""
+    lets = {*lets_of((file,)), *elsewhere}
     found = [one for statement in file.statements for one in _of_statement(statement, lets)]
     return sorted(found, key=lambda one: one.span.start)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
-from pygls.uris import to_fs_path
+from pygls.uris import from_fs_path, to_fs_path
 
 from pathc import __version__
-from pathc.lsp.document import Document, Fix
+from pathc.lsp.document import Document
+from pathc.lsp.fixes import Fix
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity
 from pathc.support.source import Span
 
@@ -100,7 +102,12 @@ def make_server() -> PathServer:
     def define(params: types.DefinitionParams) -> types.Location | None:
         text, document = server.of(params.text_document.uri)
         span = document.definition(text.offset_at_position(params.position))
-        return types.Location(params.text_document.uri, _range(text, span)) if span else None
+        if span is None:
+            return None
+        if span.source == document.source:
+            return types.Location(params.text_document.uri, _range(text, span))
+        uri = from_fs_path(os.path.abspath(span.source.name)) or ""
+        return types.Location(uri, _range(server.workspace.get_text_document(uri), span))
 
     @server.feature(types.TEXT_DOCUMENT_REFERENCES)
     def refer(params: types.ReferenceParams) -> list[types.Location]:

@@ -6,16 +6,20 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from pathc import __version__
 from pathc.frontend import ast
 from pathc.ir.catalogue import CATALOGUE
 from pathc.ir.types import SCALAR_NAMES
+from pathc.support.diagnostics import error
 
 _TERMINAL = re.compile(r"^([A-Z]+): (?:/(.*)/|(\".*\"))$", re.MULTILINE)
+_LIBRARY = "vscode-languageclient"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -86,6 +90,11 @@ def package() -> str:
         "id": "path", "aliases": ["Path"], "extensions": [".path"], "configuration": "./language-configuration.json",
     }  # fmt: skip
     grammar = {"language": "path", "scopeName": "source.path", "path": "./path.tmLanguage.json"}
+    server = {
+        "type": "array", "items": {"type": "string"}, "default": ["pathc", "lsp"],
+        "description": "The command that starts the language server.",
+    }  # fmt: skip
+    settings = {"title": "Path graphs", "properties": {"path.server": server}}
     return _json(
         {
             "name": "path-language",
@@ -94,9 +103,11 @@ def package() -> str:
             "version": __version__,
             "publisher": "pathc",
             "license": "MIT",
-            "engines": {"vscode": "^1.75.0"},
+            "engines": {"vscode": "^1.82.0"},
             "categories": ["Programming Languages"],
-            "contributes": {"languages": [language], "grammars": [grammar]},
+            "main": "./client.js",
+            "dependencies": {_LIBRARY: "^9.0.1"},
+            "contributes": {"languages": [language], "grammars": [grammar], "configuration": settings},
         }
     )
 
@@ -107,6 +118,7 @@ def extension() -> dict[str, str]:
     settings = {"comments": {"lineComment": "#"}, "brackets": pairs, "autoClosingPairs": [*pairs, ['"', '"']]}
     return {
         "vscode/package.json": package(),
+        "vscode/client.js": files("pathc.lsp").joinpath("client.js").read_text(encoding="utf-8"),
         "vscode/path.tmLanguage.json": text_mate(),
         "vscode/language-configuration.json": _json(settings),
         "vim/syntax/path.vim": vim(),
@@ -121,8 +133,25 @@ def write(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def vsix() -> bytes:
-    """The extension as VS Code installs it: `code --install-extension FILE`; the same bytes every time."""
+def modules(folder: str | Path) -> dict[str, bytes]:
+    """The files of the client library that `npm install` put below a folder, by their paths in the extension.
+
+    Raises PathcError E1213 if the library is not there.
+    """
+    root = Path(folder)
+    if not (root / "node_modules" / _LIBRARY / "package.json").is_file():
+        help = f"run `npm install --omit=dev` in `{folder}`, where editors/vscode/package.json was copied to"
+        raise error("E1213", f"`{folder}` has no node_modules/{_LIBRARY}", help=help)
+    found = sorted(p for p in (root / "node_modules").rglob("*") if p.is_file() and not p.name.startswith("."))
+    return {f"extension/{p.relative_to(root).as_posix()}": p.read_bytes() for p in found}
+
+
+def vsix(library: Mapping[str, bytes] | None = None) -> bytes:
+    """The extension as VS Code installs it: `code --install-extension FILE`; the same bytes every time.
+
+    With the files of `modules` it speaks with the language server, without them it colours texts.
+    """
+    library = library or {}
     manifest = (
         '<?xml version="1.0" encoding="utf-8"?>\n'
         '<PackageManifest Version="2.0.0" xmlns="http://schemas.microsoft.com/developer/vsx-schema/2011">\n'
@@ -132,13 +161,17 @@ def vsix() -> bytes:
         '<Assets><Asset Type="Microsoft.VisualStudio.Code.Manifest" Path="extension/package.json"/></Assets>\n'
         "</PackageManifest>\n"
     )
+    endings = {Path(name).suffix[1:] for name in (*library, "package.json", "client.js")} - {""}
+    kinds = "".join(
+        f'<Default Extension="{escape(e)}" ContentType="application/octet-stream"/>' for e in sorted(endings)
+    )
     types = (
         '<?xml version="1.0" encoding="utf-8"?>\n'
         '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
-        '<Default Extension="json" ContentType="application/json"/>'
-        '<Default Extension="vsixmanifest" ContentType="text/xml"/></Types>\n'
+        '<Default Extension="vsixmanifest" ContentType="text/xml"/>'
+        f"{kinds}</Types>\n"
     )
-    parts = {"extension.vsixmanifest": manifest, "[Content_Types].xml": types}
+    parts: dict[str, str | bytes] = {"extension.vsixmanifest": manifest, "[Content_Types].xml": types, **library}
     for name, text in extension().items():
         folder, _, rest = name.partition("/")
         if folder == "vscode":

@@ -70,4 +70,10 @@ CODES: tuple[Code, ...] = (
         "The language server speaks to editors through the library `pygls`; the help line gives the command that "
         "installs it.",
     ),
+    Code(
+        "E1213",
+        "the client library for VS Code is not there",
+        "An extension that speaks with the language server holds the library `vscode-languageclient`, which `npm "
+        "install` fetches. Without `--modules` the extension colours texts alone.",
+    ),
 )
