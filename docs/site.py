@@ -56,16 +56,22 @@ def on_files(files: Files, config: Any) -> Files:
         "index.md": INDEX,
     }.items():
         files.append(File.generated(config, name, content=text))
-    lines = ["# Gallery", ""]
+    for name, text in gallery().items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def gallery() -> dict[str, str]:
+    """The page of the gallery and its pictures, each with the command that draws it."""
+    lines, pictures = ["# Gallery", ""], dict[str, str]()
     for number, (example, kind, passes, caption) in enumerate(PICTURES):
         file = ROOT / "examples" / f"{example}.path"
-        drawn = picture(kind, Source(f"examples/{file.name}", file.read_text()), Options(pipeline=passes))
         name = f"gallery/{number}-{example}.svg"
-        files.append(File.generated(config, name, content=drawn))
-        command = f"pathc dump examples/{example}.path --emit {kind} -p '{passes}' -o picture.svg"
-        lines += [f"## {caption}", "", f"![{caption}]({name})", "", "```sh", command, "```", ""]
-    files.append(File.generated(config, "gallery.md", content="\n".join(lines)))
-    return files
+        source = Source(f"examples/{file.name}", file.read_text())
+        pictures[name] = picture(kind, source, Options(pipeline=passes))
+        command = f"$ pathc dump examples/{example}.path --emit {kind} -p '{passes}' -o {number}-{example}.svg"
+        lines += [f"## {caption}", "", f"![{caption}]({name})", "", "```console", command, "```", ""]
+    return {"gallery.md": "\n".join(lines), **pictures}
 
 
 def _passes() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathc.cli.flags import Verb, add_voice
@@ -35,14 +34,16 @@ def _run(arguments: argparse.Namespace) -> int:
     from pathc.train.cells import grid
     from pathc.train.interrupt import interruptible
     from pathc.train.job import values_of
-    from pathc.train.results import PLOTS, plot, rows_of, table, write_results
+    from pathc.train.results import rows_of, table, write_results
     from pathc.train.sweep import sweep
+    from pathc.viz.figure import check_suffix, save
+    from pathc.viz.results import accuracy
 
     talk = Talk.of(arguments)
     if not 1 <= arguments.seeds <= 1 << 16:
         raise UsageError(Diagnostic("E0914", f"{arguments.seeds} seeds cannot be trained with", help="1 to 65536"))
-    if arguments.plot and Path(arguments.plot).suffix.lower() not in PLOTS:
-        raise UsageError(Diagnostic("E0807", f"`{arguments.plot}` is no picture by its name", help=", ".join(PLOTS)))
+    if arguments.plot:
+        check_suffix(arguments.plot)
     cells = grid(
         arguments.files,
         values_of("--set", arguments.set),
@@ -62,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     write_results(arguments.output, records)
     put("".join(json.dumps(asdict(row)) + "\n" for row in rows) if arguments.json else table(rows))
     if arguments.plot:
-        plot(arguments.plot, records)
+        save(accuracy([asdict(row) for row in rows]), arguments.plot)
     if len(records) < len(cells):
         talk.say(f"interrupted: {len(records)} of {len(cells)} cells are finished; the same command goes on")
         return INTERRUPTED

@@ -1,4 +1,4 @@
-"""The result of a sweep: a row per net with mean and spread over the seeds, as table, CSV, JSON and plot."""
+"""The result of a sweep: a row per net with mean and spread over the seeds, as table, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from pathc.support.diagnostics import Diagnostic, UnavailableError, UsageError
 from pathc.support.files import write_atomically
 from pathc.train.cells import Record
-
-PLOTS = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -107,51 +102,3 @@ def write_results(folder: str | Path, records: Sequence[Record]) -> list[Path]:
     for name, data in files.items():
         write_atomically(Path(folder) / name, data)
     return [Path(folder) / name for name in files]
-
-
-def plot(path: str | Path, records: Sequence[Record]) -> None:
-    """Draw accuracy over number of paths, a curve per model, nets without paths as horizontal lines.
-
-    Raises UsageError E0807 for a suffix that is no picture, UnavailableError E0916 without matplotlib, PathcError
-    E0503 if the file cannot be written.
-    """
-    kind = Path(path).suffix.lower()
-    if kind not in PLOTS:
-        raise UsageError(Diagnostic("E0807", f"`{path}` is no picture by its name", help=f"use {', '.join(PLOTS)}"))
-    figure, axes = _figure()
-    curves: dict[str, list[Row]] = {}
-    for row in rows_of(records):
-        if row.accuracy is not None:
-            curves.setdefault(row.model, []).append(row)
-    for model, rows in curves.items():
-        _curve(axes, model, sorted(rows, key=lambda row: row.paths))
-    axes.set_xscale("log", base=2)
-    axes.set_xlabel("paths")
-    axes.set_ylabel("test accuracy [%]")
-    axes.grid(alpha=0.3)
-    if curves:
-        axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind[1:], bbox_inches="tight", metadata={"Date": None} if kind == ".svg" else None)
-    write_atomically(path, buffer.getvalue())
-
-
-def _curve(axes: Any, model: str, rows: Sequence[Row]) -> None:
-    drawn = [row for row in rows if row.paths]
-    if drawn:
-        spreads = [row.spread or 0.0 for row in drawn]
-        means = [row.accuracy for row in drawn]
-        axes.errorbar([row.paths for row in drawn], means, yerr=spreads, marker="o", capsize=3, label=model)
-    for row in rows:
-        if not row.paths and row.accuracy is not None:
-            axes.axhline(row.accuracy, linestyle="--", color="black", label=model)
-
-
-def _figure() -> tuple[Any, Any]:
-    try:
-        figure_class: Any = import_module("matplotlib.figure").Figure
-    except ImportError:
-        text, help = "plots need the library `matplotlib`", "pip install 'pathc[plot]'"
-        raise UnavailableError(Diagnostic("E0916", text, help=help)) from None
-    figure = figure_class(figsize=(7, 4.5))
-    return figure, figure.add_subplot()

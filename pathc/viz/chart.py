@@ -43,7 +43,7 @@ class Chart:
 class Image:
     """An array [rows, columns] of values from 0 up, dark where large; `extent` is (columns, rows) on the axes.
 
-    `rows` names the rows, where they have names.
+    `rows` names the rows, where they have names. The images of a plot share the scale of their colours.
     """
 
     title: str
@@ -64,3 +64,8 @@ class Plot:
 
     title: str
     panels: tuple[Panel, ...]
+
+    @property
+    def top(self) -> float:
+        """The largest value of all images, 0 without images."""
+        return max((float(p.values.max(initial=0.0)) for p in self.panels if isinstance(p, Image)), default=0.0)

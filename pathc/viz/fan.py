@@ -7,7 +7,7 @@ from itertools import groupby
 from pathc.ir.graph import Graph
 from pathc.viz.layout import BAR, Bar, Plan, plan
 from pathc.viz.metro import detour, place
-from pathc.viz.palette import shades
+from pathc.viz.palette import SHADES
 from pathc.viz.reach import Mask, receptive_field
 from pathc.viz.svg import Drawing, shorten, text_width
 
@@ -30,9 +30,9 @@ def fan(graph: Graph, station: str = "", unit: int = 0) -> str:
         _bar(drawing, bar, heard[bar.station.name])
         drawing.close()
     y = where.height + 24
-    for number, colour in enumerate(shades()):
-        drawing.add("rect", x=24 + 22 * number, y=y - 12, width=22, height=14, fill=colour)
-    drawing.text(24 + 22 * len(shades()) + 10, y, "few to all of the units in a place are heard", size=12, role="soft")
+    for number in range(len(SHADES)):
+        drawing.add("rect", x=24 + 22 * number, y=y - 12, width=22, height=14, class_=f"q{number}")
+    drawing.text(24 + 22 * len(SHADES) + 10, y, "few to all of the units in a place are heard", size=12, role="soft")
     drawing.width = max(where.width, 470, 48 + text_width(f"{graph.name}: what {chosen}[{unit}] hears", 19))
     drawing.height = y + 20
     return drawing.render()
@@ -78,7 +78,7 @@ def _bar(drawing: Drawing, bar: Bar, heard: Mask) -> None:
         length = len(list(same))
         if level >= 0:
             y = bar.top + 1.5 + height * cell
-            drawing.add("rect", x=left + 1.5, y=y, width=inner, height=height * length, fill=shades()[level])
+            drawing.add("rect", x=left + 1.5, y=y, width=inner, height=height * length, class_=f"q{level}")
         cell += length
     drawing.text(bar.x, bar.top - 10, bar.name, size=14, anchor="middle", bold=True)
     drawing.text(bar.x, bar.bottom + 17, f"{count:,} of {units:,}", size=12, anchor="middle", role="soft")
@@ -87,4 +87,4 @@ def _bar(drawing: Drawing, bar: Bar, heard: Mask) -> None:
 
 def _level(share: float) -> int:
     """The shade of a share, -1 for none."""
-    return min(int(share * len(shades())), len(shades()) - 1) if share else -1
+    return min(int(share * len(SHADES)), len(SHADES) - 1) if share else -1

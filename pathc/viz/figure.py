@@ -48,27 +48,27 @@ def draw(plot: Plot, kind: str) -> bytes:
         figure = figure_class(figsize=(5.6 * columns + 0.6, 4.6 * rows + 0.4), layout="constrained")
         figure.suptitle(_plain(plot.title))
         for number, panel in enumerate(plot.panels, start=1):
-            _panel(figure, figure.add_subplot(rows, columns, number), panel)
+            _panel(figure, figure.add_subplot(rows, columns, number), panel, plot.top)
         buffer = io.BytesIO()
         dates: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
         figure.savefig(buffer, format=kind, dpi=120, metadata=dates.get(kind))
     return buffer.getvalue()
 
 
-def _panel(figure: Any, axes: Any, panel: Panel) -> None:
+def _panel(figure: Any, axes: Any, panel: Panel, top: float) -> None:
     axes.set_title(_plain(panel.title), fontsize=11)
     axes.set_xlabel(_plain(panel.x_label))
     axes.set_ylabel(_plain(panel.y_label))
     if isinstance(panel, Image):
-        _image(figure, axes, panel)
+        _image(figure, axes, panel, top)
     else:
         _chart(axes, panel)
 
 
-def _image(figure: Any, axes: Any, panel: Image) -> None:
+def _image(figure: Any, axes: Any, panel: Image, top: float) -> None:
     columns, rows = panel.extent
     shown = axes.imshow(
-        panel.values, cmap="Blues", vmin=0, vmax=max(float(panel.values.max(initial=0.0)), 1e-12), aspect="auto",
+        panel.values, cmap="Blues", vmin=0, vmax=max(top, 1e-12), aspect="auto",
         interpolation="nearest", extent=(0, columns, rows, 0),
     )  # fmt: skip
     if panel.rows:

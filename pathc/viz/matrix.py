@@ -16,7 +16,7 @@ from pathc.ir.generators import Generator, resolve
 from pathc.ir.generators.base import UnitArray
 from pathc.ir.graph import Graph, Line
 from pathc.support.diagnostics import error
-from pathc.viz.palette import shades
+from pathc.viz.palette import SHADES
 from pathc.viz.svg import Drawing, runs, shorten, text_width
 
 MOST_PATHS = 1 << 20
@@ -142,17 +142,17 @@ def _matrix(drawing: Drawing, shares: NDArray[np.float64], x: float, y: float) -
     """Draw one matrix in five shades; returns its height. Cells of one row and shade are merged."""
     rows, columns = shares.shape
     unit = _SIDE / max(rows, columns)
-    drawing.add("rect", x=x, y=y, width=columns * unit, height=rows * unit, fill="#ffffff")
-    steps = len(shades())
+    drawing.add("rect", x=x, y=y, width=columns * unit, height=rows * unit, class_="paper")
+    steps = len(SHADES)
     level = np.where(shares > 0, np.minimum((shares * steps).astype(np.int64), steps - 1), -1)
     drawing.open("cells", transform=f"translate({x:g} {y:g}) scale({unit:.6g})")
-    for shade, colour in enumerate(shades()):
+    for shade in range(steps):
         cells = [
             (int(column), int(row), _length(level[row], int(column)))
             for row, column in zip(*np.nonzero(_starts(level == shade)), strict=True)
         ]
         if cells:
-            drawing.add("path", d=runs(cells), fill=colour, shape_rendering="crispEdges")
+            drawing.add("path", d=runs(cells), class_=f"q{shade}", shape_rendering="crispEdges")
     drawing.close()
     drawing.add("rect", x=x, y=y, width=columns * unit, height=rows * unit, class_="frame")
     return rows * unit

@@ -7,7 +7,10 @@ LINES = ("#0072b2", "#d55e00", "#009e73", "#b0508a", "#9a6a00", "#3a86c8")
 LINES_ON_DARK = ("#56b4e9", "#ff9a4d", "#2fd3a5", "#e69cc6", "#f0c040", "#9ccbf2")
 """The same colours where the paper is dark."""
 _SCALE = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-_SHADES = ("#dce9f5", "#a6c8e4", "#5f9fcf", "#1f6fae", "#08306b")
+SHADES = ("#dce9f5", "#a6c8e4", "#5f9fcf", "#1f6fae", "#08306b")
+"""Five blues on white, from few to all."""
+SHADES_ON_DARK = ("#223448", "#2f567d", "#4a86bd", "#86b9e6", "#dcefff")
+"""The same where the paper is dark."""
 
 
 def scale(position: float) -> str:
@@ -17,11 +20,6 @@ def scale(position: float) -> str:
     part = place - low
     mixed = (round(a + (b - a) * part) for a, b in zip(_SCALE[low], _SCALE[low + 1], strict=True))
     return "#" + "".join(f"{channel:02x}" for channel in mixed)
-
-
-def shades() -> tuple[str, ...]:
-    """Five blues from pale to dark, for shares."""
-    return _SHADES
 
 
 def of_bank(bank: int, banks: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from xml.sax.saxutils import escape as _escape
 from xml.sax.saxutils import quoteattr
 
-from pathc.viz.palette import LINES, LINES_ON_DARK
+from pathc.viz.palette import LINES, LINES_ON_DARK, SHADES, SHADES_ON_DARK
 
 Point = tuple[float, float]
 _FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
@@ -102,8 +102,8 @@ class Drawing:
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" font-family="{_FONT}" role="img">'
         )
-        dark = f"@media (prefers-color-scheme: dark){{{_rules(_DARK, LINES_ON_DARK)}}}"
-        style = f"<style>\n{_rules(_LIGHT, LINES)}\n{dark}"
+        dark = f"@media (prefers-color-scheme: dark){{{_rules(_DARK, LINES_ON_DARK, SHADES_ON_DARK)}}}"
+        style = f"<style>\n{_rules(_LIGHT, LINES, SHADES)}\n{dark}"
         paper = f'<rect class="paper" width="{width}" height="{height}"/>'
         body = (f"<title>{plain(self.title)}</title>", f"{style}\n</style>", paper, *self._elements)
         return "\n".join((head, *body, "</svg>", ""))
@@ -114,13 +114,13 @@ def runs(cells: Iterable[tuple[int, int, int]]) -> str:
     return "".join(f"M{x} {y}h{width}v1h-{width}z" for x, y, width in cells)
 
 
-def _rules(base: str, colours: Sequence[str]) -> str:
+def _rules(base: str, colours: Sequence[str], shades: Sequence[str]) -> str:
     lines = "".join(
         f".l{i}{{fill:none;stroke:{c};stroke-linejoin:round;stroke-linecap:round}}"
         f".b{i}{{fill:{c};fill-opacity:0.16}}.s{i}{{fill:{c}}}"
         for i, c in enumerate(colours)
     )
-    return base + lines
+    return base + lines + "".join(f".q{i}{{fill:{c}}}" for i, c in enumerate(shades))
 
 
 def _name(key: str) -> str:

@@ -20,18 +20,17 @@ def show(plot: Plot) -> str:
     """The plot as lines of text, panels below one another."""
     parts = [_plain(plot.title), ""]
     for panel in plot.panels:
-        parts += [*(_image(panel) if isinstance(panel, Image) else _chart(panel)), ""]
+        parts += [*(_image(panel, plot.top) if isinstance(panel, Image) else _chart(panel)), ""]
     return "\n".join(parts)
 
 
-def _image(panel: Image) -> list[str]:
+def _image(panel: Image, top: float) -> list[str]:
     rows, columns = panel.values.shape
     high, wide = min(rows, HEIGHT + 6), min(columns, WIDTH)
     row, column = _cells(rows, high), _cells(columns, wide)
     sums = np.zeros((high, wide))
     np.add.at(sums, (row[:, None], column[None, :]), panel.values)
     mean = sums / np.outer(np.bincount(row, minlength=high), np.bincount(column, minlength=wide))
-    top = float(panel.values.max(initial=0.0))
     level = np.ceil(mean / top * (len(_SHADES) - 1)).astype(int) if top > 0 else np.zeros_like(mean, int)
     names = panel.rows if len(panel.rows) == high else ("",) * high
     left = max(map(len, names)) + 2

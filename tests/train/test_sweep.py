@@ -18,7 +18,7 @@ from pathc.cli import main
 from pathc.support.diagnostics import PathcError
 from pathc.train import Settings
 from pathc.train.cells import file_of, grid, train_cell
-from pathc.train.results import plot, rows_of, table
+from pathc.train.results import rows_of, table
 from pathc.train.sweep import sweep
 
 DENSE = "pathc 1\nmodel dense\ninput x[16]\noutput y[4] : softmax\ndense d : x -> y\n"
@@ -251,19 +251,20 @@ def test_missing_libraries_name_the_cure(folder: Path, monkeypatch: pytest.Monke
     def absent(name: str):
         raise ImportError(name)
 
-    monkeypatch.setattr("pathc.train.results.import_module", absent)
+    monkeypatch.setattr("pathc.viz.figure.import_module", absent)
     monkeypatch.setattr("pathc.train.sweep.import_module", absent)
     assert main(["sweep", "dense.path", "--data", "data.npz", "-o", "out", "--scheduler", "local"]) == 3
     assert "pip install 'pathc[sweep]'" in capsys.readouterr().err
-    with pytest.raises(PathcError, match="E0916"):
-        plot("a.svg", [])
+    fast = ("--epochs", "1", "-q")
+    assert main(["sweep", "dense.path", "--data", "data.npz", "-o", "out", "--plot", "a.svg", *fast]) == 3
+    assert "pip install 'pathc[plot]'" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(WITHOUT["matplotlib"], reason="matplotlib is not installed, so no plot is drawn")
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_plot(folder: Path, suffix: str) -> None:
-    found = [train_cell(cell, "key") for cell in cells("small.path", "dense.path", P=("64", "128"))]
-    plot(f"a.{suffix}", found)
+    grid = ("--set", "P=64,128", "--epochs", "1", "-q", "-o", "out", "--plot", f"a.{suffix}")
+    assert main(["sweep", "small.path", "dense.path", "--data", "data.npz", *grid]) == 0
     data = (folder / f"a.{suffix}").read_bytes()
     assert data.startswith({"svg": b"<?xml", "png": b"\x89PNG"}[suffix])
     if suffix == "svg":

@@ -96,8 +96,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0916",
         "an optional library is missing",
-        "Sweeps over several machines need `distributed`, plots need `matplotlib`; the help line gives the command "
-        "that installs it.",
+        "Sweeps over several machines need `distributed`; the help line gives the command that installs it.",
     ),
     Code(
         "E0917",
