@@ -15,6 +15,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "write the outputs to this .npy file")
     parser.add_argument("--trace", metavar="FILE", help="write a timeline for ui.perfetto.dev (.json)")
     parser.add_argument("--vcd", metavar="FILE", help="write a waveform")
+    parser.add_argument(
+        "--rtl", metavar="TOOL", default="",
+        help="run the generated hardware as well, in `verilator` or `icarus`; outputs and cycles must be the same",
+    )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="only check the program: dead-locks, races, addresses")
     add_voice(parser, "the report as one object")
 
@@ -41,7 +45,15 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.check:
         talk.say(f"{program.name}: no dead-lock, no race, all addresses within the machine")
         return 0
-    run = simulate(program, inputs_for(program, arguments.input))
+    inputs = inputs_for(program, arguments.input)
+    run = simulate(program, inputs)
+    if arguments.rtl:
+        from pathc.backends.engine.verilog.replay import built
+
+        talk.say(f"building the hardware with {arguments.rtl}, which takes some seconds")
+        with built(program.machine, arguments.rtl) as hardware:
+            hardware.run(program, inputs).must_equal(run.outputs, run.cycles)
+        talk.say(f"{arguments.rtl}: the same outputs after the same {run.cycles:,} cycles")
     if arguments.output:
         save_array(arguments.output, outputs_of(program, run.outputs))
     for path, text in ((arguments.trace, perfetto), (arguments.vcd, vcd)):

@@ -16,6 +16,7 @@ from pathc.backends.engine.lower import lower
 from pathc.backends.engine.machine import Machine, read_machine
 from pathc.backends.engine.program import Program
 from pathc.backends.engine.sim.functional import execute
+from pathc.backends.engine.verilog.emit import engine_text
 from pathc.ir.cells import without_cells
 from pathc.ir.compress.quantize import quantize
 from pathc.ir.facts import Scale
@@ -27,7 +28,7 @@ from pathc.ir.types import Value
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
 
 _CALIBRATION = 256
-_EMITS = ("engine", "pe", "asm", "machine")
+_EMITS = ("engine", "pe", "asm", "machine", "verilog")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,9 @@ class Assembled:
         return integer_forward(self.network, x)
 
     def emit(self, kind: str) -> str | bytes:
-        """`engine` instructions with their places, `pe` the object file, `asm` the whole program, `machine` TOML."""
+        """`engine` instructions with their places, `pe` the object file, `asm` the whole program, `machine` TOML,
+        `verilog` the engine for that machine as hardware.
+        """
         match kind:
             case "engine":
                 return listing(self.program)
@@ -88,6 +91,8 @@ class Assembled:
                 return disassemble(self.program)
             case "machine":
                 return self.program.machine.as_toml()
+            case "verilog":
+                return engine_text(self.program.machine)
             case _:
                 hint = did_you_mean(kind, _EMITS) or f"it shows {', '.join(_EMITS)}"
                 raise error("E0804", f"the target `engine` has no stage `{kind}`", help=hint)

@@ -136,4 +136,32 @@ CODES: tuple[Code, ...] = (
         "The memories of the machine do not hold what the net needs, or the program is too long. The message names the "
         "memory; a machine description with larger numbers, or fewer samples a run, help.",
     ),
+    Code(
+        "E1060",
+        "a program that the hardware cannot replay",
+        "Hardware is built for one machine, and the board that simulators put around it holds 65536 rows of inputs and "
+        "of outputs and 4 MiB of weights. Compile for this machine, or for fewer samples a run.",
+    ),
+    Code(
+        "E1061",
+        "a hardware simulator failed",
+        "Verilator or Icarus did not take the generated Verilog or did not come to an end. The message shows the end of "
+        "what it said.",
+    ),
+    Code(
+        "E1062",
+        "an unknown hardware simulator",
+        "`pathc sim --rtl` runs the generated hardware in `verilator` or in `icarus`.",
+    ),
+    Code(
+        "E1063",
+        "a hardware simulator is not installed",
+        "Verilator builds a program with `make` and `g++`; Icarus is `iverilog` and `vvp`. Both are packages of Debian.",
+    ),
+    Code(
+        "E1064",
+        "hardware and simulator disagree",
+        "The generated hardware and the simulator must give the same outputs after the same number of cycles. They did "
+        "not, which is a fault of one of them. Please report it with the program.",
+    ),
 )

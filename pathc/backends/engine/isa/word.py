@@ -22,7 +22,7 @@ WORD_BYTES = 16
 HEAD_BITS = 24
 TOKEN_BITS = 6
 TAGS = 16
-_HEAD = (("op", 5), ("unit", 3), ("wait", TOKEN_BITS), ("post", TOKEN_BITS), ("tag", 4))
+HEAD = (("op", 5), ("unit", 3), ("wait", TOKEN_BITS), ("post", TOKEN_BITS), ("tag", 4))
 
 
 class Unit(IntEnum):
@@ -150,7 +150,7 @@ class Instruction:
         """The 16 bytes of the instruction."""
         parts = (self.operation.code, self.unit, self.wait, self.post, self.tag)
         word = shift = 0
-        for value, (_, bits) in zip(parts, _HEAD, strict=True):
+        for value, (_, bits) in zip(parts, HEAD, strict=True):
             word |= value << shift
             shift += bits
         for value, field in zip(self.values, self.operation.fields, strict=True):
@@ -173,7 +173,7 @@ def decode(data: bytes, operations: Mapping[int, Operation], offset: int = 0) ->
     """The instruction in 16 bytes; E1004 names `offset`, where they stand in their file."""
     word = int.from_bytes(data[:WORD_BYTES], "little")
     head: dict[str, int] = {}
-    for name, bits in _HEAD:
+    for name, bits in HEAD:
         head[name] = word & ((1 << bits) - 1)
         word >>= bits
     where = f"at offset {offset}"

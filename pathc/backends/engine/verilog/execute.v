@@ -1,0 +1,174 @@
+// EX: sum[lane] += weight[lane] * activation of the lane, a step a cycle. A step is issued, multiplied in the next cycle,
+// added and written in the one after that.
+module pe_execute #(
+    parameter LANES = 16,
+    parameter LANE_BITS = 4,
+    parameter ACC = 32,
+    parameter FORWARDING = 1,
+    parameter TABLES = 1,
+    parameter WORDS = 27
+) (
+    input  wire clk,
+    input  wire reset,
+    input  wire start,
+    input  wire [127:0] word,
+    input  wire swapped,
+    output reg  busy,
+    output wire done,
+    input  wire [32*WORDS-1:0] slot,
+    output wire [19:0] table_address,
+    input  wire [32*LANES-1:0] table_word,
+    input  wire weights_some,
+    output wire weights_pop,
+    input  wire [8*LANES-1:0] weights,
+    output wire [11*LANES-1:0] read_rows,
+    input  wire [8*LANES-1:0] read_0,
+    input  wire [8*LANES-1:0] read_1,
+    output wire [11*LANES-1:0] sum_rows,
+    input  wire [ACC*LANES-1:0] sums,
+    output wire [LANES-1:0] write,
+    output wire [11*LANES-1:0] write_rows,
+    output wire [ACC*LANES-1:0] written
+);
+  localparam COLUMNS = WORDS - 3;
+  wire [4:0] op = word[`PE_op];
+  wire is_path = op == `PE_OP_PATH;
+  wire is_table = TABLES && op == `PE_OP_TPATH;
+
+  // What the instruction says, held while it runs.
+  reg tabled, dense, lead, issuing, buffer, positive, rectify;
+  reg [1:0] drain;
+  reg [3:0] hold, sample, bits;
+  reg [23:0] left, step;
+  reg [19:0] table_row;
+  reg [10:0] source, sum, source_stride, sum_stride, source_base, sum_base;
+  reg [29:0] shift;
+  reg [30*COLUMNS-1:0] columns;
+  integer k;
+
+  // Steps on their way: stage 1 multiplies, stage 2 adds, stage 3 is what was written in the cycle before.
+  reg x1_valid, x1_first, x2_valid, x3_valid;
+  reg [LANES-1:0] x1_lanes, x2_lanes, x3_lanes;
+  reg [11*LANES-1:0] x1_sums, x2_sums, x3_sums;
+
+  // Where the step reads and adds.
+  reg [29:0] made;
+  always @* begin
+    made = shift;
+    for (k = 0; k < COLUMNS; k = k + 1) if (step[k]) made = made ^ columns[30*k+:30];
+  end
+  wire [10:0] row = source_base + (dense ? step >> bits : made[10:0]);
+  wire [10:0] one_sum = sum_base + (dense ? 11'd0 : made[21:11]);
+  wire [23:0] low_bits = step & ~({24{1'b1}} << bits);
+  wire [LANE_BITS-1:0] constant = dense ? low_bits[LANE_BITS-1:0] : made[22+:LANE_BITS];
+  wire [LANES-1:0] lanes, same;
+  wire [11*LANES-1:0] own_sum;
+
+  wire late = !FORWARDING && x1_valid && (same & lanes & x1_lanes) != 0;
+  wire issue = issuing && !lead && (sample != 0 || weights_some) && !late;
+  wire next_step = issue && sample + 1'b1 == hold;
+  wire last = next_step && left == 1;
+  assign weights_pop = issue && sample == 0;
+  assign table_address = table_row + next_step;
+  assign done = drain[1];
+
+  // Stage 1: activations are there, lanes are exchanged, products made. Stage 2: sums are there.
+  reg [LANE_BITS-1:0] x1_constant;
+  reg [LANE_BITS*LANES-1:0] x1_banks;
+  reg [8*LANES-1:0] held;
+  reg [17*LANES-1:0] x2_products;
+  reg [ACC*LANES-1:0] x3_written;
+  wire [8*LANES-1:0] banks = buffer ? read_1 : read_0;
+  wire [8*LANES-1:0] exchanged;
+  wire [8*LANES-1:0] row_of_weights = x1_first ? weights : held;
+  assign sum_rows = x1_sums;
+  assign write = x2_valid ? x2_lanes : {LANES{1'b0}};
+  assign write_rows = x2_sums;
+  pe_permuter #(LANE_BITS, 8) permuter (x1_constant, banks, exchanged);
+
+  genvar m;
+  generate
+    for (m = 0; m < LANES; m = m + 1) begin : lane
+      wire [31:0] entry = table_word[32*m+:32];
+      wire [10:0] tabled_row = source_base + entry[10:0];
+      wire [10:0] tabled_sum = sum_base + entry[21:11];
+      assign read_rows[11*m+:11] = tabled ? tabled_row : row;
+      assign own_sum[11*m+:11] = tabled ? tabled_sum : one_sum;
+      assign lanes[m] = !tabled || entry[30];
+      assign same[m] = own_sum[11*m+:11] == x1_sums[11*m+:11];
+
+      wire [LANE_BITS-1:0] bank = x1_banks[LANE_BITS*m+:LANE_BITS];
+      wire [7:0] raw = tabled ? banks[8*bank+:8] : exchanged[8*m+:8];
+      wire signed [8:0] value = positive ? {1'b0, raw} : rectify && raw[7] ? 9'd0 : {raw[7], raw};
+      wire signed [7:0] weight = row_of_weights[8*m+:8];
+      wire signed [16:0] product = value * weight;
+
+      wire signed [16:0] addend = x2_products[17*m+:17];
+      wire forward = FORWARDING && x3_valid && x3_lanes[m] && x3_sums[11*m+:11] == x2_sums[11*m+:11];
+      wire [ACC-1:0] old = forward ? x3_written[ACC*m+:ACC] : sums[ACC*m+:ACC];
+      assign written[ACC*m+:ACC] = old + {{ACC - 17{addend[16]}}, addend};
+      always @(posedge clk) begin
+        x1_banks[LANE_BITS*m+:LANE_BITS] <= entry[22+:LANE_BITS];
+        x2_products[17*m+:17] <= product;
+      end
+    end
+  endgenerate
+
+  always @(posedge clk) begin
+    x1_valid <= issue && !reset;
+    x1_first <= weights_pop;
+    x1_lanes <= lanes;
+    x1_sums <= own_sum;
+    x1_constant <= constant;
+    if (x1_first) held <= weights;
+    x2_valid <= x1_valid && !reset;
+    x2_lanes <= x1_lanes;
+    x2_sums <= x1_sums;
+    x3_valid <= x2_valid && !reset;
+    x3_lanes <= x2_lanes;
+    x3_sums <= x2_sums;
+    x3_written <= written;
+    if (start) begin
+      tabled <= is_table;
+      dense <= !is_path && !is_table;
+      lead <= is_table;
+      buffer <= (is_path ? word[`PE_PATH_buffer] : is_table ? word[`PE_TPATH_buffer] : word[`PE_DENSE_buffer]) ^ swapped;
+      positive <= is_path ? word[`PE_PATH_unsigned] : is_table ? word[`PE_TPATH_unsigned] : word[`PE_DENSE_unsigned];
+      rectify <= is_path ? word[`PE_PATH_rectify] : is_table ? word[`PE_TPATH_rectify] : word[`PE_DENSE_rectify];
+      hold <= is_path ? word[`PE_PATH_hold] : is_table ? word[`PE_TPATH_hold] : word[`PE_DENSE_hold];
+      bits <= word[`PE_DENSE_bits];
+      left <= is_path ? word[`PE_PATH_steps] : is_table ? word[`PE_TPATH_steps]
+            : {12'd0, word[`PE_DENSE_rows]} << word[`PE_DENSE_bits];
+      step <= is_path ? word[`PE_PATH_start] : 24'd0;
+      table_row <= word[`PE_TPATH_table];
+      source <= is_path ? word[`PE_PATH_source] : is_table ? word[`PE_TPATH_source] : word[`PE_DENSE_source];
+      source_base <= is_path ? word[`PE_PATH_source] : is_table ? word[`PE_TPATH_source] : word[`PE_DENSE_source];
+      sum <= is_path ? word[`PE_PATH_sum] : is_table ? word[`PE_TPATH_sum] : word[`PE_DENSE_sum];
+      sum_base <= is_path ? word[`PE_PATH_sum] : is_table ? word[`PE_TPATH_sum] : word[`PE_DENSE_sum];
+      source_stride <= is_path ? word[`PE_PATH_source_stride]
+                     : is_table ? word[`PE_TPATH_source_stride] : word[`PE_DENSE_source_stride];
+      sum_stride <= is_path ? word[`PE_PATH_sum_stride]
+                  : is_table ? word[`PE_TPATH_sum_stride] : word[`PE_DENSE_sum_stride];
+      sample <= 0;
+      shift <= slot[29:0];
+      for (k = 0; k < COLUMNS; k = k + 1) columns[30*k+:30] <= slot[32*(3+k)+:30];
+    end else begin
+      lead <= 0;
+      table_row <= table_address;
+      if (next_step) begin
+        step <= step + 1'b1;
+        left <= left - 1'b1;
+        sample <= 0;
+        source_base <= source;
+        sum_base <= sum;
+      end else if (issue) begin
+        sample <= sample + 1'b1;
+        source_base <= source_base + source_stride;
+        sum_base <= sum_base + sum_stride;
+      end
+    end
+    issuing <= !reset && (start || (issuing && !last));
+    drain <= reset ? 2'd0 : {drain[0], last};
+    busy <= !reset && (start || (busy && !done));
+  end
+endmodule
