@@ -145,8 +145,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "E1061",
         "a hardware simulator failed",
-        "Verilator or Icarus did not take the generated Verilog or did not come to an end. The message shows the end of "
-        "what it said.",
+        "Verilator or Icarus did not take the generated Verilog or did not come to an end. The message shows the last "
+        "of what it said.",
     ),
     Code(
         "E1062",
@@ -156,7 +156,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "E1063",
         "a hardware simulator is not installed",
-        "Verilator builds a program with `make` and `g++`; Icarus is `iverilog` and `vvp`. Both are packages of Debian.",
+        "Verilator builds a program with `make` and `g++`; Icarus is `iverilog` and `vvp`. Both are Debian packages.",
     ),
     Code(
         "E1064",

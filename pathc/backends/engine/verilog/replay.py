@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -89,14 +89,12 @@ def build(machine: Machine, tool: str, folder: str | Path) -> Built:
         raise error("E1062", f"there is no simulator `{tool}`", help=did_you_mean(tool, TOOLS) or ", ".join(TOOLS))
     missing = [name for name in TOOLS[tool] if shutil.which(name) is None]
     if missing:
-        text, help = (
-            f"`{missing[0]}` is not installed",
-            f"Debian: apt install {tool.replace('icarus', 'iverilog')} g++ make",
-        )
+        packages = {"verilator": "verilator g++ make", "icarus": "iverilog"}[tool]
+        text, help = f"`{missing[0]}` is not installed", f"Debian: apt install {packages}"
         raise UnavailableError(Diagnostic("E1063", text, help=help))
     target = Path(folder).resolve()
     board = {"CODE": machine.program_words, "CONFIG": machine.config_words, "PARAMETERS": machine.parameter_rows,
-             "TABLES": max(1, machine.table_rows), **{name.upper(): size for name, size in OUTSIDE.items()}}  # fmt: skip
+             "TABLES": max(1, machine.table_rows), **{n.upper(): k for n, k in OUTSIDE.items()}}  # fmt: skip
     sizes = "".join(f"`define PE_BOARD_{name} {size}\n" for name, size in board.items())
     modules = ("pe_board", "pe_bench") if tool == "icarus" else ("pe_board",)
     source = target / "engine.v"
@@ -113,7 +111,7 @@ def build(machine: Machine, tool: str, folder: str | Path) -> Built:
 
 
 @contextmanager
-def built(machine: Machine, tool: str) -> Iterator[Built]:
+def built(machine: Machine, tool: str) -> Generator[Built]:
     """The same in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="pathc-rtl-") as folder:
         yield build(machine, tool, folder)
