@@ -19,19 +19,25 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--rtl", metavar="TOOL", default="",
         help="run the generated hardware as well, in `verilator` or `icarus`; outputs and cycles must be the same",
     )  # fmt: skip
+    parser.add_argument(
+        "--pipeline", action="store_true",
+        help="give each junction lanes of its own and another input: all of X, or 8 of zeros",
+    )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="only check the program: dead-locks, races, addresses")
     add_voice(parser, "the report as one object")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     import json
+    from dataclasses import replace
 
     from pathc.backends.engine.check import check
     from pathc.backends.engine.machine import read_machine
     from pathc.backends.engine.sim import simulate
+    from pathc.backends.engine.sim.pipeline import pipeline_json, pipeline_report, pipelined
     from pathc.backends.engine.sim.report import report, report_json
     from pathc.backends.engine.sim.trace import perfetto, vcd
-    from pathc.backends.engine.use import inputs_for, load_program, outputs_of
+    from pathc.backends.engine.use import inputs_for, load_program, many_inputs, outputs_of
     from pathc.driver import save_array
     from pathc.support.diagnostics import PathcError
     from pathc.support.files import write_atomically
@@ -44,6 +50,13 @@ def _run(arguments: argparse.Namespace) -> int:
         raise PathcError(*found)
     if arguments.check:
         talk.say(f"{program.name}: no dead-lock, no race, all addresses within the machine")
+        return 0
+    if arguments.pipeline:
+        done = pipelined(program, many_inputs(program, arguments.input))
+        if arguments.output:
+            rows = replace(program, samples=len(done.starts))
+            save_array(arguments.output, outputs_of(rows, done.outputs))
+        put(json.dumps(pipeline_json(done)) + "\n" if arguments.json else pipeline_report(done))
         return 0
     inputs = inputs_for(program, arguments.input)
     run = simulate(program, inputs)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.base import Request
+from pathc.backends.engine.array.choice import Choice, as_text, choices, simulated
+from pathc.backends.engine.array.gemmini import gemmini_text
 from pathc.backends.engine.files import disassemble, listing, to_bytes
 from pathc.backends.engine.lower import lower
 from pathc.backends.engine.machine import Machine, read_machine
@@ -28,7 +30,7 @@ from pathc.ir.types import Value
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
 
 _CALIBRATION = 256
-_EMITS = ("engine", "pe", "asm", "machine", "verilog")
+_EMITS = ("engine", "pe", "asm", "machine", "array", "gemmini", "verilog")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,17 @@ class Assembled:
             start += port.units
         return values
 
+    def _drawn(self) -> dict[str, NDArray[np.int64]]:
+        """Random integer inputs for as many samples as the program takes."""
+        rng = np.random.default_rng(0)
+        rows: dict[str, NDArray[np.int64]] = {}
+        for station in self.network.graph.inputs:
+            format = self.network.station(station.name).format
+            assert format is not None
+            drawn = rng.integers(format.low, format.high + 1, (self.program.samples, station.real_units))
+            rows[station.name] = np.pad(drawn, ((0, 0), (0, station.units - station.real_units)))
+        return rows
+
     def integer_reference(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """What the integer interpreter makes of the same inputs: outputs must be equal."""
         return integer_forward(self.network, x)
@@ -81,10 +94,18 @@ class Assembled:
     def emit(self, kind: str) -> str | bytes:
         """`engine` instructions with their places, `pe` the object file, `asm` the whole program, `machine` TOML,
         `verilog` the engine for that machine as hardware.
+
+        `array` are lanes and array for every junction, by closed forms and simulated; with an array in the machine,
+        `engine` ends with the closed forms as comments. `gemmini` are Gemmini words for every junction.
         """
         match kind:
             case "engine":
-                return listing(self.program)
+                found = choices(self.network, self.program.machine, self.program.samples)
+                return listing(self.program) + ("" if not self.program.machine.dim else _shown(found, self.program))
+            case "array":
+                return _shown(simulated(self.network, self.program.machine, self._drawn()), self.program)
+            case "gemmini":
+                return gemmini_text(self.network, self.program.machine, self.program.samples)
             case "pe":
                 return to_bytes(self.program)
             case "asm":
@@ -96,6 +117,10 @@ class Assembled:
             case _:
                 hint = did_you_mean(kind, _EMITS) or f"it shows {', '.join(_EMITS)}"
                 raise error("E0804", f"the target `engine` has no stage `{kind}`", help=hint)
+
+
+def _shown(found: list[Choice], program: Program) -> str:
+    return as_text(found, program.machine)
 
 
 class Engine:

@@ -36,15 +36,21 @@ def load_program(path: str | Path, machine: Machine | None = None) -> Program:
 
 def inputs_for(program: Program, path: str | Path | None) -> NDArray[np.int64]:
     """Integers [samples, units] from a `.npy` file of numbers, or zeros; raises E0501 to E0513 and E1308 for NaN."""
-    units = sum(port.units for port in program.inputs)
-    if path is None:
-        return np.zeros((program.samples, units), np.int64)
-    values = read_npy(path)
-    check_input(values, (units,), f"`{path}`")
-    rows = np.atleast_2d(values).astype(np.float64)
+    rows = many_inputs(program, path, program.samples)
     if len(rows) != program.samples:
         message = f"`{path}` holds {len(rows)} samples, the program takes {program.samples}"
         raise error("E0512", message, help=f"compile it with --batch {len(rows)}")
+    return rows
+
+
+def many_inputs(program: Program, path: str | Path | None, zeros: int = 8) -> NDArray[np.int64]:
+    """The same for any number of samples, or as many of zeros as asked for."""
+    units = sum(port.units for port in program.inputs)
+    if path is None:
+        return np.zeros((zeros, units), np.int64)
+    values = read_npy(path)
+    check_input(values, (units,), f"`{path}`")
+    rows = np.atleast_2d(values).astype(np.float64)
     if np.isnan(rows).any():
         raise error("E1308", f"`{path}` holds NaN")
     return program.quantized(rows)

@@ -20,6 +20,7 @@ AREAS = (
     "usage",
     "training",
     "engine",
+    "arrays",
     "tvm",
     "quantization",
     "exchange",
