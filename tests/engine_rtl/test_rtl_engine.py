@@ -145,7 +145,7 @@ def probes(machine: Machine) -> list[Program]:
     ("file", "right", "wrong"),
     [
         ("pe_engine", "", ""),
-        ("pe_execute", "FORWARDING && x3_valid", "0 && x3_valid"),
+        ("pe_execute", "FORWARDING && x2_valid", "0 && x2_valid"),
         ("pe_execute", "assign done = drain[1];", "assign done = drain[0];"),
         ("pe_activate", "up = shifted[0] && (beyond != 0 || shifted[1])", "up = shifted[0]"),
         ("pe_load", "pause <= LATENCY + INTERVAL - 1", "pause <= LATENCY + INTERVAL"),

@@ -47,9 +47,9 @@ module pe_execute #(
   integer k;
 
   // Steps on their way: stage 1 multiplies, stage 2 adds, stage 3 is what was written in the cycle before.
-  reg x1_valid, x1_first, x2_valid, x3_valid;
-  reg [LANES-1:0] x1_lanes, x2_lanes, x3_lanes;
-  reg [11*LANES-1:0] x1_sums, x2_sums, x3_sums;
+  reg x1_valid, x1_first, x2_valid;
+  reg [LANES-1:0] x1_lanes, x2_lanes, x2_forward;
+  reg [11*LANES-1:0] x1_sums, x2_sums;
 
   // Where the step reads and adds.
   reg [29:0] made;
@@ -76,7 +76,8 @@ module pe_execute #(
   reg [LANE_BITS-1:0] x1_constant;
   reg [LANE_BITS*LANES-1:0] x1_banks;
   reg [8*LANES-1:0] held;
-  reg [17*LANES-1:0] x2_products;
+  reg [14*LANES-1:0] x2_low;
+  reg [13*LANES-1:0] x2_high;
   reg [ACC*LANES-1:0] x3_written;
   wire [8*LANES-1:0] banks = buffer ? read_1 : read_0;
   wire [8*LANES-1:0] exchanged;
@@ -101,15 +102,20 @@ module pe_execute #(
       wire [7:0] raw = tabled ? banks[8*bank+:8] : exchanged[8*m+:8];
       wire signed [8:0] value = positive ? {1'b0, raw} : rectify && raw[7] ? 9'd0 : {raw[7], raw};
       wire signed [7:0] weight = row_of_weights[8*m+:8];
-      wire signed [16:0] product = value * weight;
-
-      wire signed [16:0] addend = x2_products[17*m+:17];
-      wire forward = FORWARDING && x3_valid && x3_lanes[m] && x3_sums[11*m+:11] == x2_sums[11*m+:11];
-      wire [ACC-1:0] old = forward ? x3_written[ACC*m+:ACC] : sums[ACC*m+:ACC];
-      assign written[ACC*m+:ACC] = old + {{ACC - 17{addend[16]}}, addend};
+      // Products by halves of the weight, put together where the sum is added to: the multiplier is the longest path.
+      wire signed [4:0] weight_low = {1'b0, weight[3:0]};
+      wire signed [3:0] weight_high = weight[7:4];
+      wire signed [13:0] low = value * weight_low;
+      wire signed [12:0] high = value * weight_high;
+      wire signed [ACC-1:0] added_low = {{ACC - 14{x2_low[14*m+13]}}, x2_low[14*m+:14]};
+      wire signed [ACC-1:0] added_high = {{ACC - 17{x2_high[13*m+12]}}, x2_high[13*m+:13], 4'd0};
+      wire [ACC-1:0] old = x2_forward[m] ? x3_written[ACC*m+:ACC] : sums[ACC*m+:ACC];
+      assign written[ACC*m+:ACC] = old + added_low + added_high;
       always @(posedge clk) begin
         x1_banks[LANE_BITS*m+:LANE_BITS] <= entry[22+:LANE_BITS];
-        x2_products[17*m+:17] <= product;
+        x2_low[14*m+:14] <= low;
+        x2_high[13*m+:13] <= high;
+        x2_forward[m] <= FORWARDING && x2_valid && x2_lanes[m] && x1_sums[11*m+:11] == x2_sums[11*m+:11];
       end
     end
   endgenerate
@@ -124,9 +130,6 @@ module pe_execute #(
     x2_valid <= x1_valid && !reset;
     x2_lanes <= x1_lanes;
     x2_sums <= x1_sums;
-    x3_valid <= x2_valid && !reset;
-    x3_lanes <= x2_lanes;
-    x3_sums <= x2_sums;
     x3_written <= written;
     if (start) begin
       tabled <= is_table;
