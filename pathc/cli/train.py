@@ -22,7 +22,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """The flags that `train` and `sweep` share."""
     parser.add_argument(
         "--data", metavar="D", required=True,
-        help=".npz file (x_train, y_train, x_test, y_test), folder or comma-separated names of IDX files, or `digits`",
+        help=".npz file (x_train, y_train, x_test, y_test), text (.txt), folder or comma-separated names of IDX files, "
+        "or `digits`",
     )  # fmt: skip
     parser.add_argument("--scale", metavar="S", type=float, default=0.0, help="divide integer samples by S")
     group = parser.add_argument_group("training")
@@ -68,6 +69,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grown", metavar="HOW", default="zero", help="new paths begin as `zero` or `initial`")
     parser.add_argument("--checkpoint", metavar="C", default="", help="where to keep the state (default: beside -o)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--steps", metavar="N", type=int, default=64, help="cut a text into N characters (default: 64)")
     add_settings(parser)
     add_voice(parser, "one object per epoch on standard output")
 
@@ -82,7 +84,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments, arguments.seed)
     job = Job(
         read_source(arguments.file) if arguments.file == STDIN else arguments.file,
-        load_data(arguments.data, arguments.scale),
+        load_data(arguments.data, arguments.scale, arguments.steps),
         settings,
         pairs("--set", arguments.set),
         arguments.sign,

@@ -1,4 +1,4 @@
-"""Data sets: `.npz` files, the IDX files of MNIST, and a small one that ships with pathc.
+"""Data sets: `.npz` files, the IDX files of MNIST, texts, and a small one that ships with pathc.
 
 Integers are divided by the largest value of their type (255 for uint8) unless another scale is given; floats are
 taken as they are. Nothing is pickled, and all values are looked at before training begins.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pathc.support.arrays import npz_infos, read_npz
 from pathc.support.diagnostics import PathcError, did_you_mean, error
+from pathc.support.files import read_bounded
 from pathc.train.idx import read_idx
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -29,16 +30,25 @@ _FILES = (
     ("t10k-images-idx3-ubyte", "t10k-images.idx3-ubyte"),
     ("t10k-labels-idx1-ubyte", "t10k-labels.idx1-ubyte"),
 )
-_CURE = "give an .npz file, a folder with the IDX files of MNIST, four files joined by commas, or `digits`"
+STEPS = 64
+"""Characters of the sequences that a text is cut into."""
+_HELD = 10
+"""One part in so many of a text is what the net is tested with."""
+_LONGEST_TEXT = 1 << 30
+_CURE = "give an .npz file, a .txt file, a folder with the IDX files of MNIST, four files joined by commas, or `digits`"
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Arrays as they were stored, by the names in `ARRAYS`; `scale` divides integers (0: the largest of their type)."""
+    """Arrays as they were stored, by the names in `ARRAYS`; `scale` divides integers (0: the largest of their type).
+
+    Of a text, samples and labels are numbers of characters, [samples, steps], and `characters` says how many there are.
+    """
 
     name: str
     arrays: Mapping[str, NDArray[Any]]
     scale: float = 0.0
+    characters: int = 0
 
     @property
     def digest(self) -> str:
@@ -53,22 +63,25 @@ class Dataset:
     def divisor(self, name: str) -> float:
         """What the values of an array are divided by: 1 for floats."""
         array = self.arrays[name]
-        if array.dtype.kind not in "iu":
+        if array.dtype.kind not in "iu" or self.characters:
             return 1.0
         return self.scale or float(np.iinfo(array.dtype).max)
 
 
-def load_data(name: str, scale: float = 0.0) -> Dataset:
-    """The data set that `name` spells: an `.npz` file, a folder, four IDX files joined by commas, or `digits`.
+def load_data(name: str, scale: float = 0.0, steps: int = STEPS) -> Dataset:
+    """The data set that `name` spells: an `.npz` or `.txt` file, a folder, four IDX files with commas, or `digits`.
 
-    `scale` divides integer samples (0: the largest value of their type, 16 for `digits`). Raises PathcError: E0901
-    no such data, E0902 missing arrays, E0906 a damaged IDX file, E0501, E0502 and E0504 for `.npz` files.
+    `scale` divides integer samples (0: the largest value of their type, 16 for `digits`); a text is cut into sequences
+    of `steps` characters. Raises PathcError: E0901 no such data or a text that is too short, E0902 missing arrays,
+    E0906 a damaged IDX file, E0501, E0502 and E0504 for files that cannot be read.
     """
     if name in BUILTIN:
         return Dataset(name, read_npz(Path(__file__).with_name(f"{name}.npz")), scale or BUILTIN[name])
     path = Path(name)
     if path.suffix.lower() == ".npz":
         return Dataset(path.name, _from_npz(path), scale)
+    if path.suffix.lower() == ".txt":
+        return _from_text(path, steps)
     if path.is_dir():
         return Dataset(path.name, _from_folder(path), scale)
     if "," in name:
@@ -84,6 +97,23 @@ def _from_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise error("E0902", f"`{path}` has no `x_train`, it holds {held}", help=help)
     arrays = read_npz(path)
     return {name: arrays[name] for name in ARRAYS if name in arrays}
+
+
+def _from_text(path: Path, steps: int) -> Dataset:
+    """Sequences of characters (bytes) side by side, each with the characters one step later; the end is for testing."""
+    if not 1 <= steps <= 1 << 20:
+        raise error("E0901", f"a text cannot be cut into sequences of {steps} characters", help="--steps 64")
+    data = np.frombuffer(read_bounded(path, _LONGEST_TEXT), np.uint8)
+    letters = np.unique(data)
+    count = (len(data) - 1) // steps
+    if count < _HELD:
+        text = f"`{path}` has {len(data)} characters, which make {max(count, 0)} sequences of {steps}"
+        raise error("E0901", text, help=f"give a longer text, or fewer --steps; {_HELD} sequences are the least")
+    numbers = np.searchsorted(letters, data).astype(np.uint8)
+    x, y = (numbers[k : k + count * steps].reshape(count, steps) for k in (0, 1))
+    held = count // _HELD
+    arrays = {"x_train": x[:-held], "y_train": y[:-held], "x_test": x[-held:], "y_test": y[-held:]}
+    return Dataset(path.name, arrays, characters=len(letters))
 
 
 def _from_folder(folder: Path) -> dict[str, NDArray[Any]]:

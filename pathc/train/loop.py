@@ -31,6 +31,8 @@ from pathc.train.stepper import CROSS_ENTROPY, Outcome, Stepper, Target, loss_fo
 from pathc.train.windows import Windows
 
 Record = dict[str, Any]
+_AT_ONCE = 64
+"""Sequences that are judged at once."""
 _WORTH = 1e-4
 """Part of the validation loss that counts as progress."""
 
@@ -114,11 +116,16 @@ class _Batch:
     @classmethod
     def of(cls, samples: Samples, size: int) -> _Batch:
         """Memory for so many samples."""
+        if samples.sequences:
+            return cls(np.empty((0, 0), np.float32), None)
         labels = None if samples.labels is None else np.empty(size, np.int64)
         return cls(np.empty((size, samples.rows.shape[1]), np.float32), labels)
 
     def fill(self, samples: Samples, chosen: NDArray[np.int64]) -> tuple[NDArray[np.float32], Target]:
         """Samples and their targets."""
+        if samples.sequences:
+            x = samples.inputs(chosen)
+            return x, x if samples.labels is None else samples.labels[chosen]
         count = len(chosen)
         whole = count == len(self.rows)
         # Indices are in range, and clipping them is what lets NumPy write to `out` without a buffer of its own.
@@ -240,7 +247,8 @@ def _epoch(run: _Run, stop: Callable[[], bool]) -> bool:
         progress.loss += outcome.loss * len(x)
         progress.correct += outcome.correct
         progress.seconds = earlier + time.perf_counter() - start
-        run.watch.step(min(progress.step * settings.batch, len(train)), progress.loss, progress.correct)
+        seen = min(progress.step * settings.batch, len(train))
+        run.watch.step(seen, progress.loss, progress.correct // train.steps)
     _close(run)
     return True
 
@@ -281,7 +289,7 @@ def _close(run: _Run) -> None:
     record: Record = {
         "epoch": progress.epoch,
         "loss": progress.loss / samples,
-        "train_accuracy": progress.correct / samples if run.counts else None,
+        "train_accuracy": progress.correct / (samples * run.split.train.steps) if run.counts else None,
         **_judged(judge, run.split.test, "test"),
         "seconds": progress.seconds,
     }
@@ -299,9 +307,23 @@ def _judged(judge: Stepper, samples: Samples | None, name: str) -> Record:
     """Loss and accuracy on samples, None where there are none to judge by."""
     if samples is None:
         return {f"{name}_accuracy": None, f"{name}_loss": None}
-    outcome = judge.evaluate(samples.rows, samples.target(0, len(samples)))
+    if samples.sequences:
+        return _judged_sequences(judge, samples, name)
+    outcome = judge.evaluate(samples.inputs(slice(None)), samples.target(0, len(samples)))
     accuracy = outcome.correct / len(samples) if samples.labels is not None else None
     return {f"{name}_accuracy": accuracy, f"{name}_loss": outcome.loss}
+
+
+def _judged_sequences(judge: Stepper, samples: Samples, name: str) -> Record:
+    """The same for sequences, some at a time; of a text also bits a character."""
+    loss, correct = 0.0, 0
+    for start in range(0, len(samples), _AT_ONCE):
+        stop = min(start + _AT_ONCE, len(samples))
+        outcome = judge.evaluate(samples.inputs(slice(start, stop)), samples.target(start, stop))
+        loss, correct = loss + outcome.loss * (stop - start) / len(samples), correct + outcome.correct
+    accuracy = correct / (len(samples) * samples.steps) if samples.labels is not None else None
+    found: Record = {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+    return {**found, f"{name}_bits": loss / math.log(2.0)} if samples.characters else found
 
 
 def _save(run: _Run) -> None:

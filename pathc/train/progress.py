@@ -83,7 +83,9 @@ def summary(record: dict[str, Any]) -> str:
     parts = [f"epoch {record['epoch']:3}", f"loss {record['loss']:.4f}"]
     for name in ("train", "validation", "test"):
         accuracy, loss = record.get(f"{name}_accuracy"), record.get(f"{name}_loss")
-        if accuracy is not None:
+        if record.get(f"{name}_bits") is not None:
+            parts.append(f"{name} {record[f'{name}_bits']:.3f} bits a character")
+        elif accuracy is not None:
             parts.append(f"{name} {accuracy:.2%}")
         elif loss is not None:
             parts.append(f"{name} loss {loss:.4f}")

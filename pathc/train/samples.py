@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.cells import cell_stage
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import input_shape
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
@@ -25,21 +26,46 @@ _CHUNK = 4096
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples [samples, units] in float32; `labels` [samples] are None where the samples are their own targets."""
+    """Samples [samples, units] in float32; `labels` [samples] are None where the samples are their own targets.
 
-    rows: Rows
+    Of sequences both have steps behind the samples. With `characters` the rows are numbers of characters, uint8
+    [samples, steps], and stand for as many units, of which the one of that number is 1.
+    """
+
+    rows: Rows | NDArray[np.uint8]
     labels: Labels | None
+    characters: int = 0
+    units: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of a sample that are judged, 1 for samples without steps."""
+        return 1 if self.labels is None or self.labels.ndim == 1 else self.labels.shape[1]
+
+    @property
+    def sequences(self) -> bool:
+        """Whether a sample is a sequence."""
+        return self.rows.ndim == 3 or self.characters > 0
+
+    def inputs(self, chosen: NDArray[np.int64] | slice) -> Rows:
+        """Some samples as the net takes them."""
+        if self.characters:
+            numbers: NDArray[np.int64] = self.rows[chosen].astype(np.int64)
+            return np.eye(self.units, dtype=np.float32)[numbers]
+        rows: Rows = self.rows[chosen].astype(np.float32, copy=False)
+        return rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def part(self, chosen: NDArray[np.int64]) -> Samples:
         """A copy of some of the samples."""
-        return Samples(self.rows[chosen], None if self.labels is None else self.labels[chosen])
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, rows=self.rows[chosen], labels=labels)
 
     def target(self, start: int, stop: int) -> Labels | Rows:
         """Labels or rows of a range."""
-        return self.rows[start:stop] if self.labels is None else self.labels[start:stop]
+        return self.inputs(slice(start, stop)) if self.labels is None else self.labels[start:stop]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +105,11 @@ def _samples(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
     name = f"x_{part}"
     stored = dataset.arrays[name]
     units = math.prod(input_shape(graph))
+    if any(cell_stage(station) is not None for station in graph.stations):
+        return _sequences(graph, dataset, part, goal)
+    if dataset.characters:
+        text = f"`{dataset.name}` is a text, and no station of `{graph.name}` is recurrent"
+        raise error("E0903", text, help="give a layer a cell: `layer h[64] : bias | gru`")
     if stored.ndim < 2 or math.prod(stored.shape[1:]) != units or not len(stored):
         text = f"`{name}` of `{dataset.name}` has shape {list(stored.shape)}, the net takes {units} units a sample"
         raise error("E0903", text, help="store [samples, units] or [samples, height, width]")
@@ -89,7 +120,33 @@ def _samples(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
         return Samples(rows, None)
     if f"y_{part}" not in dataset.arrays:
         raise missing(dataset, f"y_{part}")
-    return Samples(rows, _labels(graph, dataset, f"y_{part}", len(stored)))
+    return Samples(rows, _labels(graph, dataset, f"y_{part}", stored.shape[:1]))
+
+
+def _sequences(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
+    """Samples for a net with cells: a text, or sequences [samples, steps, units] with a label for every step."""
+    name, units = f"x_{part}", math.prod(input_shape(graph))
+    stored = dataset.arrays[name]
+    what = f"`{name}` of `{dataset.name}`"
+    if dataset.characters:
+        if goal == INPUT:
+            raise error("E0909", "a text is learned by the next character, not by itself", help="leave out --goal")
+        if dataset.characters > units:
+            text = f"`{dataset.name}` has {dataset.characters} different characters, the net takes {units} units"
+            raise error("E0903", text, help=f"give the input {dataset.characters} units, and the output as many")
+        labels = _labels(graph, dataset, f"y_{part}", stored.shape)
+        return Samples(np.ascontiguousarray(stored), labels, dataset.characters, units)
+    if stored.ndim != 3 or stored.shape[2] != units or not stored.size:
+        text = f"{what} has shape {list(stored.shape)}, the net takes sequences of {units} units"
+        raise error("E0903", text, help="store [samples, steps, units], or train with a .txt file")
+    if 4 * stored.size > memory_limit():
+        raise error("E0502", f"{what} needs {4 * stored.size} bytes as float32, more than the memory can take")
+    rows = _converted(stored, dataset.divisor(name), what)
+    if goal == INPUT:
+        return Samples(rows, None)
+    if f"y_{part}" not in dataset.arrays:
+        raise missing(dataset, f"y_{part}")
+    return Samples(rows, _labels(graph, dataset, f"y_{part}", stored.shape[:2]))
 
 
 def _converted(stored: NDArray[Any], divisor: float, what: str) -> Rows:
@@ -110,12 +167,14 @@ def _converted(stored: NDArray[Any], divisor: float, what: str) -> Rows:
     return rows
 
 
-def _labels(graph: Graph, dataset: Dataset, name: str, samples: int) -> Labels:
+def _labels(graph: Graph, dataset: Dataset, name: str, shape: tuple[int, ...]) -> Labels:
     stored = dataset.arrays[name]
     what, units = f"`{name}` of `{dataset.name}`", sum(station.real_units for station in graph.outputs)
-    if stored.shape not in ((samples,), (samples, 1)):
-        text = f"{what} has shape {list(stored.shape)} beside {samples} samples"
-        raise error("E0903", text, help="store one label per sample")
+    if stored.shape not in (shape, (*shape, 1)):
+        text = f"{what} has shape {list(stored.shape)} beside {shape[0]} samples"
+        each = "sample" if len(shape) == 1 else "step of every sample"
+        raise error("E0903", text, help=f"store one label per {each}")
+    samples = math.prod(shape)
     flat = stored.reshape(samples)
     if flat.dtype.kind not in "iu":
         raise error("E0905", f"{what} holds values of type {flat.dtype}", help="labels are integers from 0")
@@ -125,13 +184,13 @@ def _labels(graph: Graph, dataset: Dataset, name: str, samples: int) -> Labels:
         text = f"{what} holds the label {int(flat[first])} in sample {first}, the net has the classes 0 to {units - 1}"
         found = Diagnostic("E0905", text, help="number the classes from 0, or give the output station more units")
         raise PathcError(found.note(f"{wrong.size} of {samples} labels are out of range"))
-    return np.ascontiguousarray(flat, np.int64)
+    return np.ascontiguousarray(flat, np.int64).reshape(shape)
 
 
 def _empty_classes(train: Labels, test: Labels | None) -> list[Diagnostic]:
     """W0901 if a class up to the largest label that occurs anywhere has no sample to learn from."""
     highest = max(int(train.max()), int(test.max()) if test is not None and len(test) else 0)
-    empty = np.flatnonzero(np.bincount(train, minlength=highest + 1) == 0)
+    empty = np.flatnonzero(np.bincount(train.reshape(-1), minlength=highest + 1) == 0)
     if not empty.size:
         return []
     listed = ", ".join(map(str, empty[:_SHOWN])) + (f" and {empty.size - _SHOWN} more" if empty.size > _SHOWN else "")
