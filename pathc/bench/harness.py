@@ -18,7 +18,9 @@ from pathc.bench.network import prepare
 from pathc.bench.peers import Peer
 from pathc.bench.timing import NOISE, Timing, calibrate, time_call
 from pathc.driver import Compiled, Options, compile_model, load, read_source
+from pathc.ir.cells import cell_stage
 from pathc.ir.cost import cost
+from pathc.ir.graph import Graph
 from pathc.ir.inputs import input_shape
 from pathc.support.diagnostics import Diagnostic, Severity, error
 from pathc.support.files import memory_limit
@@ -34,7 +36,10 @@ _PEER_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. `models` are files or texts; `seconds` is the time spent on every figure."""
+    """What to measure. `models` are files or texts; `seconds` is the time spent on every figure.
+
+    Nets with recurrent cells are given sequences of `steps`.
+    """
 
     models: tuple[str | Source, ...]
     targets: tuple[str, ...] = ("llvm",)
@@ -42,6 +47,7 @@ class Plan:
     peers: tuple[Peer, ...] = ()
     weights: str | None = None
     seconds: float = 0.5
+    steps: int = 128
     options: Options = field(default_factory=Options)
 
 
@@ -49,7 +55,8 @@ class Plan:
 class Row:
     """One figure: a model on a target at a batch.
 
-    Times are seconds of one call. `gflops` counts two operations for an edge and sample, `roofline_share` is that
+    Times are seconds of one call, on sequences of `steps` where the net has recurrent cells (else 1). `gflops` counts
+    two operations for an edge, sample and step, `roofline_share` is that
     rate over the machine's limit for such work (None where no limit is known), `bytes` those of weights and biases
     as float32. `peers` holds the median seconds of other libraries on the same net, None where one failed.
     """
@@ -67,6 +74,7 @@ class Row:
     compile_seconds: float
     peers: dict[str, float | None]
     noise: float
+    steps: int = 1
 
     def as_json(self) -> dict[str, Any]:
         """All fields as plain values."""
@@ -99,7 +107,7 @@ def bench(plan: Plan, tell: Tell, say: Say) -> list[Row]:
             for target in plan.targets:
                 started = time.perf_counter()
                 compiled = compile_model(source, target, plan.weights, replace(plan.options, batch=batch))
-                x = inputs_for(compiled, batch, plan.options.seed)
+                x = inputs_for(compiled, batch, plan.options.seed, plan.steps)
                 compiled.executable(x)
                 ready = time.perf_counter() - started
                 tell(compiled.executable.notes)
@@ -107,8 +115,9 @@ def bench(plan: Plan, tell: Tell, say: Say) -> list[Row]:
                 timing = time_call(caller(compiled.executable, x), plan.seconds)
                 if beside is None:
                     beside = {peer.name: peer_seconds(peer, compiled, x, plan.seconds) for peer in peers}
+                    tell(_no_cells(compiled.graph, peers))
                 noise.append(calibrate())
-                rows.append(_row(compiled, batch, timing, ready, beside, _noise(noise), limits))
+                rows.append(_row(compiled, x, timing, ready, beside, _noise(noise), limits))
     tell(_busy(noise))
     return rows
 
@@ -120,15 +129,25 @@ def _warm_up(target: str) -> None:
         choose_target(name)
 
 
-def inputs_for(compiled: Compiled, batch: int, seed: int) -> NDArray[np.float32]:
-    """Random inputs in [0, 1), the same for the same seed: [batch, units]; E0502 if the memory does not suffice."""
+def inputs_for(compiled: Compiled, batch: int, seed: int, steps: int = 1) -> NDArray[np.float32]:
+    """Random inputs in [0, 1), the same for the same seed: [batch, units], or [batch, steps, units] for nets with
+    recurrent cells; E0502 if the memory does not suffice.
+    """
     shape = input_shape(compiled.graph)
+    if recurrent(compiled.graph):
+        batch *= steps
     widest = max(math.prod(station.shape) for station in compiled.graph.stations)
     needed = 3 * 4 * batch * max(widest, math.prod(shape))
     if needed > memory_limit():
         text = f"a batch of {batch} needs about {needed} bytes, the memory can take {memory_limit()}"
         raise error("E0502", text, help="use a smaller --batch")
-    return np.random.default_rng(seed).random((batch, *shape), dtype=np.float32)
+    x = np.random.default_rng(seed).random((batch, *shape), dtype=np.float32)
+    return x.reshape(-1, steps, *shape) if recurrent(compiled.graph) else x
+
+
+def recurrent(graph: Graph) -> bool:
+    """Whether a net has recurrent cells and takes sequences."""
+    return any(cell_stage(station) is not None for station in graph.stations)
 
 
 def caller(executable: Executable, x: NDArray[np.float32]) -> Callable[[], object]:
@@ -139,7 +158,9 @@ def caller(executable: Executable, x: NDArray[np.float32]) -> Callable[[], objec
 
 
 def peer_seconds(peer: Peer, compiled: Compiled, x: NDArray[np.float32], seconds: float) -> float | None:
-    """Median seconds of a peer on the same net and inputs; None where its outputs are wrong."""
+    """Median seconds of a peer on the same net and inputs; None where its outputs are wrong, or it has no cells."""
+    if recurrent(compiled.graph):
+        return None
     net = prepare(compiled, x, peer)
     expected = np.asarray(compiled.executable(x))
     error = np.abs(net.result() - expected).max(initial=0.0)
@@ -150,16 +171,17 @@ def peer_seconds(peer: Peer, compiled: Compiled, x: NDArray[np.float32], seconds
 
 def _row(
     compiled: Compiled,
-    batch: int,
+    x: NDArray[np.float32],
     timing: Timing,
     ready: float,
     peers: dict[str, float | None],
     noise: float,
     limits: Limits,
 ) -> Row:
+    batch, steps = len(x), x.shape[1] if recurrent(compiled.graph) else 1
     work = Work.of(compiled)
-    gflops = 2 * work.macs * batch / timing.median / 1e9
-    limit = limits.of(compiled, batch, work, gflops)
+    gflops = 2 * work.macs * batch * steps / timing.median / 1e9
+    limit = limits.of(compiled, batch, work, gflops) if steps == 1 and not recurrent(compiled.graph) else None
     return Row(
         model=compiled.graph.name,
         target=compiled.target.name,
@@ -174,6 +196,7 @@ def _row(
         compile_seconds=ready,
         peers=peers,
         noise=noise,
+        steps=steps,
     )
 
 
@@ -191,6 +214,13 @@ def _busy(calibrations: Sequence[Timing]) -> list[Diagnostic]:
     text = f"the machine is busy: a fixed piece of work took up to {noise:.0%} longer than at other times"
     help = "close other programs and measure again; ratios are steadier than times"
     return [Diagnostic("W0801", text, help=help, severity=Severity.WARNING)]
+
+
+def _no_cells(graph: Graph, peers: Sequence[Peer]) -> list[Diagnostic]:
+    if not peers or not recurrent(graph):
+        return []
+    text = f"peers are given nets without recurrent cells only, so `{graph.name}` is timed alone"
+    return [Diagnostic("W0803", text, help="benchmarks/recurrent.py has PyTorch beside", severity=Severity.NOTE)]
 
 
 def _absent(name: str, reason: str) -> Diagnostic:

@@ -22,7 +22,7 @@ def show(rows: Sequence[Row]) -> str:
     plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     table = Table(
         box=ASCII if plain else HEAVY_HEAD,
-        caption="two operations an edge and sample; `x`: a peer's time over the target's, peers on one thread",
+        caption="two operations an edge, sample and step; `x`: a peer's time over the target's, peers on one thread",
     )
     for head in ("model", "target"):
         table.add_column(head, no_wrap=True)
@@ -35,7 +35,7 @@ def show(rows: Sequence[Row]) -> str:
         table.add_row(
             row.model,
             row.target,
-            str(row.batch),
+            str(row.batch) if row.steps == 1 else f"{row.batch} x {row.steps}",
             duration(row.seconds_median),
             f"{row.spread:.0%}",
             duration(row.seconds_min),

@@ -14,9 +14,19 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", metavar="N,...", default="1,64", help="numbers of samples (default: 1,64)")
     parser.add_argument("--against", metavar="PEER,...", default="", help="numpy, scipy, torch, mkl")
     parser.add_argument("--seconds", metavar="S", type=float, default=0.5, help="time to spend on every figure")
+    parser.add_argument("--steps", metavar="N", type=int, default=128, help="steps of sequences (default: 128)")
     add_pipeline(parser)
     add_target(parser, several=True)
     add_voice(parser, "one object per target and batch")
+
+
+def steps_of(given: int) -> int:
+    """The number of steps, checked; raises UsageError E0808."""
+    from pathc.support.diagnostics import Diagnostic, UsageError
+
+    if not 1 <= given <= 1 << 20:
+        raise UsageError(Diagnostic("E0808", f"sequences cannot have {given} steps", help="--steps 128"))
+    return given
 
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -39,6 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
         peers=peers_of(arguments.against),
         weights=arguments.weights,
         seconds=arguments.seconds,
+        steps=steps_of(arguments.steps),
         options=options_of(arguments),
     )
     results = bench(plan, talk.diagnostics, talk.more)

@@ -103,4 +103,10 @@ CODES: tuple[Code, ...] = (
         "No weights were given, so the net runs with the initial ones. Times are those of the trained net; outputs are "
         "not.",
     ),
+    Code(
+        "W0803",
+        "peers without recurrent cells",
+        "`bench --against` gives other libraries the matrices of a net. They have no recurrent cells, so such a net is "
+        "timed without them.",
+    ),
 )
