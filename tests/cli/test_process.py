@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,10 @@ def test_interrupt(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_interrupt_from_outside() -> None:
+    """Ctrl-C while the text is waited for, which it is once the pipe is empty."""
+    import fcntl
+    import termios
+
     process = subprocess.Popen(
         [*COMMAND, "check", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -199,10 +204,13 @@ def test_interrupt_from_outside() -> None:
         assert process.stderr is not None
         process.stdin.write("pathc 1\n")
         process.stdin.flush()
-        try:
-            process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
+        unread = bytearray(4)
+        for _ in range(600):
+            fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, unread)
+            if not int.from_bytes(unread, sys.byteorder):
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
         assert "Traceback" not in process.stderr.read()
     assert process.returncode == 130
 
