@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pathc.frontend import ast
@@ -15,6 +16,7 @@ from pathc.frontend.scope import evaluate
 from pathc.frontend.stations import lower_station
 from pathc.frontend.uses import ReadFile, define, file_key, lower_target, use_file
 from pathc.ir.graph import Graph
+from pathc.ir.misfits import misfits
 from pathc.support.diagnostics import Diagnostic, Severity, did_you_mean
 from pathc.support.source import Source
 
@@ -41,6 +43,9 @@ def lower(source: Source, overrides: Mapping[str, str], read_file: ReadFile) -> 
         infer_extents(draft)
     if not faults:
         check_graph(draft)
+    if not _has_errors(draft):
+        spans = {str(node.span.place): node.name.span for node in draft.nodes.values()}
+        draft.diagnostics.extend(replace(d, place=spans.get(str(d.loc), d.place)) for d in misfits(_graph(draft)))
     draft.diagnostics.sort(key=_position)
     return (None if _has_errors(draft) else _graph(draft)), draft
 

@@ -6,14 +6,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pathc.ir.catalogue import options_of
 from pathc.ir.cells import cell_of
-from pathc.ir.extents import conv_extents, read_extents
+from pathc.ir.filters import dense_sides, positions_of, taps_of
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station
-from pathc.ir.init import ends, filter_extents
+from pathc.ir.init import ends
 from pathc.ir.recurrence import structure_weights
-from pathc.ir.types import Value
 
 __all__ = ["BYTES_PER_WEIGHT", "Cost", "LineCost", "cost", "recurrent_weights", "structure_weights"]
 
@@ -87,15 +85,15 @@ def _line_cost(line: Line, graph: Graph) -> LineCost:
     for junction in line.junctions:
         source, destination = ends(line, junction, graph)
         if line.kind == "skip":
-            macs += math.prod(destination.shape)
+            macs += source.units * math.prod(destination.shape[1:])
             continue
         copies = _copies(destination)
-        taps = math.prod(filter_extents(destination)) * copies
-        pairs = source.real_units * destination.real_units // _groups(destination)
+        taps = math.prod(taps_of(destination)) * copies
+        pairs = math.prod(dense_sides(source, destination))
         edges = pairs if line.kind == "dense" else resolve(line, graph).count
         weights += 0 if line.tied else edges * taps
         dense += 0 if line.tied else pairs * taps
-        macs += edges * taps * _positions(source, destination)
+        macs += edges * taps * positions_of(source, destination)
     return LineCost(line.name, line.kind, weights, dense, macs, weights * BYTES_PER_WEIGHT)
 
 
@@ -109,20 +107,3 @@ def _copies(station: Station) -> int:
     """How often a station's cell applies each input weight with values of its own."""
     cell = cell_of(station)
     return 1 if cell is None else cell.copies
-
-
-def _groups(station: Station) -> int:
-    stage = station.stage("conv")
-    return _number(options_of(stage)["groups"]) if stage is not None else 1
-
-
-def _positions(source: Station, destination: Station) -> int:
-    """Positions at which a filter into the destination is applied."""
-    stage = destination.stage("conv")
-    if stage is None:
-        return 1
-    return math.prod(conv_extents(stage, read_extents(source)))
-
-
-def _number(value: Value) -> int:
-    return value if isinstance(value, int) else 1

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.catalogue import options_of
 from pathc.ir.cells import cell_of
-from pathc.ir.extents import per_axis
+from pathc.ir.filters import dense_sides, taps_of
 from pathc.ir.generators import Generator, resolve
 from pathc.ir.graph import Graph, Line, Station
 from pathc.ir.initcells import cell_weights, initial_bias, input_weights, trained_layers
 from pathc.ir.signs import hadamard_bits, sign_rule
-from pathc.ir.weights import check_memory
+from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, check_memory
 from pathc.support.diagnostics import PathcError
 
 Weights = dict[str, NDArray[np.float32]]
@@ -46,7 +45,7 @@ def initial_weights(graph: Graph, seed: int = 0) -> Weights:
             source, destination = ends(line, junction, graph)
             bound = magnitude(fans, source, destination)
             if generator is None:
-                values = _dense(source.real_units, destination.real_units, bound)
+                values = _filters(_dense(*dense_sides(source, destination), bound), destination)
             else:
                 values = _filters(junction_weights(line, junction, generator, seed, bound), destination)
             cell = cell_of(destination)
@@ -55,6 +54,9 @@ def initial_weights(graph: Graph, seed: int = 0) -> Weights:
         cell = cell_of(station)
         if station.stage("bias") is not None:
             weights[f"{station.name}.bias"] = np.zeros(station.real_units, np.float32)
+        if station.stage("batchnorm") is not None:
+            for name, value in ((GAIN, 1.0), (SHIFT, 0.0), (MEAN, 0.0), (VARIANCE, 1.0)):
+                weights[f"{station.name}.{name}"] = np.full(station.real_units, value, np.float32)
         if cell is not None:
             weights.update(cell_weights(cell))
             if station.stage("bias") is not None:
@@ -83,8 +85,9 @@ def fans_of(graph: Graph) -> Fans:
         count = resolve(line, graph).count if line.kind == "paths" else 0
         for junction in line.junctions:
             source, destination = ends(line, junction, graph)
-            taps = math.prod(filter_extents(destination))
-            heard, told = float(taps * source.real_units), float(taps * destination.real_units)
+            taps = math.prod(taps_of(destination))
+            rows, heard = dense_sides(source, destination)
+            heard, told = float(taps * heard), float(taps * rows)
             if count:
                 heard = taps * (source.real_units / source.units) * count / destination.units
                 told = taps * count / source.units
@@ -121,13 +124,7 @@ def ends(line: Line, junction: int, graph: Graph) -> tuple[Station, Station]:
     return graph.station(line.visits[junction - 1].station), graph.station(line.visits[junction].station)
 
 
-def filter_extents(station: Station) -> tuple[int, ...]:
-    """Extents of the filter that each weight into the station stands for; () if it is no convolution."""
-    stage = station.stage("conv")
-    return per_axis(options_of(stage)["kernel"], len(station.shape) - 1) if stage is not None else ()
-
-
-def _dense(fan_in: int, fan_out: int, bound: float) -> NDArray[np.float32]:
+def _dense(fan_out: int, fan_in: int, bound: float) -> NDArray[np.float32]:
     """Rows of a Hadamard matrix times `bound`, cut to [fan_out, fan_in]; the row of pluses is left out if it can be."""
     wide = 1 << (fan_in - 1).bit_length()
     first = 1 if fan_out < wide else 0
@@ -138,5 +135,18 @@ def _dense(fan_in: int, fan_out: int, bound: float) -> NDArray[np.float32]:
 
 
 def _filters(values: NDArray[np.float32], destination: Station) -> NDArray[np.float32]:
-    extents = filter_extents(destination)
-    return np.tile(values[(...,) + (None,) * len(extents)], (1, *extents)) if extents else values
+    """The weights at all taps of their filters: the rows of a Hadamard matrix in turn.
+
+    Filters of equal weights would all see nothing but means. The rows are scattered over the paths by the
+    multiplicative hash of Knuth (section 6.4), since paths a power of two apart lead into one unit.
+    """
+    extents = taps_of(destination)
+    if not extents:
+        return values
+    taps = math.prod(extents)
+    wide = 1 << (taps - 1).bit_length()
+    scattered = np.arange(values.size, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
+    rows = (scattered % np.uint64(wide)).astype(np.int64)[:, None]
+    signs = hadamard_bits(rows, np.arange(taps, dtype=np.int64)[None, :], wide, wide)
+    filters = values.reshape(-1, 1) * np.array((1.0, -1.0), np.float32)[signs]
+    return filters.reshape(*values.shape, *extents)

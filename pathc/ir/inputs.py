@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.cells import is_recurrent
+from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph
 from pathc.support.arrays import read_npy
 from pathc.support.diagnostics import error
@@ -19,7 +21,15 @@ def input_shape(graph: Graph) -> tuple[int, ...]:
     if len(graph.inputs) == 1:
         station = graph.inputs[0]
         return (station.real_units, *station.shape[1:])
-    return (sum(station.real_units for station in graph.inputs),)
+    return (sum(math.prod((station.real_units, *station.shape[1:])) for station in graph.inputs),)
+
+
+def output_shape(graph: Graph) -> tuple[int, ...]:
+    """Shape of one sample's outputs: that of the output station as it is read, or several of them side by side."""
+    shapes = [(station.real_units, *read_extents(station)) for station in graph.outputs]
+    if len(shapes) == 1:
+        return shapes[0] if len(graph.outputs[0].shape) > 1 else shapes[0][:1]
+    return (sum(math.prod(shape) for shape in shapes),)
 
 
 def check_input(array: NDArray[Any], sample: tuple[int, ...], what: str, *, sequences: bool = False) -> None:

@@ -2,9 +2,11 @@
 
 Names and shapes: `<line>.<junction>` of shape [paths] in natural path order (dense: [units out, units in]),
 junctions counted from 1; `<station>.bias` of shape [units]. Into a cell both have a leading axis, and the cell has
-`<station>.recurrent.<gate>`: see `pathc.ir.cells` and `pathc.ir.recurrence`. Silent units of `pad` have no bias and no
-place in dense tensors. Integer tensors may have `<name>.scale` beside them, of shape [] or [1], or [units] with one
-scale for each real unit of the destination: value = integer * scale.
+`<station>.recurrent.<gate>`: see `pathc.ir.cells` and `pathc.ir.recurrence`. Into a convolution the extents of the
+filter come last; dense lines between a station with extents and one without join all units of all positions. Batch
+normalization has `<station>.norm.gain`, `.shift`, `.mean` and `.variance` of shape [units]. Silent units of `pad` have
+no bias and no place in dense tensors. Integer tensors may have `<name>.scale` beside them, of shape [] or [1], or
+[units] with one scale for each real unit of the destination: value = integer * scale.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.cells import cell_of
+from pathc.ir.filters import weight_shape
 from pathc.ir.graph import Graph
 from pathc.ir.recurrence import structure_shape
 from pathc.support.arrays import ArrayInfo, npz_infos, read_npz
@@ -39,6 +42,8 @@ Tensors = Mapping[str, NDArray[Any]]
 
 METADATA = "__metadata__"
 """Name under which `.npz` files keep their metadata, as JSON in bytes."""
+GAIN, SHIFT, MEAN, VARIANCE = "norm.gain", "norm.shift", "norm.mean", "norm.variance"
+"""Tensors of a batch normalization, behind the name of its station."""
 SCALE = ".scale"
 """Suffix of the scale beside an integer tensor."""
 _FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -53,8 +58,7 @@ def expected_tensors(graph: Graph) -> dict[str, tuple[int, ...]]:
         for junction in line.junctions:
             source = graph.station(line.visits[junction - 1].station)
             destination = graph.station(line.visits[junction].station)
-            dense = (destination.real_units, source.real_units)
-            shape = dense if line.kind == "dense" else (line.count,)
+            shape = weight_shape(line, source, destination)
             cell = cell_of(destination)
             shapes[f"{line.name}.{junction}"] = shape if cell is None else _copied(cell.copies, shape)
     for station in graph.stations:
@@ -62,6 +66,8 @@ def expected_tensors(graph: Graph) -> dict[str, tuple[int, ...]]:
         if station.stage("bias") is not None:
             copies = 1 if cell is None else cell.bias_copies
             shapes[f"{station.name}.bias"] = _copied(copies, (station.real_units,))
+        if station.stage("batchnorm") is not None:
+            shapes.update({f"{station.name}.{name}": (station.real_units,) for name in (GAIN, SHIFT, MEAN, VARIANCE)})
         if cell is not None:
             for name in cell.tensors:
                 shapes[name] = structure_shape(cell.recur, cell.hidden, cell.loc)

@@ -12,9 +12,9 @@ from typing import Any, cast
 import torch
 
 from pathc import driver
-from pathc.ir.cells import without_cells
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
+from pathc.ir.misfits import plain_only
 from pathc.ir.weights import expected_tensors, save_weights
 from pathc.support.diagnostics import PathcError, render_all
 from pathc.torch.compiled import CompiledNet
@@ -38,7 +38,7 @@ class GraphModule(torch.nn.Module):
 
     def __init__(self, graph: Graph, *, compiled: bool, threads: int | None) -> None:
         super().__init__()
-        lacking = supports(graph) or without_cells(graph, "`pathc.torch` has")
+        lacking = supports(graph) or plain_only(graph, "`pathc.torch` has")
         if lacking:
             raise PathcError(*lacking)
         if threads is not None and threads < 1:

@@ -224,7 +224,8 @@ def test_what_cannot_be_evaluated_is_named_at_its_place():
     place = Loc("m.path", 7, 1)
     conv = Station("c", "layer", (4, 8, 8), pipeline=(Call("conv", (("kernel", 3),)), RELU), loc=place)
     shuffle = Call("channelshuffle", (("groups", 2),))
-    graph = Graph("g", (station("x", "input", 4), conv, station("y", "output", 4, shuffle)), ())
+    cell = Station("h", "layer", (4,), pipeline=(Call("indrnn"),))
+    graph = Graph("g", (station("x", "input", 4), conv, cell, station("y", "output", 4, shuffle)), ())
     found = supports(graph)
     assert [d.code for d in found] == ["E0610"] * 3
     assert found[0].place == place

@@ -19,12 +19,12 @@ from pathc.backends.engine.machine import Machine, read_machine
 from pathc.backends.engine.program import Program
 from pathc.backends.engine.sim.functional import execute
 from pathc.backends.engine.verilog.emit import engine_text
-from pathc.ir.cells import without_cells
 from pathc.ir.compress.quantize import quantize
 from pathc.ir.facts import Scale
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.interp.network import activations_of, input_rows
+from pathc.ir.misfits import plain_only
 from pathc.ir.quantized import IntegerNetwork, integer_forward, integer_network
 from pathc.ir.types import Value
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
@@ -136,7 +136,7 @@ class Engine:
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
         """Stages that nothing evaluates yet (E0610), and recurrent cells."""
-        return supports(graph) or without_cells(graph, "the engine has")
+        return supports(graph) or plain_only(graph, "the engine has")
 
     def compile(self, request: Request) -> Assembled:
         """The program for `request.batch` samples a run (1 if open).

@@ -30,6 +30,7 @@ from pathc.backends.llvm.verify import verify_plan
 from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
+from pathc.ir.misfits import flat_only
 from pathc.ir.order import station_order
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import run_passes
@@ -247,7 +248,7 @@ class CpuBackend:
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
         """What the kernels cannot compute yet: everything the interpreter lacks, too."""
-        return supports(graph)
+        return supports(graph) or flat_only(graph, "`llvm` has")
 
     def compile(self, request: Request) -> CpuExecutable | SequenceExecutable:
         """Check everything that can be checked now; kernels are made when first called."""

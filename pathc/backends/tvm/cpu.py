@@ -20,10 +20,10 @@ from pathc.backends.tvm.pack import pack, unpack
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.schedule import Tile, Tiles
 from pathc.backends.tvm.tir import Argument
-from pathc.ir.cells import without_cells
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
 from pathc.ir.interp import supports
+from pathc.ir.misfits import plain_only
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UnavailableError, UsageError, error
 
@@ -229,7 +229,7 @@ def check_request(request: Request, name: str, known: Mapping[str, str]) -> None
         raise UnavailableError(Diagnostic("E0811", f"the target `{name}` needs TVM", help=facade.missing()))
     found = [
         *supports(request.graph),
-        *without_cells(request.graph, f"`{name}` has"),
+        *plain_only(request.graph, f"`{name}` has"),
         *check_weights(request.graph, request.weights),
     ]
     if found:
@@ -255,7 +255,7 @@ class TvmCpuBackend:
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
         """Stages the interpreter cannot evaluate either (E0610)."""
-        return supports(graph) or without_cells(graph, f"`{self.name}` has")
+        return supports(graph) or plain_only(graph, f"`{self.name}` has")
 
     def compile(self, request: Request) -> TvmExecutable:
         """Check everything and plan; kernels are made when first called. Raises as `check_request`, E0611, E0612."""

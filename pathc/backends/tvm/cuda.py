@@ -19,10 +19,10 @@ from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import Blocks, NetPlan, Rows
 from pathc.backends.tvm.program import Program, program
 from pathc.backends.tvm.report import report
-from pathc.ir.cells import without_cells
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
 from pathc.ir.interp import supports
+from pathc.ir.misfits import plain_only
 from pathc.support.diagnostics import Diagnostic, Severity, error
 
 SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024}
@@ -134,7 +134,7 @@ class CudaBackend:
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
         """Stages the interpreter cannot evaluate either (E0610)."""
-        return supports(graph) or without_cells(graph, f"`{self.name}` has")
+        return supports(graph) or plain_only(graph, f"`{self.name}` has")
 
     def compile(self, request: Request) -> CudaExecutable:
         """Check everything and choose a plan; raises as `check_request`, E0611, E0612, E0661, E0666, E0667."""

@@ -9,6 +9,7 @@ for kwinners a NaN is the largest value of all.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,10 @@ class Activation(ABC):
     @abstractmethod
     def reach(self, x: Values, bound: Values, roundoff: float) -> Values:
         """Bound on the error of the values, if `x` is known to `bound` and arithmetic rounds to `roundoff`."""
+
+    def tensors(self, x: Values, gradient: Values) -> Mapping[str, Values]:
+        """Gradients of the function's own tensors, given that of the values; most have none."""
+        return {}
 
 
 class Identity(Activation):

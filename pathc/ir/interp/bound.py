@@ -7,6 +7,7 @@ values read are carried along by |w|.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 
 from pathc.ir.cells import cell_of
 from pathc.ir.graph import Graph, Station
-from pathc.ir.interp.evaluate import evaluate
-from pathc.ir.interp.junctions import Values, junction_values, junctions_of, widen
-from pathc.ir.interp.network import Inputs, Network, activations_of, input_rows, prepare
+from pathc.ir.inputs import output_shape
+from pathc.ir.interp.evaluate import evaluate, real_read_size
+from pathc.ir.interp.expand import expanded
+from pathc.ir.interp.junctions import Values, junction_values, read_size, size_of, widen
+from pathc.ir.interp.network import Inputs, Network, functions_of, input_rows, prepare
 from pathc.ir.interp.recurrent.inputs import CellInputs
-from pathc.ir.order import station_order
 from pathc.ir.weights import Tensors
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -54,15 +56,15 @@ def error_bound(
                              for absolute in (False, True))  # fmt: skip
                 found = fed.bounds(weights, bounds, size, unit_roundoff, weight_roundoff)
                 off = widen(found, station.units)
-                bounds[station.name] = _of_values(station, trace.sums[station.name], off, unit_roundoff)
+                bounds[station.name] = _of_values(station, weights, trace.sums[station.name], off, unit_roundoff)
                 continue
             off = _of_sums(network, weights, station, trace.values, bounds, unit_roundoff, weight_roundoff)
             total = trace.sums[station.name]
             off = np.where(np.abs(total) + off > _LARGEST, np.inf, off)
             off = np.where(np.isfinite(total), off, 0.0)
-            bounds[station.name] = _of_values(station, total, off, unit_roundoff)
-    parts = [bounds[s.name][:, : s.real_units] for s in graph.outputs]
-    return layout.shaped(np.concatenate(parts, axis=1))
+            bounds[station.name] = _of_values(station, weights, total, off, unit_roundoff)
+    parts = [bounds[s.name][:, : real_read_size(s)] for s in graph.outputs]
+    return layout.shaped(np.concatenate(parts, axis=1), output_shape(graph))
 
 
 def _of_sums(
@@ -76,9 +78,9 @@ def _of_sums(
 ) -> Values:
     """Bound on the error of what a station accumulates."""
     batch = len(next(iter(values.values())))
-    carried = np.zeros((batch, station.units))
-    magnitude = np.zeros((batch, station.units))
-    terms = np.full(station.units, _EXTRA_ROUNDINGS)
+    carried = np.zeros((batch, size_of(station)))
+    magnitude = np.zeros((batch, size_of(station)))
+    terms = np.full(size_of(station), _EXTRA_ROUNDINGS)
     if station.stage("bias") is not None:
         magnitude += np.abs(network.bias(weights, station))
         terms += 1
@@ -96,14 +98,15 @@ def _of_sums(
     return carried + np.where(magnitude > 0.0, gamma * magnitude, 0.0) + terms * _SMALLEST
 
 
-def _of_values(station: Station, total: Values, off: Values, roundoff: float) -> Values:
+def _of_values(station: Station, weights: Tensors, total: Values, off: Values, roundoff: float) -> Values:
     """Bound on the error of what is read from a station, zero at silent units."""
-    argument, bound = total[:, : station.real_units], off[:, : station.real_units]
-    for function in activations_of(station):
+    real = station.real_units * math.prod(station.shape[1:])
+    argument, bound = total[:, :real], off[:, :real]
+    for function in functions_of(station, weights):
         bound = function.reach(argument, bound, roundoff)
         argument = function.apply(argument)
         bound = np.where(np.isfinite(argument), bound, 0.0)
-    return np.pad(bound, ((0, 0), (0, station.units - station.real_units)))
+    return widen(bound, read_size(station))
 
 
 def agrees(actual: NDArray[Any], expected: NDArray[Any], bound: NDArray[Any] | float) -> NDArray[np.bool_]:
@@ -123,11 +126,11 @@ def tolerance(graph: Graph, dtype: str) -> float:
 
     gamma of the number of roundings on the longest way through the graph. For a bound per output see `error_bound`.
     """
-    longest = {station.name: 0 for station in graph.stations}
-    junctions = junctions_of(graph)
-    into = {s.name: [j for j in junctions if j.destination == s.name] for s in graph.stations}
-    for name in station_order(graph):
-        terms = sum(int(j.fan_in().max(initial=0)) + 1 for j in into[name])
-        longest[name] = _EXTRA_ROUNDINGS + terms + max((longest[j.source] for j in into[name]), default=0)
+    stations, into = expanded(graph)
+    longest = dict[str, int]()
+    for station in stations:
+        entering = into[station.name]
+        terms = sum(int(j.fan_in().max(initial=0)) + 1 for j in entering)
+        longest[station.name] = _EXTRA_ROUNDINGS + terms + max((longest[j.source] for j in entering), default=0)
     steps = max((longest[s.name] for s in graph.outputs), default=0) * unit_roundoff(dtype)
     return steps / (1.0 - steps) if steps < 1.0 else float("inf")

@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.cells import cell_of
+from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
-from pathc.ir.interp.junctions import Values, junction_values, widen
-from pathc.ir.interp.network import Inputs, Layout, Network, activations_of, input_rows, prepare
+from pathc.ir.inputs import input_shape, output_shape
+from pathc.ir.interp.activations import Activation
+from pathc.ir.interp.expand import owner
+from pathc.ir.interp.junctions import Values, junction_values, read_size, size_of, widen
+from pathc.ir.interp.network import Inputs, Layout, Network, functions_of, input_rows, prepare
 from pathc.ir.interp.recurrent.inputs import CellInputs
 from pathc.ir.interp.recurrent.unroll import CellTrace, State
 from pathc.ir.weights import Tensors
@@ -59,11 +63,16 @@ def forward(graph: Graph, weights: Tensors, inputs: Inputs) -> Values:
     return evaluate(graph, weights, inputs).outputs
 
 
-def evaluate(graph: Graph, weights: Tensors, inputs: Inputs, state: States | None = None) -> Trace:
-    """All sums and values of a forward pass; cells named in `state` start from there. Raises as `forward`."""
+def evaluate(
+    graph: Graph, weights: Tensors, inputs: Inputs, state: States | None = None, *, training: bool = False
+) -> Trace:
+    """All sums and values of a forward pass; cells named in `state` start from there. Raises as `forward`.
+
+    In `training`, batch normalization goes by the statistics of the batch.
+    """
     network = prepare(graph, weights)
     rows, layout = input_rows(graph, inputs)
-    return _evaluate(network, weights, rows, layout, state or {})
+    return _evaluate(network, weights, rows, layout, state or {}, training)
 
 
 def backward(
@@ -72,22 +81,28 @@ def backward(
     inputs: Inputs,
     output_gradient: NDArray[Any],
     state: States | None = None,
+    *,
+    training: bool = False,
 ) -> tuple[Values, dict[str, Values]]:
     """Gradients with respect to inputs (their shape, stations side by side) and weights (summed over the batch).
 
     `output_gradient` has the shape of the outputs. Kinks: see `pathc.ir.interp.activations`. The gradient of a
     tensor with a scale is that of the scaled values. Through cells it runs backwards in time over all steps; `state` is
-    where they started. Raises as `forward`; E0512 for a gradient of another shape.
+    where they started. In `training`, gradients go through the statistics of the batch. Raises as `forward`; E0512 for
+    a gradient of another shape.
     """
     network = prepare(graph, weights)
     rows, layout = input_rows(graph, inputs)
     with np.errstate(all="ignore"):
-        trace = _evaluate(network, weights, rows, layout, state or {})
+        trace = _evaluate(network, weights, rows, layout, state or {}, training)
         gradients = _output_gradients(network, trace, np.asarray(output_gradient))
         tensors: dict[str, Values] = {}
         for station in reversed(network.stations):
-            at_sums = _through_pipeline(station, trace.sums[station.name], gradients[station.name])
+            functions = functions_of(station, weights, training=training)
+            at_sums, own = through_functions(station, functions, trace.sums[station.name], gradients[station.name])
             gradients[station.name] = at_sums
+            for name, part in own.items():
+                tensors[name] = tensors[name] + part if name in tensors else part
             cell = cell_of(station)
             if cell is not None:
                 inputs_of = CellInputs.of(network, weights, cell, station, trace.values, layout)
@@ -96,18 +111,24 @@ def backward(
                     tensors[name] = tensors[name] + part if name in tensors else part
                 continue
             if station.stage("bias") is not None:
-                tensors[f"{station.name}.bias"] = at_sums[:, : station.real_units].sum(axis=0)
+                name = f"{owner(station.name)}.bias"
+                part = at_sums.reshape(len(at_sums), station.units, math.prod(station.shape[1:]))[
+                    :, : station.real_units
+                ].sum(axis=(0, 2))
+                tensors[name] = tensors[name] + part if name in tensors else part
             for junction in network.into[station.name]:
                 values, matrix = trace.values[junction.source], junction_values(weights, junction)
                 gradients[junction.source] += junction.pull(at_sums, matrix)
                 if junction.tensor:
                     part = junction.weight_gradient(values, at_sums)
                     tensors[junction.tensor] = tensors[junction.tensor] + part if junction.tensor in tensors else part
-    parts = [gradients[s.name][:, : s.real_units] for s in graph.inputs]
-    return layout.shaped(_joined(parts)), tensors
+    parts = [gradients[s.name][:, : s.real_units * math.prod(s.shape[1:])] for s in graph.inputs]
+    return layout.shaped(_joined(parts), input_shape(graph)), tensors
 
 
-def _evaluate(network: Network, weights: Tensors, rows: Mapping[str, Values], layout: Layout, state: States) -> Trace:
+def _evaluate(
+    network: Network, weights: Tensors, rows: Mapping[str, Values], layout: Layout, state: States, training: bool
+) -> Trace:
     sums: dict[str, Values] = {}
     values: dict[str, Values] = {}
     cells: dict[str, CellTrace] = {}
@@ -120,17 +141,17 @@ def _evaluate(network: Network, weights: Tensors, rows: Mapping[str, Values], la
                 fed = CellInputs.of(network, weights, cell, station, values, layout)
                 cells[station.name] = trace = fed.forward(weights, state.get(station.name))
                 total = widen(trace.output.reshape(batch, station.real_units), station.units)
-                sums[station.name], values[station.name] = total, _read(station, total)
+                sums[station.name], values[station.name] = total, _read(station, weights, total, training)
                 continue
-            total = rows[station.name].copy() if station.name in rows else np.zeros((batch, station.units))
+            total = rows[station.name].copy() if station.name in rows else np.zeros((batch, size_of(station)))
             if station.stage("bias") is not None:
                 total += network.bias(weights, station)
             for junction in network.into[station.name]:
                 total += junction.push(values[junction.source], junction_values(weights, junction))
             sums[station.name] = total
-            values[station.name] = _read(station, total)
-    outputs = [values[s.name][:, : s.real_units] for s in network.graph.outputs]
-    return Trace(sums, values, layout.shaped(_joined(outputs)), cells)
+            values[station.name] = _read(station, weights, total, training)
+    outputs = [values[s.name][:, : real_read_size(s)] for s in network.graph.outputs]
+    return Trace(sums, values, layout.shaped(_joined(outputs), output_shape(network.graph)), cells)
 
 
 def _check_memory(graph: Graph, batch: int) -> None:
@@ -141,37 +162,47 @@ def _check_memory(graph: Graph, batch: int) -> None:
         raise error("E0502", text, graph.loc, help="use layers of fewer units, or a smaller batch")
 
 
-def _read(station: Station, total: Values) -> Values:
-    """What is read from a station: its activations over the real units, zero at the silent ones."""
-    result = total[:, : station.real_units]
-    for function in activations_of(station):
+def _read(station: Station, weights: Tensors, total: Values, training: bool) -> Values:
+    """What is read from a station: its functions over the real units, zero at the silent ones."""
+    result = total[:, : station.real_units * math.prod(station.shape[1:])]
+    for function in functions_of(station, weights, training=training):
         result = function.apply(result)
-    return np.pad(result, ((0, 0), (0, station.units - station.real_units)))
+    return widen(result, read_size(station))
 
 
-def _through_pipeline(station: Station, total: Values, gradient: Values) -> Values:
-    """Gradient at the sums of a station, from the gradient at what is read from it."""
-    functions = activations_of(station)
-    arguments = [total[:, : station.real_units]]
+def through_functions(
+    station: Station, functions: Sequence[Activation], total: Values, gradient: Values
+) -> tuple[Values, dict[str, Values]]:
+    """Gradient at the sums of a station, from that at what is read from it, and those of its functions' tensors."""
+    arguments = [total[:, : station.real_units * math.prod(station.shape[1:])]]
     for function in functions[:-1]:
         arguments.append(function.apply(arguments[-1]))
-    result = gradient[:, : station.real_units]
+    result, tensors = gradient[:, : real_read_size(station)], dict[str, Values]()
     for function, argument in zip(reversed(functions), reversed(arguments), strict=False):
+        tensors.update(function.tensors(argument, result))
         result = function.backward(argument, result)
-    return np.pad(result, ((0, 0), (0, station.units - station.real_units)))
+    return widen(result, size_of(station)), tensors
 
 
 def _output_gradients(network: Network, trace: Trace, gradient: NDArray[Any]) -> dict[str, Values]:
     if gradient.shape != trace.outputs.shape:
         text = f"the output gradient has shape {list(gradient.shape)}, the output {list(trace.outputs.shape)}"
         raise error("E0512", text, help="give one number per output")
-    gradients = {name: np.zeros(total.shape) for name, total in trace.sums.items()}
-    columns = gradient.reshape(len(next(iter(trace.sums.values()))), gradient.shape[-1]).astype(np.float64)
+    gradients = {name: np.zeros(values.shape) for name, values in trace.values.items()}
+    columns = gradient.reshape(
+        len(next(iter(trace.sums.values()))), sum(map(real_read_size, network.graph.outputs))
+    ).astype(np.float64)
     start = 0
     for station in network.graph.outputs:
-        gradients[station.name][:, : station.real_units] += columns[:, start : start + station.real_units]
-        start += station.real_units
+        size = real_read_size(station)
+        gradients[station.name][:, :size] += columns[:, start : start + size]
+        start += size
     return gradients
+
+
+def real_read_size(station: Station) -> int:
+    """Units that are read from a station, over all positions, silent ones left out."""
+    return station.real_units * math.prod(read_extents(station))
 
 
 def _joined(parts: list[Values]) -> Values:

@@ -6,7 +6,7 @@ zero and takes one path after the other. Everything is float64, values are [batc
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,44 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.extents import read_extents
+from pathc.ir.filters import dense_sides, filter_of, groups_of
 from pathc.ir.generators import Generator, resolve
-from pathc.ir.graph import Graph, Line
+from pathc.ir.graph import Graph, Line, Station
+from pathc.ir.interp.base import Junction, Values
+from pathc.ir.interp.filters import FilterJunction, GroupedJunction, PartJunction
 from pathc.ir.weights import SCALE, Tensors, tensor_values
 
-Values = NDArray[np.float64]
 _WINDOW = 1 << 16
-
-
-class Junction(ABC):
-    """The step of a line from one station to the next.
-
-    `tensor` names its weights, "" if it has none; `source` and `destination` name the stations.
-    """
-
-    tensor: str
-    source: str
-    destination: str
-
-    @abstractmethod
-    def push(self, values: Values, weights: Values) -> Values:
-        """Sums at the destination, [batch, units of the destination]."""
-
-    @abstractmethod
-    def pull(self, gradient: Values, weights: Values) -> Values:
-        """Gradient with respect to the source's values, [batch, units of the source]."""
-
-    @abstractmethod
-    def weight_gradient(self, values: Values, gradient: Values) -> Values:
-        """Gradient with respect to the weights, summed over the batch; shape of the tensor."""
-
-    @abstractmethod
-    def fan_in(self) -> NDArray[np.int64]:
-        """Terms that each unit of the destination receives."""
-
-    @property
-    def destinations(self) -> Callable[[], NDArray[np.int64]] | None:
-        """Gives the unit that each weight leads to, [paths]; None where the tensor's first axis is that of units."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -184,7 +155,8 @@ def junctions_of(graph: Graph) -> tuple[Junction, ...]:
 
     Raises PathcError as `pathc.ir.generators.resolve`.
     """
-    return tuple(junction for line in graph.lines for junction in _of_line(graph, line))
+    filled: dict[str, int] = {}
+    return tuple(junction for line in graph.lines for junction in _of_line(graph, line, filled))
 
 
 def junction_values(weights: Tensors, junction: Junction) -> Values:
@@ -208,17 +180,51 @@ def tensor_of(line: Line, number: int) -> str:
     return f"{line.mirror}.{len(line.visits) - number}" if line.tied else f"{line.name}.{number}"
 
 
-def _of_line(graph: Graph, line: Line) -> Iterator[Junction]:
+def size_of(station: Station) -> int:
+    """Units that a station sums up, over all positions, silent ones included."""
+    return math.prod(station.shape)
+
+
+def read_size(station: Station) -> int:
+    """Units that are read from a station, over all positions, silent ones included."""
+    return station.units * math.prod(read_extents(station))
+
+
+def _of_line(graph: Graph, line: Line, filled: dict[str, int]) -> Iterator[Junction]:
+    """Junctions of a line; `filled` counts the channels that concatenating stations have been given."""
     names = [visit.station for visit in line.visits]
     generator = resolve(line, graph) if line.kind == "paths" else None
     for number in line.junctions:
         source, destination = graph.station(names[number - 1]), graph.station(names[number])
+        if line.kind == "skip":
+            yield _skip(line, source, destination, filled)
+            continue
         tensor = tensor_of(line, number)
+        geometry = filter_of(source, destination)
+        channels = destination.units, source.units
+        real = destination.real_units, source.real_units
         if generator is not None:
-            yield PathJunction(tensor, source.name, destination.name, generator, number)
-        elif line.kind == "dense":
-            real = (destination.real_units, source.real_units)
-            padded = (destination.units, source.units)
-            yield DenseJunction(tensor, source.name, destination.name, real, padded, line.tied)
+            each: Junction = PathJunction(tensor, source.name, destination.name, generator, number)
+        elif geometry is not None:
+            each = GroupedJunction(tensor, source.name, destination.name, real, channels, groups_of(destination))
         else:
-            yield SkipJunction(source.name, destination.name, source.units, line.scale)
+            sizes = size_of(destination), read_size(source)
+            sides = dense_sides(source, destination)
+            each = DenseJunction(tensor, source.name, destination.name, sides, sizes, line.tied)
+        if geometry is None:
+            yield each
+        else:
+            filtered = destination.stage("conv") is not None
+            yield FilterJunction(tensor, source.name, destination.name, each, geometry, channels, filtered)
+
+
+def _skip(line: Line, source: Station, destination: Station, filled: dict[str, int]) -> Junction:
+    if destination.stage("concat") is None:
+        return SkipJunction(source.name, destination.name, size_of(destination), line.scale)
+    positions = math.prod(destination.shape[1:])
+    first = filled.get(destination.name, 0)
+    filled[destination.name] = first + source.real_units
+    sizes = size_of(destination), read_size(source)
+    return PartJunction(
+        source.name, destination.name, first * positions, source.real_units * positions, sizes, line.scale
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.catalogue import options_of
 from pathc.ir.cells import cell_of, cell_stage, is_recurrent, misplaced, plain
+from pathc.ir.filters import pool_of
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input
-from pathc.ir.interp.activations import Activation, activation
-from pathc.ir.interp.junctions import Junction, Values, junctions_of
-from pathc.ir.order import station_order
-from pathc.ir.weights import Tensors, check_weights, tensor_values
+from pathc.ir.interp.activations import Activation, KWinners, Softmax, activation
+from pathc.ir.interp.base import Junction, Values
+from pathc.ir.interp.expand import expanded, owner
+from pathc.ir.interp.stages import Norm, PerPosition, Pool, Shuffle
+from pathc.ir.misfits import BEYOND, misfits
+from pathc.ir.types import Call
+from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, Tensors, check_weights, tensor_values
 from pathc.support.diagnostics import Diagnostic, PathcError, error
 
 Inputs = NDArray[Any] | Mapping[str, NDArray[Any]]
@@ -31,12 +36,12 @@ class Network:
     into: Mapping[str, tuple[Junction, ...]]
 
     def bias(self, weights: Tensors, station: Station) -> Values:
-        """The bias of a station, zero at silent units; [units], of a cell [copies, units]."""
-        values = tensor_values(weights, f"{station.name}.bias")
+        """The bias of a station, zero at silent units; [units * positions], of a cell [copies, units]."""
+        values = tensor_values(weights, f"{owner(station.name)}.bias")
         cell = cell_of(station)
         if cell is not None:
             return values.reshape(cell.bias_copies, station.real_units)
-        return np.pad(values, (0, station.units - station.real_units))
+        return np.repeat(np.pad(values, (0, station.units - station.real_units)), math.prod(station.shape[1:]))
 
 
 def prepare(graph: Graph, weights: Tensors) -> Network:
@@ -48,34 +53,61 @@ def prepare(graph: Graph, weights: Tensors) -> Network:
     found = [*supports(graph), *check_weights(graph, weights)]
     if found:
         raise PathcError(*found)
-    into: dict[str, list[Junction]] = defaultdict(list)
-    for junction in junctions_of(graph):
-        into[junction.destination].append(junction)
-    names = station_order(graph)
-    return Network(graph, tuple(graph.station(n) for n in names), {n: tuple(into[n]) for n in names})
+    return Network(graph, *expanded(graph))
 
 
 def supports(graph: Graph) -> list[Diagnostic]:
     """What of the graph the interpreter cannot evaluate yet: E0610 for each such stage, at its place."""
-    found: list[Diagnostic] = []
+    found: list[Diagnostic] = misfits(graph)
+    sequences = is_recurrent(graph)
     for station in graph.stations:
         found.extend(misplaced(station))
-        if len(station.shape) != 1:
-            found.append(_lacking(f"station `{station.name}` has extents {list(station.shape)}", station))
+        if sequences and len(station.shape) != 1:
+            found.append(_lacking(f"station `{station.name}` has extents {list(station.shape)} beside a cell", station))
         for stage in station.pipeline:
-            if stage.name != "bias" and activation(stage) is None and stage != cell_stage(station):
+            known = stage.name == "bias" or activation(stage) is not None or stage == cell_stage(station)
+            if not known and (sequences or stage.name not in BEYOND):
                 found.append(_lacking(f"station `{station.name}` has the stage `{stage.name}`", station))
     return found
 
 
 def _lacking(what: str, station: Station) -> Diagnostic:
-    cure = "use stations of one extent with bias and activations"
+    cure = "beside recurrent cells, use stations of one extent with bias and activations"
     return Diagnostic("E0610", f"{what}, which the interpreter cannot evaluate", station.loc, help=cure)
 
 
 def activations_of(station: Station) -> tuple[Activation, ...]:
-    """The activations of a station's pipeline, in order; its bias is where accumulation starts."""
+    """The activations of a flat station's pipeline, in order; its bias is where accumulation starts."""
     return tuple(a for stage in plain(station).pipeline if (a := activation(stage)) is not None)
+
+
+def functions_of(station: Station, weights: Tensors, *, training: bool = False) -> tuple[Activation, ...]:
+    """All functions of a station's pipeline, in order; in `training`, normalization goes by the batch."""
+    found: list[Activation] = []
+    extents = station.shape[1:]
+    for stage in plain(station).pipeline:
+        if stage.name in ("maxpool", "avgpool"):
+            geometry = pool_of(stage, extents)
+            found.append(Pool(geometry, station.real_units, stage.name == "maxpool"))
+            extents = geometry.result
+        elif stage.name == "batchnorm":
+            found.append(_norm(station, stage, weights, training))
+        elif stage.name == "channelshuffle":
+            groups = options_of(stage)["groups"]
+            assert isinstance(groups, int)
+            found.append(Shuffle(groups, station.real_units))
+        elif (function := activation(stage)) is not None:
+            across = isinstance(function, Softmax | KWinners) and math.prod(extents) > 1
+            found.append(PerPosition(function, station.real_units) if across else function)
+    return tuple(found)
+
+
+def _norm(station: Station, stage: Call, weights: Tensors, training: bool) -> Norm:
+    name = owner(station.name)
+    gain, shift, mean, variance = (tensor_values(weights, f"{name}.{t}") for t in (GAIN, SHIFT, MEAN, VARIANCE))
+    eps = options_of(stage)["eps"]
+    assert isinstance(eps, float | int)
+    return Norm(name, gain, shift, mean, variance, eps, training)
 
 
 @dataclass(frozen=True)
@@ -91,9 +123,9 @@ class Layout:
         """Rows that are computed: one per sample, or one per sample and step."""
         return self.batch * max(self.steps, 1)
 
-    def shaped(self, rows: Values) -> Values:
-        """Rows [batch * steps, units] as the user sees them."""
-        whole = rows.reshape(self.batch, self.steps, rows.shape[-1]) if self.steps else rows
+    def shaped(self, rows: Values, sample: tuple[int, ...]) -> Values:
+        """Rows [batch * steps, units] as the user sees them, each of the shape `sample`."""
+        whole = rows.reshape(self.batch, *((self.steps,) if self.steps else ()), *sample)
         return whole[0] if self.single else whole
 
 
@@ -111,13 +143,14 @@ def input_rows(graph: Graph, inputs: Inputs) -> tuple[dict[str, Values], Layout]
     for station in graph.inputs:
         if station.name not in parts:
             raise error("E0512", f"there is no input for station `{station.name}`", station.loc)
-        part = np.asarray(parts[station.name])
-        check_input(part, (station.real_units,), f"input of `{station.name}`", sequences=sequences)
-        single = part.ndim == 1 + sequences
+        part, sample = np.asarray(parts[station.name]), (station.real_units, *station.shape[1:])
+        check_input(part, sample, f"input of `{station.name}`", sequences=sequences)
+        single = part.ndim == len(sample) + sequences
         batch = 1 if single else part.shape[0]
         layouts.add(Layout(batch, part.shape[-2] if sequences else 0, single))
-        row = part.reshape(batch * max(part.shape[-2] if sequences else 1, 1), station.real_units).astype(np.float64)
-        rows[station.name] = np.pad(row, ((0, 0), (0, station.units - station.real_units)))
+        size = math.prod(sample)
+        row = part.reshape(batch * max(part.shape[-2] if sequences else 1, 1), size).astype(np.float64)
+        rows[station.name] = np.pad(row, ((0, 0), (0, math.prod(station.shape) - size)))
     unknown = set(parts) - set(rows)
     if unknown:
         raise error("E0506", f"there is no input station `{min(unknown)}`", graph.loc)
@@ -128,7 +161,11 @@ def input_rows(graph: Graph, inputs: Inputs) -> tuple[dict[str, Values], Layout]
 
 
 def _split(graph: Graph, array: NDArray[Any], sequences: bool) -> dict[str, NDArray[Any]]:
-    sizes = [station.real_units for station in graph.inputs]
+    if len(graph.inputs) == 1:
+        return {graph.inputs[0].name: array}
+    shapes = [(station.real_units, *station.shape[1:]) for station in graph.inputs]
+    sizes = [math.prod(shape) for shape in shapes]
     check_input(array, (sum(sizes),), "input", sequences=sequences)
     parts = np.split(array, np.cumsum(sizes)[:-1], axis=-1)
-    return {station.name: part for station, part in zip(graph.inputs, parts, strict=True)}
+    every = zip(graph.inputs, parts, shapes, strict=True)
+    return {station.name: part.reshape(*part.shape[:-1], *shape) for station, part, shape in every}

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.cells import without_cells
 from pathc.ir.facts import Scale, Weights
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.activations import activation
 from pathc.ir.interp.junctions import Junction, SkipJunction, Values
 from pathc.ir.interp.network import Network, prepare
+from pathc.ir.misfits import flat_only, plain_only
 from pathc.ir.quantized.activations import Reading, reading
 from pathc.ir.quantized.formats import Format, format_of
 from pathc.ir.quantized.rounding import Integers
@@ -99,13 +99,14 @@ class IntegerNetwork:
 
 
 def refuse_cells(graph: Graph) -> None:
-    """Raise E1303 with every station that has more than a bias and activations, such as a recurrent cell."""
+    """Raise E1303 with every station that has extents, or more than a bias and activations."""
     found = [
         Diagnostic("E1303", f"station `{station.name}` has the stage `{stage.name}`", station.loc,
                    help="only bias and activations can be brought into integers, sampled or normalized")
         for station in graph.stations for stage in station.pipeline
         if stage.name != "bias" and activation(stage) is None
     ]  # fmt: skip
+    found = found or flat_only(graph, "quantization, sampling and normalization know")
     if found:
         raise PathcError(*found)
 
@@ -115,7 +116,7 @@ def integer_network(graph: Graph, weights: Tensors, accumulator_bits: int = 32) 
 
     Raises PathcError: E1301 to E1307, and as `pathc.ir.interp.forward` for weights that do not belong to the graph.
     """
-    cells = without_cells(graph, "the integer interpreter has")
+    cells = plain_only(graph, "the integer interpreter has")
     if cells:
         raise PathcError(*cells)
     refuse_cells(graph)

@@ -6,6 +6,7 @@ import math
 
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Line, Station
+from pathc.ir.misfits import misfits
 from pathc.ir.verify.rule import Found, rule
 from pathc.support.diagnostics import Diagnostic
 
@@ -45,6 +46,12 @@ def mirrors_fit(graph: Graph) -> Found:
             yield Diagnostic("E0308", text, line.loc, help="visit stations of the same sizes in reverse order")
 
 
+@rule("graph")
+def extents_meet(graph: Graph) -> Found:
+    """Filters, pools, groups, concatenations and equations fit the stations they stand between."""
+    yield from misfits(graph)
+
+
 def _read_shape(station: Station) -> tuple[int, ...]:
     return (station.units, *read_extents(station))
 
@@ -63,7 +70,8 @@ def _mirror_problem(line: Line, other: Line, sizes: dict[str, int]) -> str:
 
 
 RULES = (
+    extents_meet,
     skips_fit,
     mirrors_fit,
 )
-"""What must hold of skips and mirrors."""
+"""What must hold of extents, skips and mirrors."""

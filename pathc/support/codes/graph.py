@@ -72,6 +72,20 @@ GRAPH_CODES: tuple[Code, ...] = (
     ),
     Code("E0314", "a visit with an impossible dimension", "Dimensions of a generator count from 0."),
     Code(
+        "E0315",
+        "stations that do not meet",
+        "Filters and pools run over the extents of a station, and what they give is the extents of the next one. "
+        "`groups` of a convolution are for dense lines and divide the channels of both ends. Skips into `concat` bring "
+        "all its channels between them. An equation (`ode`) begins at the one station that its lines lead from, which "
+        "has its shape. Normalization is applied once in a pipeline.",
+    ),
+    Code(
+        "E0379",
+        "no extents here",
+        "Not every target and pass knows stations with extents, convolutions, pools, batch normalization, `concat`, "
+        "`channelshuffle` and `ode`. `reference` computes all of them, `llvm` compiles them.",
+    ),
+    Code(
         "E0319",
         "internal error: a pass has made a wrong graph",
         "Every graph is verified after every pass. This is a mistake of pathc, whatever the model says.",

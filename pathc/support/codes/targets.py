@@ -44,8 +44,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0610",
         "a stage the interpreter cannot evaluate",
-        "The language and the IR carry stages that a target may not be able to compute. The interpreter evaluates "
-        "stations of one extent with `bias` and activations; the message names the stage and its place.",
+        "The language and the IR carry stages that a target may not be able to compute. Beside recurrent cells the "
+        "interpreter evaluates stations of one extent with `bias` and activations; the message names the stage.",
     ),
     Code(
         "E0611",

@@ -22,10 +22,10 @@ from pathc.backends.llvm.training.model import Tensor, build
 from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
 from pathc.backends.llvm.training.phases import CONTEXT, Loss, Variant
 from pathc.backends.llvm.training.program import Program
-from pathc.ir.cells import without_cells
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.interp.junctions import float_tensors
+from pathc.ir.misfits import plain_only
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import PathcError, error
 
@@ -78,7 +78,7 @@ class Trainer:
         fixed_signs: bool = False,
         frozen: Collection[str] = (),
     ) -> None:
-        found = [*supports(graph), *without_cells(graph, "the compiled trainer has"), *check_weights(graph, weights)]
+        found = [*supports(graph), *plain_only(graph, "the compiled trainer has"), *check_weights(graph, weights)]
         if found:
             raise PathcError(*found)
         check_arguments(graph, loss, optimizer, batch, frozen, weights)

@@ -1,0 +1,171 @@
+"""Junctions between stations with extents: a filter is a few flat junctions between channels, one for each tap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.ir.filters import Geometry, Tap
+from pathc.ir.interp.base import Junction, Values
+
+
+@dataclass(frozen=True)
+class GroupedJunction(Junction):
+    """Every channel to every channel of its group, silent ones left out; weights [units out, units in of a group]."""
+
+    tensor: str
+    source: str
+    destination: str
+    real: tuple[int, int]
+    padded: tuple[int, int]
+    groups: int
+
+    def _matrix(self, weights: Values) -> Values:
+        """The whole matrix, [units out, units in], zero between groups."""
+        out, into = self.real[0] // self.groups, self.real[1] // self.groups
+        whole = np.zeros((self.groups, out, self.groups, into))
+        every = np.arange(self.groups)
+        whole[every, :, every] = weights.reshape(self.groups, out, into)
+        return whole.reshape(self.real)
+
+    def push(self, values: Values, weights: Values) -> Values:
+        """Sums at the destination, [rows, channels]."""
+        out, into = self.real[0] // self.groups, self.real[1] // self.groups
+        sums = np.zeros((len(values), self.padded[0]))
+        for g in range(self.groups):
+            own = slice(g * out, (g + 1) * out)
+            sums[:, own] = values[:, g * into : (g + 1) * into] @ weights[own].T
+        return sums
+
+    def pull(self, gradient: Values, weights: Values) -> Values:
+        """Gradient with respect to the source's values, [rows, channels]."""
+        back = np.zeros((len(gradient), self.padded[1]))
+        back[:, : self.real[1]] = gradient[:, : self.real[0]] @ self._matrix(weights)
+        return back
+
+    def weight_gradient(self, values: Values, gradient: Values) -> Values:
+        """Gradient with respect to the weights, summed over the rows; shape of the tensor."""
+        out, into = self.real[0] // self.groups, self.real[1] // self.groups
+        whole = gradient[:, : self.real[0]].T @ values[:, : self.real[1]]
+        every = np.arange(self.groups)
+        return whole.reshape(self.groups, out, self.groups, into)[every, :, every].reshape(self.real[0], into)
+
+    def fan_in(self) -> NDArray[np.int64]:
+        """Channels of a group, for every real channel of the destination."""
+        return np.where(np.arange(self.padded[0]) < self.real[0], self.real[1] // self.groups, 0)
+
+
+@dataclass(frozen=True)
+class FilterJunction(Junction):
+    """A junction `each` between channels, at every tap of a filter and at every position.
+
+    Values are [rows, channels * positions], channel by channel. Weights have the taps as their last axes, where the
+    destination has a convolution.
+    """
+
+    tensor: str
+    source: str
+    destination: str
+    each: Junction
+    geometry: Geometry
+    channels: tuple[int, int]
+    filtered: bool
+
+    def push(self, values: Values, weights: Values) -> Values:
+        """Sums at the destination, [rows, channels * positions]."""
+        sums = 0.0
+        for tap, seen in self.geometry.views(self._spread(values)):
+            sums = sums + _mixed(self.each.push, _rows(seen), self._at(weights, tap), self.channels[1])
+        return _columns(np.asarray(sums), len(values), self.geometry.positions)
+
+    def pull(self, gradient: Values, weights: Values) -> Values:
+        """Gradient with respect to the source's values, [rows, channels * positions]."""
+        rows = _rows(gradient.reshape(len(gradient), self.channels[0], *self.geometry.result))
+        padded = self.geometry.padded(np.zeros((len(gradient), self.channels[1], *self.geometry.source)))
+        for tap in self.geometry.taps:
+            back = _mixed(self.each.pull, rows, self._at(weights, tap), self.channels[0])
+            columns = _columns(back, len(gradient), self.geometry.positions)
+            view = self.geometry.view(padded, tap)
+            view += columns.reshape(view.shape)
+        inside = self.geometry.inside(padded)
+        return inside.reshape(len(gradient), self.channels[1] * math.prod(self.geometry.source))
+
+    def weight_gradient(self, values: Values, gradient: Values) -> Values:
+        """Gradient with respect to the weights, summed over rows and positions; shape of the tensor."""
+        rows = _rows(gradient.reshape(len(gradient), self.channels[0], *self.geometry.result))
+        parts = [self._outer(_rows(seen), rows) for _, seen in self.geometry.views(self._spread(values))]
+        if not self.filtered:
+            return parts[0]
+        return np.stack(parts, axis=-1).reshape(*parts[0].shape, *self.geometry.kernel)
+
+    def fan_in(self) -> NDArray[np.int64]:
+        """Terms that each unit of the destination receives, zeros around the extents counted."""
+        return np.repeat(self.each.fan_in() * len(self.geometry.taps), self.geometry.positions)
+
+    def _spread(self, values: Values) -> Values:
+        return values.reshape(len(values), self.channels[1], *self.geometry.source)
+
+    def _at(self, weights: Values, tap: Tap) -> Values:
+        return weights[(..., *tap)] if self.filtered else weights
+
+    def _outer(self, values: Values, gradient: Values) -> Values:
+        if not (np.isfinite(values).all() and np.isfinite(gradient).all()):
+            return self.each.weight_gradient(values, gradient)
+        # The weight of an edge is moved by one entry of a matrix: what the junction picks from it as if it were rows.
+        return self.each.weight_gradient(np.eye(values.shape[1]), values.T @ gradient)
+
+
+def _mixed(flat: Callable[[Values, Values], Values], rows: Values, weights: Values, width: int) -> Values:
+    """What a flat junction makes of many rows: as one product of matrices, unless infinity would become NaN in it."""
+    if len(rows) > width and np.isfinite(rows).all() and np.isfinite(weights).all():
+        return rows @ flat(np.eye(width), weights)
+    return flat(rows, weights)
+
+
+def _rows(values: Values) -> Values:
+    """[rows, channels, *extents] as [rows * positions, channels]."""
+    return np.moveaxis(values, 1, -1).reshape(values.size // values.shape[1], values.shape[1])
+
+
+def _columns(rows: Values, batch: int, positions: int) -> Values:
+    """[batch * positions, channels] as [batch, channels * positions]."""
+    spread = rows.reshape(batch, positions, rows.shape[1])
+    return np.moveaxis(spread, -1, 1).reshape(batch, positions * rows.shape[1])
+
+
+@dataclass(frozen=True)
+class PartJunction(Junction):
+    """The values of a station, times a scale, as some of the channels of another: units `first` onwards."""
+
+    source: str
+    destination: str
+    first: int
+    count: int
+    sizes: tuple[int, int]
+    scale: float
+    tensor: str = ""
+
+    def push(self, values: Values, weights: Values) -> Values:
+        """The units of the destination, zero outside the part."""
+        sums = np.zeros((len(values), self.sizes[0]))
+        sums[:, self.first : self.first + self.count] = self.scale * values[:, : self.count]
+        return sums
+
+    def pull(self, gradient: Values, weights: Values) -> Values:
+        """Gradient with respect to the source's values."""
+        back = np.zeros((len(gradient), self.sizes[1]))
+        back[:, : self.count] = self.scale * gradient[:, self.first : self.first + self.count]
+        return back
+
+    def weight_gradient(self, values: Values, gradient: Values) -> Values:
+        """Empty: there are no weights."""
+        return np.zeros(0)
+
+    def fan_in(self) -> NDArray[np.int64]:
+        """One term for every unit of the part."""
+        units = np.arange(self.sizes[0])
+        return ((units >= self.first) & (units < self.first + self.count)).astype(np.int64)
