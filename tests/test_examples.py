@@ -10,12 +10,12 @@ import pytest
 import pathc
 from pathc.driver import formatted, read_source
 from pathc.ir.cells import is_recurrent
+from pathc.ir.inputs import input_shape
 from pathc.support.diagnostics import Severity
 
 FOLDER = Path(__file__).parent.parent / "examples"
 FILES = sorted(FOLDER.glob("*.path"))
 MODELS = [path for path in FILES if path.name != "targets.path"]
-NOT_YET: set[str] = {"convolution.path"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -30,20 +30,13 @@ def test_is_correct(path: Path) -> None:
     assert [d.code for d in found if d.severity is Severity.ERROR] == []
 
 
-@pytest.mark.parametrize("path", [p for p in MODELS if p.name not in NOT_YET], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)
 def test_computes_what_the_reference_computes(path: Path) -> None:
     net, reference = pathc.compile(path), pathc.compile(path, "reference")
-    units = sum(station.real_units for station in pathc.load(path).inputs)
-    shape = (3, 5, units) if is_recurrent(pathc.load(path)) else (3, units)
+    sample = input_shape(pathc.load(path))
+    shape = (3, 5, *sample) if is_recurrent(pathc.load(path)) else (3, *sample)
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     np.testing.assert_allclose(net(x), reference(x), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", sorted(NOT_YET))
-@pytest.mark.parametrize("target", ["llvm", "engine"])
-def test_is_refused_by_name_until_a_target_can_do_it(name: str, target: str) -> None:
-    with pytest.raises(pathc.PathcError, match="E0379"):
-        pathc.compile(FOLDER / name, target)
 
 
 @pytest.mark.parametrize("target", ["llvm", "single", "oracle"])

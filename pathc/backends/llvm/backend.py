@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from pathc.backends.base import Request
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import BY_ROWS, Bound, Kernel, order_of
 from pathc.backends.llvm.column.tiling import tile_columns
+from pathc.backends.llvm.filters.executable import FilterExecutable, beyond
 from pathc.backends.llvm.forms import Choices, check_forms
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
@@ -30,7 +31,6 @@ from pathc.backends.llvm.verify import verify_plan
 from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
-from pathc.ir.misfits import flat_only
 from pathc.ir.order import station_order
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import run_passes
@@ -248,9 +248,9 @@ class CpuBackend:
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
         """What the kernels cannot compute yet: everything the interpreter lacks, too."""
-        return supports(graph) or flat_only(graph, "`llvm` has")
+        return supports(graph) or beyond(graph)
 
-    def compile(self, request: Request) -> CpuExecutable | SequenceExecutable:
+    def compile(self, request: Request) -> CpuExecutable | SequenceExecutable | FilterExecutable:
         """Check everything that can be checked now; kernels are made when first called."""
         options = dict(request.options)
         kind = str(options.pop("weights", "f32"))
@@ -266,6 +266,8 @@ class CpuBackend:
         weight_type: WeightType = "bf16" if kind == "bf16" else "f32"
         if is_recurrent(request.graph):
             return _sequences(request, chosen, weight_type)
+        if any(len(station.shape) > 1 for station in request.graph.stations):
+            return _filters(request, chosen, weight_type)
         request = replace(request, graph=separated(request.graph))
         check_forms(request.forms, junctions_of(request.graph))
         choices = Choices(weight_type, request.forms)
@@ -276,21 +278,44 @@ class CpuBackend:
 
 def _sequences(request: Request, machine: Machine, weight_type: WeightType) -> SequenceExecutable:
     """The executable of a net with cells; raises E0806 for plans and kernel forms, E0377 for lines it cannot cut."""
-    if request.plan is not None or request.forms:
-        what = "follow no plan" if request.plan is not None else "have no kernel forms to choose"
-        raise UsageError(Diagnostic("E0806", f"recurrent nets {what}", help="leave it out"))
+    _refuse_choices(request, "recurrent nets")
     notes: tuple[Diagnostic, ...] = ()
     if machine.threads > 1:
         text, help = "time loops run on one thread", "run several sequences in threads of your own"
         notes = (Diagnostic("W0661", text, help=help, severity=Severity.NOTE),)
 
-    def rows(graph: Graph, weights: Arrays) -> CpuExecutable:
-        structured = run_passes(graph, parse_pipeline("canonical,structure"))
-        return CpuExecutable(structured, machine, Choices(weight_type, {}), audible(structured, weights))
-
-    made = SequenceExecutable(request.graph, machine, request.weights, rows, notes)
+    made = SequenceExecutable(request.graph, machine, request.weights, _flat(machine, weight_type), notes)
     len(made.segments)
     return made
+
+
+def _filters(request: Request, machine: Machine, weight_type: WeightType) -> FilterExecutable:
+    """The executable of a net with extents; raises E0806 for plans and forms, E0377 for lines it cannot cut."""
+    _refuse_choices(request, "nets with extents")
+    notes: tuple[Diagnostic, ...] = ()
+    if weight_type != "f32":
+        text, help = "filters are computed with f32 weights", "bf16 weights are those of the flat layers behind them"
+        notes = (Diagnostic("W0662", text, help=help, severity=Severity.NOTE),)
+    name, flat = c_name(request.graph.name), _flat(machine, weight_type)
+    made = FilterExecutable(request.graph, machine, request.weights, name, flat, notes)
+    made.tail  # noqa: B018
+    return made
+
+
+def _refuse_choices(request: Request, who: str) -> None:
+    if request.plan is not None or request.forms:
+        what = "follow no plan" if request.plan is not None else "have no kernel forms to choose"
+        raise UsageError(Diagnostic("E0806", f"{who} {what}", help="leave it out"))
+
+
+def _flat(machine: Machine, weight_type: WeightType) -> Callable[[Graph, Mapping[str, NDArray[Any]]], CpuExecutable]:
+    """Makes executables of the flat nets between other kernels."""
+
+    def rows(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> CpuExecutable:
+        structured = run_passes(separated(graph), parse_pipeline("canonical,structure"))
+        return CpuExecutable(structured, machine, Choices(weight_type, {}), audible(structured, weights))
+
+    return rows
 
 
 def plans_of(

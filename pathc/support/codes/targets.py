@@ -48,6 +48,11 @@ CODES: tuple[Code, ...] = (
         "interpreter evaluates stations of one extent with `bias` and activations; the message names the stage.",
     ),
     Code(
+        "W0662",
+        "filters have f32 weights",
+        "`weights = bf16` is for flat layers; convolutions are bound by arithmetic, not by what their weights weigh.",
+    ),
+    Code(
         "E0611",
         "a kernel form that does not fit",
         "A form was asked for by name for a junction it cannot compute; the message says why. Leave the choice to the "

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.cut import Segment
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.recurrent.kernel import CellKernel
-from pathc.backends.llvm.recurrent.split import Segment, segments_of
+from pathc.backends.llvm.recurrent.split import segments_of
 from pathc.ir.cells import cell_of
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input

@@ -1,0 +1,179 @@
+"""A net with extents as an executable: filters first, then the flat rest as an ordinary net."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.call import Bound, Kernel
+from pathc.backends.llvm.cut import Cutter, Segment
+from pathc.backends.llvm.filters.lower import plan_filters
+from pathc.backends.llvm.filters.net import emit_filters, pack_filters
+from pathc.backends.llvm.filters.plan import FilterPlan
+from pathc.backends.llvm.jit import compile_ir
+from pathc.backends.llvm.machine import Machine
+from pathc.ir.extents import read_extents
+from pathc.ir.graph import Graph, Station
+from pathc.ir.inputs import check_input, input_shape, output_shape
+from pathc.support.diagnostics import Diagnostic, did_you_mean, error
+from pathc.support.files import memory_limit
+
+Array = NDArray[np.float32]
+Rows = Callable[[Graph, Mapping[str, NDArray[Any]]], Any]
+"""Makes the executable of a flat net."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoundFilters:
+    """A net tied to its arrays: `call()` runs it on `x` and returns `y`. One thread at a time."""
+
+    x: Array
+    y: Array
+    steps: tuple[Callable[[], object], ...]
+
+    def call(self) -> Array:
+        """Run."""
+        for step in self.steps:
+            step()
+        return self.y
+
+    def __call__(self) -> Array:
+        """Run."""
+        return self.call()
+
+
+@dataclass(frozen=True, eq=False)
+class FilterExecutable:
+    """A net with extents compiled for a processor.
+
+    Inputs are float32 [batch, channels, *extents] or without the batch axis; several inputs lie side by side in rows.
+    """
+
+    graph: Graph
+    machine: Machine
+    weights: Mapping[str, NDArray[Any]]
+    name: str
+    rows: Rows
+    notes: tuple[Diagnostic, ...] = ()
+
+    @cached_property
+    def flat(self) -> Segment | None:
+        """The flat net behind the filters, None if the outputs have extents."""
+        if all(len(station.shape) > 1 for station in self.graph.outputs):
+            return None
+        return Cutter(self.graph, self.weights, given).outputs()
+
+    @cached_property
+    def plan(self) -> FilterPlan:
+        """What is computed for each sample up to the flat net."""
+        results = self.flat.reads if self.flat is not None else tuple(s.name for s in self.graph.outputs)
+        return plan_filters(self.graph, self.weights, self.machine, results)
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The filters, compiled."""
+        plan = self.plan
+        threads = self.machine.threads or self.machine.cores
+        needed, most = 4 * plan.scratch * threads, memory_limit()
+        if needed > most:
+            text = f"`{self.graph.name}` needs {needed} bytes for its planes, the memory can take {most}"
+            raise error("E0502", text, self.graph.loc, help="use smaller extents, fewer channels, or fewer threads")
+        return Kernel(
+            compile_ir(self.ir(), self.machine), self.name, plan.inputs, plan.outputs, pack_filters(plan),
+            threads=threads, scratch=4 * plan.scratch, work=plan.work,
+        )  # fmt: skip
+
+    @cached_property
+    def tail(self) -> Any:
+        """The executable of the flat net, None without."""
+        return None if self.flat is None else self.rows(self.flat.graph, self.flat.weights)
+
+    def ir(self) -> str:
+        """The filters as LLVM IR."""
+        return emit_filters(self.plan, self.machine, self.name)
+
+    def __call__(self, x: NDArray[Any], y: Array | None = None) -> Array:
+        """Outputs [batch, ...] of inputs [batch, ...], or of one without the batch axis; raises E0512 and E0513."""
+        sample = input_shape(self.graph)
+        check_input(x, sample, "input")
+        single = x.ndim == len(sample)
+        whole = np.ascontiguousarray(x[None] if single else x, np.float32)
+        made = self.bind(whole).call()
+        result = made[0] if single else made
+        if y is None:
+            return result
+        y[...] = result
+        return y
+
+    def bind(self, x: Array, y: Array | None = None, *, threads: int | None = None) -> BoundFilters:
+        """Tie the net to x [batch, ...] and, if given, y, both float32 and contiguous."""
+        if x.dtype != np.float32 or not x.flags.c_contiguous or x.shape[1:] != input_shape(self.graph):
+            wanted = ", ".join(map(str, ("batch", *input_shape(self.graph))))
+            text = f"the input is {list(x.shape)} {x.dtype}"
+            raise error("E0703", text, help=f"bind a contiguous array [{wanted}] in float32")
+        rows = x.reshape(len(x), math.prod(x.shape[1:]))
+        shape = (len(x), *output_shape(self.graph))
+        if y is None:
+            y = np.empty(shape, np.float32)
+        elif y.shape != shape or y.dtype != np.float32 or not y.flags.c_contiguous:
+            text = f"the output is {list(y.shape)} {y.dtype}"
+            raise error("E0703", text, help=f"bind a contiguous array {list(shape)} in float32")
+        flat = y.reshape(len(x), math.prod(shape[1:]))
+        if self.tail is None:
+            return BoundFilters(x, y, (self.kernel.bind(rows, flat, threads=threads).call,))
+        filtered: Bound = self.kernel.bind(rows, threads=threads)
+        behind = self.tail.bind(filtered.y, flat, threads=threads)
+        return BoundFilters(x, y, (filtered.call, behind.call))
+
+    def emit(self, kind: str) -> str | bytes:
+        """The filters as LLVM IR (`ll`)."""
+        if kind != "ll":
+            help = did_you_mean(kind, ["ll"]) or "nets with extents show `ll`"
+            raise error("E0804", f"nets with extents have no stage `{kind}`", self.graph.loc, help=help)
+        return self.ir()
+
+
+def given(station: Station) -> Station | None:
+    """What the flat net is given of a station: an input, or all positions of one with extents; None for flat ones."""
+    if station.role != "input" and len(station.shape) == 1:
+        return None
+    positions = math.prod(read_extents(station)) if len(station.shape) > 1 else 1
+    declared = station.real_units * positions if station.declared else 0
+    return Station(station.name, "input", (station.units * positions,), declared=declared, loc=station.loc)
+
+
+def beyond(graph: Graph) -> list[Diagnostic]:
+    """What of a net with extents has no kernels: E0379."""
+    found: list[Diagnostic] = []
+    into: dict[str, list[Station]] = {station.name: [] for station in graph.stations}
+    for line in graph.lines:
+        for number in line.junctions:
+            source = graph.station(line.visits[number - 1].station)
+            into[line.visits[number].station].append(source)
+    sizes = {len(station.shape) > 1 for station in graph.outputs}
+    if len(sizes) > 1:
+        text = "some outputs have extents and others have none, which has no kernels"
+        found.append(Diagnostic("E0379", text, graph.loc, help="use `-t reference`, or two models"))
+    for station in graph.stations:
+        help = "use `-t reference`"
+        if len(station.shape) == 1:
+            names = ("batchnorm", "concat", "channelshuffle", "ode")
+            for stage in station.pipeline:
+                if stage.name in names:
+                    text = f"`{station.name}` has no extents and the stage `{stage.name}`, which has no kernels"
+                    found.append(Diagnostic("E0379", text, station.loc, help=help))
+            continue
+        if station.stage("kwinners") is not None:
+            text = f"`{station.name}` has extents and the stage `kwinners`, which has no kernels"
+            found.append(Diagnostic("E0379", text, station.loc, help=help))
+        for source in into[station.name]:
+            if len(source.shape) == 1:
+                text = f"a line leads from `{source.name}` back to the extents of `{station.name}`"
+                found.append(Diagnostic("E0379", f"{text}, which has no kernels", station.loc, help=help))
+    return found

@@ -1,0 +1,268 @@
+"""From a net with extents to a plan: which planes lie where, and what brings one into another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.filters.chunks import chunks_of
+from pathc.backends.llvm.filters.plan import (
+    Across,
+    Add,
+    Affine,
+    FilterPlan,
+    Function,
+    Mix,
+    Op,
+    Pair,
+    Place,
+    Planes,
+    PoolOp,
+)
+from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.vecmath import ELEMENTWISE
+from pathc.ir.catalogue import options_of
+from pathc.ir.filters import Geometry, pool_of
+from pathc.ir.graph import Graph, Station
+from pathc.ir.interp.base import Junction
+from pathc.ir.interp.expand import expanded, owner
+from pathc.ir.interp.filters import FilterJunction, PartJunction
+from pathc.ir.interp.junctions import SkipJunction, junction_values
+from pathc.ir.types import Call
+from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, Tensors, tensor_values
+
+SLACK = 512
+"""Floats behind all planes that the last vectors of a filter may touch."""
+
+
+def two(extents: tuple[int, ...]) -> Pair:
+    """Rows and columns of one or two extents."""
+    return (1, extents[0]) if len(extents) == 1 else (extents[0], extents[1])
+
+
+def plan_filters(graph: Graph, weights: Tensors, machine: Machine, results: tuple[str, ...]) -> FilterPlan:
+    """The plan of all stations that `results` need, whose values it hands over one after the other."""
+    return _Planner(graph, weights, machine, results).plan()
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What is read from a station, not yet wholly computed: planes, the order of their channels, what remains to do."""
+
+    planes: Planes
+    order: tuple[int, ...] = ()
+    functions: tuple[Function, ...] = ()
+
+
+@dataclass(eq=False)
+class _Planner:
+    graph: Graph
+    weights: Tensors
+    machine: Machine
+    results: tuple[str, ...]
+    ops: list[Op] = field(default_factory=list[Op])
+    values: dict[str, _Value] = field(default_factory=dict[str, _Value])
+    laid: dict[tuple[str, Geometry, int], Planes] = field(default_factory=dict[tuple[str, Geometry, int], Planes])
+    scratch: int = 0
+
+    def plan(self) -> FilterPlan:
+        """Plan station after station, then hand the results over."""
+        stations, self.into = expanded(self.graph)
+        needed = self._needed(stations)
+        first = 0
+        starts: dict[str, int] = {}
+        for station in self.graph.inputs:
+            starts[station.name] = first
+            first += station.real_units * math.prod(station.shape[1:])
+        for station in stations:
+            if station.name in needed:
+                self._station(station, starts.get(station.name))
+        handed: dict[str, Planes] = {}
+        at = 0
+        for name in self.results:
+            value = self.values[name]
+            rows, columns = value.planes.extents
+            handed[name] = Planes("y", at, value.planes.channels, value.planes.extents, columns, rows * columns)
+            self.ops.append(Place(value.planes, handed[name], value.functions, value.order))
+            at += handed[name].size
+        return FilterPlan(tuple(self.ops), first, at, self.scratch + SLACK, handed)
+
+    def _needed(self, stations: tuple[Station, ...]) -> set[str]:
+        needed = set(self.results)
+        for station in reversed(stations):
+            if station.name in needed:
+                needed.update(junction.source for junction in self.into[station.name])
+        return needed
+
+    def _new(self, channels: int, extents: Pair, pitch: int, plane: int, **more: object) -> Planes:
+        """Planes at a place of their own."""
+        made = Planes("scratch", self.scratch, channels, extents, pitch, plane, **more)  # type: ignore[arg-type]
+        self.scratch += -(-made.size // 16) * 16
+        return made
+
+    def _compact(self, channels: int, extents: Pair) -> Planes:
+        return self._new(channels, extents, extents[1], extents[0] * extents[1])
+
+    def _station(self, station: Station, start: int | None) -> None:
+        """Plan what a station sums up and what is read from it."""
+        extents = two(station.shape[1:] or (1,))
+        channels, entering = station.real_units, self.into[station.name]
+        stages = [stage for stage in station.pipeline if stage.name not in ("conv", "concat", "bias", "identity")]
+        functions: list[Function] = []
+        if station.stage("bias") is not None:
+            functions.append(Affine(self._tensor(station, "bias")))
+        if start is not None:
+            sums = Planes("x", start, channels, extents, extents[1], extents[0] * extents[1])
+            self._read(station, _Value(sums, (), tuple(functions)), stages)
+            return
+        mixes = [junction for junction in entering if isinstance(junction, FilterJunction)]
+        skips = [junction for junction in entering if not isinstance(junction, FilterJunction)]
+        while stages and mixes and (function := self._function(station, stages[0])) is not None:
+            functions.append(function)
+            stages.pop(0)
+        sources = [self._laid_out(mix, mixes) for mix in mixes]
+        if sources:
+            pitch = sources[0].pitch
+            lanes = self.machine.width
+            plane = -(-((extents[0] - 1) * pitch + extents[1]) // lanes) * lanes
+            sums = self._new(channels, extents, pitch, plane)
+        else:
+            sums = self._compact(channels, extents)
+        fresh = True
+        for skip in skips:
+            fresh = self._skip(skip, sums, fresh)
+        for number, (mix, source) in enumerate(zip(mixes, sources, strict=True)):
+            last = tuple(functions) if number == len(mixes) - 1 else ()
+            self._mix(mix, source, sums, station, fresh=fresh, functions=last)
+            fresh = False
+        self._read(station, _Value(sums, (), () if mixes else tuple(functions)), stages)
+
+    def _tensor(self, station: Station, name: str) -> NDArray[np.float32]:
+        return tensor_values(self.weights, f"{owner(station.name)}.{name}").astype(np.float32)
+
+    def _function(self, station: Station, stage: Call) -> Function | None:
+        """A stage as an elementwise function, None if it is none."""
+        if stage.name == "batchnorm":
+            gain, shift, mean, variance = (
+                tensor_values(self.weights, f"{owner(station.name)}.{name}") for name in (GAIN, SHIFT, MEAN, VARIANCE)
+            )
+            eps = options_of(stage)["eps"]
+            assert isinstance(eps, float | int)
+            factor = gain / np.sqrt(variance + eps)
+            return Affine((shift - mean * factor).astype(np.float32), factor.astype(np.float32))
+        return stage if stage.name in ELEMENTWISE else None
+
+    def _read(self, station: Station, value: _Value, stages: list[Call]) -> None:
+        """Plan the rest of a pipeline; elementwise functions wait for whoever moves the planes next."""
+        for stage in stages:
+            function = self._function(station, stage)
+            if function is not None:
+                # Numbers of each channel go by the channels of the planes.
+                value = self._settled(value) if value.order and isinstance(function, Affine) else value
+                value = replace(value, functions=(*value.functions, function))
+            elif stage.name == "channelshuffle":
+                groups = options_of(stage)["groups"]
+                assert isinstance(groups, int)
+                before = np.array(value.order or range(station.real_units)).reshape(groups, -1)
+                value = replace(value, order=tuple(before.T.reshape(-1).tolist()))
+            elif stage.name == "softmax":
+                value = self._settled(value, fresh=value.planes.base == "x")
+                self.ops.append(Across(value.planes))
+            else:
+                value = self._settled(value) if value.functions or value.order else value
+                extents = value.planes.extents
+                geometry = pool_of(stage, extents if len(station.shape) == 3 else extents[1:])
+                dst = self._compact(value.planes.channels, two(geometry.result))
+                window, stride = two(geometry.kernel), two(geometry.stride)
+                self.ops.append(PoolOp(value.planes, dst, window, stride, stage.name == "maxpool"))
+                value = _Value(dst)
+        self.values[station.name] = value
+
+    def _settled(self, value: _Value, fresh: bool = False) -> _Value:
+        """A value whose planes hold it, nothing left to do."""
+        if not value.functions and not value.order and not fresh:
+            return value
+        dst = self._compact(value.planes.channels, value.planes.extents)
+        self.ops.append(Place(value.planes, dst, value.functions, value.order))
+        return _Value(dst)
+
+    def _whole(self, name: str) -> _Value:
+        """The value of a station, settled once for all who read it."""
+        self.values[name] = self._settled(self.values[name])
+        return self.values[name]
+
+    def _laid_out(self, mix: FilterJunction, mixes: list[FilterJunction]) -> Planes:
+        """The planes a filter runs over: zeros around them, phases apart. All mixes of a station share a pitch."""
+        pitch = max(_pitch(_flat(other.geometry)) for other in mixes)
+        geometry = _flat(mix.geometry)
+        value = self.values[mix.source]
+        plain = (
+            not value.functions and not value.order and value.planes.phases == (1, 1) and not value.planes.padded
+            and max(*geometry.front, *geometry.behind) == 0 and max(geometry.stride) == 1
+        )  # fmt: skip
+        if plain and len(mixes) == 1 and value.planes.base == "scratch":
+            return value.planes
+        key = mix.source, replace(geometry, kernel=(), dilation=(), result=()), pitch
+        if key not in self.laid:
+            height, width = geometry.source
+            (sy, sx), (fy, fx), by = geometry.stride, geometry.front, geometry.behind[0]
+            rows = -(-(height + fy + by) // sy)
+            phase = rows * pitch + fx
+            dst = self._new(
+                value.planes.channels, (height, width), pitch, phase * sy * sx,
+                phase=phase, phases=(sy, sx), front=(fy, fx), padded=True,
+            )  # fmt: skip
+            self.ops.append(Place(value.planes, dst, value.functions, value.order))
+            self.laid[key] = dst
+        return self.laid[key]
+
+    def _mix(
+        self, mix: FilterJunction, source: Planes, sums: Planes, station: Station, *, fresh: bool,
+        functions: tuple[Function, ...],
+    ) -> None:  # fmt: skip
+        geometry = _flat(mix.geometry)
+        values = junction_values(self.weights, mix)
+        taps: list[int] = []
+        for r in range(geometry.kernel[0]):
+            for c in range(geometry.kernel[1]):
+                at = [n * d for n, d in zip((r, c), geometry.dilation, strict=True)]
+                (row, py), (column, px) = (divmod(a, s) for a, s in zip(at, source.phases, strict=True))
+                taps.append((py * source.phases[1] + px) * source.phase + row * source.pitch + column)
+        most = (8, 4, 2, 1) if self.machine.registers == 32 else (4, 2, 1)
+        flat = (
+            values.reshape(*values.shape[: values.ndim - len(mix.geometry.kernel)], -1)
+            if mix.filtered
+            else values[..., None]
+        )
+        chunks = chunks_of(mix.each, flat, (station.real_units, source.channels), most)
+        self.ops.append(Mix(source, sums, tuple(taps), chunks, fresh, functions))
+
+    def _skip(self, skip: Junction, sums: Planes, fresh: bool) -> bool:
+        """Plan a skip; whether the sums are still to be begun."""
+        value = self._whole(skip.source)
+        if isinstance(skip, PartJunction):
+            positions = sums.extents[0] * sums.extents[1]
+            self.ops.append(Add(value.planes, sums, skip.scale, fresh=True, first=skip.first // positions))
+            return False
+        assert isinstance(skip, SkipJunction)
+        self.ops.append(Add(value.planes, sums, skip.scale, fresh))
+        return False
+
+
+def _flat(geometry: Geometry) -> Geometry:
+    """The geometry over rows and columns: one extent is a single row."""
+    if len(geometry.source) == 2:
+        return geometry
+    return Geometry(
+        (1, *geometry.source), (1, *geometry.result), (1, *geometry.kernel), (1, *geometry.stride),
+        (1, *geometry.dilation), (0, *geometry.front), (0, *geometry.behind),
+    )  # fmt: skip
+
+
+def _pitch(geometry: Geometry) -> int:
+    """Floats from row to row: with stride one the zeros behind a row are those in front of the next."""
+    width, front, behind, stride = geometry.source[1], geometry.front[1], geometry.behind[1], geometry.stride[1]
+    return width + max(front, behind) if stride == 1 else -(-(width + front + behind) // stride)
