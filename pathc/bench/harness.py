@@ -22,6 +22,7 @@ from pathc.ir.cells import cell_stage
 from pathc.ir.cost import cost
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import input_shape
+from pathc.ir.misfits import plain_only
 from pathc.support.diagnostics import Diagnostic, Severity, error
 from pathc.support.files import memory_limit
 from pathc.support.source import Source
@@ -115,7 +116,7 @@ def bench(plan: Plan, tell: Tell, say: Say) -> list[Row]:
                 timing = time_call(caller(compiled.executable, x), plan.seconds)
                 if beside is None:
                     beside = {peer.name: peer_seconds(peer, compiled, x, plan.seconds) for peer in peers}
-                    tell(_no_cells(compiled.graph, peers))
+                    tell(_alone(compiled.graph, peers))
                 noise.append(calibrate())
                 rows.append(_row(compiled, x, timing, ready, beside, _noise(noise), limits))
     tell(_busy(noise))
@@ -158,8 +159,8 @@ def caller(executable: Executable, x: NDArray[np.float32]) -> Callable[[], objec
 
 
 def peer_seconds(peer: Peer, compiled: Compiled, x: NDArray[np.float32], seconds: float) -> float | None:
-    """Median seconds of a peer on the same net and inputs; None where its outputs are wrong, or it has no cells."""
-    if recurrent(compiled.graph):
+    """Median seconds of a peer on the same net and inputs; None where its outputs are wrong, or it has no such nets."""
+    if plain_only(compiled.graph, "peers have"):
         return None
     net = prepare(compiled, x, peer)
     expected = np.asarray(compiled.executable(x))
@@ -216,11 +217,12 @@ def _busy(calibrations: Sequence[Timing]) -> list[Diagnostic]:
     return [Diagnostic("W0801", text, help=help, severity=Severity.WARNING)]
 
 
-def _no_cells(graph: Graph, peers: Sequence[Peer]) -> list[Diagnostic]:
-    if not peers or not recurrent(graph):
+def _alone(graph: Graph, peers: Sequence[Peer]) -> list[Diagnostic]:
+    if not peers or not plain_only(graph, "peers have"):
         return []
-    text = f"peers are given nets without recurrent cells only, so `{graph.name}` is timed alone"
-    return [Diagnostic("W0803", text, help="benchmarks/recurrent.py has PyTorch beside", severity=Severity.NOTE)]
+    text = f"peers are given flat nets without recurrent cells only, so `{graph.name}` is timed alone"
+    help = "benchmarks/recurrent.py and benchmarks/filters.py have PyTorch beside"
+    return [Diagnostic("W0803", text, help=help, severity=Severity.NOTE)]
 
 
 def _absent(name: str, reason: str) -> Diagnostic:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pathc.driver import Compiled
 from pathc.ir.cost import cost
 from pathc.ir.facts import Distinct
+from pathc.ir.filters import positions_of, taps_of
+from pathc.ir.init import ends
 from pathc.ir.passes.coalesce import Coalesce
 
 if TYPE_CHECKING:
@@ -28,13 +31,16 @@ class Work:
     def of(compiled: Compiled) -> Work:
         """The work of a compiled net."""
         graph = Coalesce()(compiled.graph)
-        repeated = 0
+        spent = cost(graph)
+        macs, weights = spent.macs, spent.weights
         for fact in graph.facts_of(Distinct):
             line = graph.line(fact.line)
             count = line.count or (graph.line(line.mirror).count if line.mirror else 0)
-            repeated += count - fact.edges
-        spent = cost(graph)
-        return Work(spent.macs - repeated, max(0, spent.weights - repeated))
+            source, destination = ends(line, fact.junction, graph)
+            repeated = (count - fact.edges) * math.prod(taps_of(destination))
+            macs -= repeated * positions_of(source, destination)
+            weights -= repeated
+        return Work(macs, max(0, weights))
 
 
 @dataclass
@@ -47,7 +53,8 @@ class Limits:
         """GFLOP/s the machine can reach on this net at this batch; None for targets without a known limit.
 
         At batch 1 the smaller of the FMA peak and two operations for every weight streamed from the cache level that
-        holds them; at larger batches the FMA peak of the threads that take part. A figure above the limit says
+        holds them; at larger batches, and where filters use a weight many times, the FMA peak of the threads that take
+        part. A figure above the limit says
         that the limit was measured while the machine was busy: it is then measured again.
         """
         if compiled.target.backend.name != "llvm":
@@ -59,10 +66,12 @@ class Limits:
         options = dict(compiled.target.options)
         width = 2 if str(options.pop("weights", "f32")) == "bf16" else 4
         chosen = machine(options)
-        threads = (chosen.threads or chosen.cores) if work.macs * batch >= PARALLEL_WORK else 1
+        several = work.macs * batch >= PARALLEL_WORK and batch > 1
+        threads = min(chosen.threads or chosen.cores, batch) if several else 1
+        streamed = batch == 1 and all(len(station.shape) == 1 for station in compiled.graph.stations)
 
         def rate(roof: Roofline) -> float:
-            return roof.batch1_gflops(work.weights * width, width) if batch == 1 else roof.batch_gflops(threads)
+            return roof.batch1_gflops(work.weights * width, width) if streamed else roof.batch_gflops(threads)
 
         found = self.known.setdefault(chosen, [measure(chosen)])
         while max(map(rate, found)) < gflops and len(found) < _ATTEMPTS:

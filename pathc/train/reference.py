@@ -7,6 +7,7 @@ B is drawn again from its seed whenever it is needed and never stored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.optimizers import Adam, Momentum
+from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph, Station
+from pathc.ir.inputs import input_shape
 from pathc.ir.interp import Trace, backward, evaluate
 from pathc.ir.interp.activations import activation
+from pathc.ir.interp.filters import FilterJunction
 from pathc.ir.interp.junctions import PathJunction, junctions_of
+from pathc.ir.interp.statistics import moved_statistics
 from pathc.ir.weights import Tensors
 from pathc.train.stepper import CROSS_ENTROPY, Judged, Plan, Target
 
@@ -30,13 +35,14 @@ _STREAM = 1 << 62
 class ReferenceStepper:
     """A `Stepper` in float64, one sample after the other.
 
-    Nets with cells take sequences [batch, steps, units] and targets [batch, steps] or [batch, steps, units]; gradients
-    go backwards through all steps.
+    Stations with extents take rows of units, channel by channel. Nets with cells take sequences [batch, steps, units]
+    and targets [batch, steps] or [batch, steps, units]; gradients go backwards through all steps.
     """
 
     def __init__(self, graph: Graph, weights: Tensors, plan: Plan) -> None:
-        self._graph, self._plan = graph, plan
-        self._paths = {j.tensor for j in junctions_of(graph) if isinstance(j, PathJunction)}
+        self._graph, self._plan, self._sequences = graph, plan, is_recurrent(graph)
+        every = (j.each if isinstance(j, FilterJunction) else j for j in junctions_of(graph))
+        self._paths = {j.tensor for j in every if isinstance(j, PathJunction)}
         self._weights: dict[str, Values] = {}
         self._signs: dict[str, Values] = {}
         self.load(weights)
@@ -52,11 +58,12 @@ class ReferenceStepper:
         window: tuple[int, int] | None = None,
     ) -> Judged:
         """Forward, backward, move the weights; paths outside `window` are neither used nor moved."""
-        used = self._windowed(window)
-        trace = evaluate(self._graph, used, x)
+        used, x = self._windowed(window), self._shaped(x)
+        trace = evaluate(self._graph, used, x, training=True)
         result, gradient = self._loss(trace.outputs, target)
+        self._weights.update(moved_statistics(self._graph, used, trace))
         if self._plan.feedback == "paths":
-            _, gradients = backward(self._graph, used, x, gradient)
+            _, gradients = backward(self._graph, used, x, gradient, training=True)
         else:
             gradients = self._feedback(trace, used, x, gradient)
         self._steps += 1
@@ -68,15 +75,16 @@ class ReferenceStepper:
 
     def gradients(self, x: NDArray[np.float32], target: Target) -> dict[str, Values]:
         """Gradients of the mean loss by tensor."""
-        trace = evaluate(self._graph, self._weights, x)
+        x = self._shaped(x)
+        trace = evaluate(self._graph, self._weights, x, training=True)
         _, gradient = self._loss(trace.outputs, target)
         if self._plan.feedback == "paths":
-            return backward(self._graph, self._weights, x, gradient)[1]
+            return backward(self._graph, self._weights, x, gradient, training=True)[1]
         return self._feedback(trace, self._weights, x, gradient)
 
     def evaluate(self, x: NDArray[np.float32], target: Target) -> Judged:
         """Loss and hits; nothing moves."""
-        return self._loss(evaluate(self._graph, self._weights, x).outputs, target)[0]
+        return self._loss(evaluate(self._graph, self._weights, self._shaped(x)).outputs, target)[0]
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """A copy of the weights."""
@@ -100,6 +108,10 @@ class ReferenceStepper:
         self._weights = {name: np.array(state[f"weight.{name}"]) for name in self._weights}
         self._moments = {name: np.array(state[name]) for name in self._moments}
         self._steps = int(state["step"])
+
+    def _shaped(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Samples as the net takes them: rows of units, or channels with their extents."""
+        return x if self._sequences else x.reshape(len(x), *input_shape(self._graph))
 
     def _windowed(self, window: tuple[int, int] | None) -> dict[str, Values]:
         if window is None:
@@ -138,6 +150,9 @@ class ReferenceStepper:
 
     def _loss(self, outputs: Values, target: Target) -> tuple[Judged, Values]:
         """Loss, hits, and the gradient with respect to the outputs; the steps of sequences count as samples."""
+        if not self._sequences and outputs.ndim > 2:
+            judged, gradient = self._loss(outputs.reshape(len(outputs), math.prod(outputs.shape[1:])), target)
+            return judged, gradient.reshape(outputs.shape)
         if outputs.ndim == 3:
             flat = target.reshape(-1) if target.ndim == 2 else target.reshape(-1, outputs.shape[2])
             judged, gradient = self._loss(outputs.reshape(-1, outputs.shape[2]), flat)

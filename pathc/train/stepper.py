@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.optimizers import Adam, Momentum, Optimizer, Sgd
-from pathc.ir.cells import cell_stage
 from pathc.ir.graph import Graph
+from pathc.ir.misfits import plain_only
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
 
@@ -147,8 +147,8 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
         raise UsageError(
             Diagnostic("E0915", f"the target `{target}` cannot train", help=did_you_mean(target, TARGETS) or "-t llvm")
         )
-    cells = any(cell_stage(station) is not None for station in graph.stations)
-    if target == "llvm" and plan.feedback == "paths" and not cells:
+    beyond = plain_only(graph, "the compiled trainer has")
+    if target == "llvm" and plan.feedback == "paths" and not beyond:
         from pathc.backends.llvm.training import Trainer
 
         threads = plan.threads or len(os.sched_getaffinity(0))
@@ -168,10 +168,10 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
     found = supports(graph)
     if found:
         raise PathcError(*found)
-    if cells and (plan.feedback != "paths" or plan.fixed_signs):
-        text = "nets with recurrent cells are trained along their paths, signs free"
+    if beyond and (plan.feedback != "paths" or plan.fixed_signs):
+        text = "nets with extents or recurrent cells are trained along their paths, signs free"
         raise error("E0909", text, graph.loc, help="leave out --feedback and --fixed-signs")
-    return ReferenceStepper(graph, weights, plan), [_slow(plan, cells and target == "llvm")]
+    return ReferenceStepper(graph, weights, plan), [_slow(plan, bool(beyond) and target == "llvm")]
 
 
 class OneHot:
@@ -208,9 +208,9 @@ class OneHot:
         return self._units[target.astype(np.int64)] if target.ndim == 1 else target.astype(np.float32, copy=False)
 
 
-def _slow(plan: Plan, cells: bool) -> Diagnostic:
+def _slow(plan: Plan, beyond: bool) -> Diagnostic:
     lacking = "direct feedback has" if plan.feedback != "paths" else ""
-    lacking = "training through recurrent cells has" if cells else lacking
+    lacking = "training through recurrent cells and filters has" if beyond else lacking
     why = f"{lacking} no compiled kernels" if lacking else "the reference was asked for"
     text = f"{why}: training runs in the float64 interpreter, some hundred times slower than compiled kernels"
     return Diagnostic("W0902", text, help="use few samples, few paths or few epochs", severity=Severity.NOTE)

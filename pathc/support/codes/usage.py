@@ -105,8 +105,8 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "W0803",
-        "peers without recurrent cells",
-        "`bench --against` gives other libraries the matrices of a net. They have no recurrent cells, so such a net is "
-        "timed without them.",
+        "peers without recurrent cells and extents",
+        "`bench --against` gives other libraries the matrices of a net. They have neither recurrent cells nor filters, "
+        "so such a net is timed without them.",
     ),
 )
