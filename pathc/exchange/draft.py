@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from pathc.ir.catalogue import canonical
 from pathc.ir.cells import RECURRENT_GATES
+from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Line, Role, Station, Visit
 from pathc.ir.types import Call, Word
 from pathc.support.diagnostics import Diagnostic
@@ -32,9 +34,14 @@ class Direction:
 
 @dataclass
 class Draft:
-    """Stations and lines as they grow; `at` maps values of the model to the station that holds them."""
+    """Stations and lines as they grow; `at` maps values of the model to the station that holds them.
+
+    `sizes` are units, or channels where a station has `extents`. Values in `flattened` are rows of all its positions.
+    """
 
     sizes: dict[str, int] = field(default_factory=dict[str, int])
+    extents: dict[str, tuple[int, ...]] = field(default_factory=dict[str, "tuple[int, ...]"])
+    flattened: set[str] = field(default_factory=set[str])
     pipelines: dict[str, list[Call]] = field(default_factory=dict[str, "list[Call]"])
     lines: list[Line] = field(default_factory=list["Line"])
     tensors: dict[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])
@@ -43,17 +50,34 @@ class Draft:
     readers: Counter[str] = field(default_factory=Counter[str])
     problems: list[Diagnostic] = field(default_factory=list[Diagnostic])
 
-    def station(self, units: int, *pipeline: Call) -> str:
+    def station(self, units: int, *pipeline: Call, extents: tuple[int, ...] = ()) -> str:
         """A new station."""
         name = f"s{len(self.sizes)}"
         self.sizes[name] = units
+        self.extents[name] = extents
         self.pipelines[name] = list(pipeline)
         return name
 
-    def line(self, kind: Any, source: str, destination: str) -> str:
+    def read_extents(self, station: str) -> tuple[int, ...]:
+        """Extents as the next station sees them; ValueError where a pool does not fit."""
+        shape = self.sizes[station], *self.extents[station]
+        return read_extents(Station(station, "layer", shape, pipeline=tuple(self.pipelines[station])))
+
+    def read_size(self, station: str) -> int:
+        """Units that are read from a station, over all positions."""
+        return self.sizes[station] * math.prod(self.read_extents(station))
+
+    def copied(self, value: str, scale: float = 1.0) -> str:
+        """A new station that a skip brings the value to, times a scale."""
+        source = self.at[value]
+        station = self.station(self.sizes[source], extents=self.read_extents(source))
+        self.line("skip", source, station, scale)
+        return station
+
+    def line(self, kind: Any, source: str, destination: str, scale: float = 1.0) -> str:
         """A new line; its name."""
         name = f"l{len(self.lines)}"
-        self.lines.append(Line(name, kind, (Visit(source, 0), Visit(destination, 1))))
+        self.lines.append(Line(name, kind, (Visit(source, 0), Visit(destination, 1)), scale=scale))
         return name
 
     def open(self, value: str) -> str | None:
@@ -74,18 +98,20 @@ class Draft:
             self.tensors[name] = self.tensors[name] + values
         else:
             self.tensors[name] = np.array(values)
-            self.pipelines[station].insert(0, Call("bias"))
+            first = int(any(stage.name == "conv" for stage in self.pipelines[station]))
+            self.pipelines[station].insert(first, Call("bias"))
 
     def normalized(self, station: str, factor: NDArray[np.float64], shift: NDArray[np.float64]) -> bool:
         """Fold `factor * value + shift` into the dense line to a station; False where anything else leads there."""
         lines = [line for line in self.lines if line.visits[1].station == station]
-        plain = all(stage.name == "bias" for stage in self.pipelines[station])
+        plain = all(stage.name in ("bias", "conv") for stage in self.pipelines[station])
         if len(lines) != 1 or lines[0].kind != "dense" or not plain or len(factor) != self.sizes[station]:
             return False
         name = f"{lines[0].name}.1"
-        self.tensors[name] = (self.tensors[name] * factor[:, None]).astype(np.float32)
+        rows = factor.reshape(-1, *[1] * (self.tensors[name].ndim - 1))
+        self.tensors[name] = (self.tensors[name] * rows).astype(np.float32)
         before = self.tensors.pop(f"{station}.bias", np.zeros(len(factor), np.float32))
-        self.pipelines[station].clear()
+        self.pipelines[station] = [stage for stage in self.pipelines[station] if stage.name != "bias"]
         self.bias(station, before * factor + shift)
         return True
 
@@ -110,7 +136,7 @@ class Draft:
         roles: dict[str, Role] = {"s0": "input"}
         roles.update(dict.fromkeys(outputs, "output"))
         stations = tuple(
-            Station(each, roles.get(each, "layer"), (units,), pipeline=tuple(self.pipelines[each]))
+            Station(each, roles.get(each, "layer"), (units, *self.extents[each]), pipeline=tuple(self.pipelines[each]))
             for each, units in self.sizes.items()
         )
         clean = re.sub(r"\W", "_", name, flags=re.ASCII)

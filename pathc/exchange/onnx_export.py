@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,25 +10,32 @@ from numpy.typing import NDArray
 
 from pathc.exchange.onnx_cells_out import Constant, cell_nodes
 from pathc.exchange.onnx_file import onnx_package
+from pathc.exchange.onnx_filters_out import dense_matrix, filter_node, stage_nodes
 from pathc.ir.catalogue import options_of
 from pathc.ir.cells import cell_of, cell_stage, is_recurrent
 from pathc.ir.compress.edges import weighted_edges
+from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
-from pathc.ir.interp.junctions import Junction, SkipJunction
+from pathc.ir.interp.base import Junction
+from pathc.ir.interp.expand import owner
+from pathc.ir.interp.filters import FilterJunction, PartJunction
+from pathc.ir.interp.junctions import SkipJunction
 from pathc.ir.interp.network import Network, prepare
 from pathc.ir.types import Call
-from pathc.ir.weights import Tensors
+from pathc.ir.weights import Tensors, tensor_values
 from pathc.support.diagnostics import error
 from pathc.support.files import memory_limit
 
 _OPSET = 17
+_SUMS = ("bias", "conv", "concat")
+"""Stages that are part of what a station sums up."""
 _PLAIN = {"relu": "Relu", "abs": "Abs", "tanh": "Tanh", "sigmoid": "Sigmoid", "identity": "Identity"}
 
 
 def export_onnx(graph: Graph, weights: Tensors) -> bytes:
     """The model in ONNX, operator set 17, inputs and outputs under their stations' names.
 
-    They are float [batch, units], of nets with cells [batch, steps, units].
+    They are float [batch, units], of nets with extents [batch, channels, *extents], with cells [batch, steps, units].
 
     Paths that share an edge are added; a junction is written as the matrix of its edges, zeros included, since ONNX has
     no sparse product. Raises PathcError: E1104 for what it cannot hold, E0502 for matrices beyond memory and as
@@ -49,15 +57,18 @@ def export_onnx(graph: Graph, weights: Tensors) -> bytes:
             nodes.extend(cell_nodes(helper, constant, network, weights, cell, station))
         else:
             nodes.extend(_sums(helper, constant, network, weights, station))
-        for number, stage in enumerate(s for s in station.pipeline if s.name != "bias" and s != cell_stage(station)):
+        functions = (s for s in station.pipeline if s.name not in _SUMS and s != cell_stage(station))
+        for number, stage in enumerate(functions):
             after = f"{station.name}.stage{number}"
-            nodes.append(_stage(helper, constant, station, stage, total, after))
+            made_of = stage_nodes(helper, constant, weights, station, stage, total, after)
+            nodes.extend(made_of or [_stage(helper, constant, station, stage, total, after)])
             total = after
         nodes.append(helper.make_node("Identity", [total], [f"{station.name}.out"]))
     axes = ["batch", "steps"] if is_recurrent(graph) else ["batch"]
+    info, kind = helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     ends = [
-        [helper.make_tensor_value_info(f"{s.name}.{end}", onnx.TensorProto.FLOAT, [*axes, s.real_units]) for s in group]
-        for end, group in (("in", graph.inputs), ("out", graph.outputs))
+        [info(f"{s.name}.in", kind, [*axes, s.real_units, *s.shape[1:]]) for s in graph.inputs],
+        [info(f"{s.name}.out", kind, [*axes, s.real_units, *_results(s)]) for s in graph.outputs],
     ]
     made = helper.make_graph(nodes, graph.name, ends[0], ends[1], constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="pathc")
@@ -68,28 +79,51 @@ def export_onnx(graph: Graph, weights: Tensors) -> bytes:
 
 def _sums(helper: Any, constant: Constant, network: Network, weights: Tensors, station: Station) -> list[Any]:
     """Nodes from what lines bring to `<station>.sum`."""
-    nodes, graph = list[Any](), network.graph
+    nodes = list[Any]()
     terms = [f"{station.name}.in"] if station.role == "input" else []
+    stations = {each.name: each for each in network.stations}
     for number, junction in enumerate(network.into[station.name]):
         term = f"{station.name}.term{number}"
-        source = f"{junction.source}.out"
-        if isinstance(junction, SkipJunction) and graph.station(junction.source).real_units == station.real_units:
-            scale = np.full(station.real_units, junction.scale, np.float32)
-            nodes.append(helper.make_node("Mul", [source, constant(f"{term}.scale", scale)], [term]))
+        own, source = stations[junction.source], f"{junction.source}.out"
+        if isinstance(junction, FilterJunction):
+            nodes.append(filter_node(helper, constant, weights, junction, (own, station), (source, term)))
+        elif isinstance(junction, SkipJunction | PartJunction) and (
+            len(own.shape) > 1 or isinstance(junction, PartJunction) or own.real_units == station.real_units
+        ):
+            scale = constant(f"{term}.scale", np.array(junction.scale, np.float32))
+            nodes.append(helper.make_node("Mul", [source, scale], [term]))
         else:
-            matrix = constant(f"{term}.weights", _matrix(graph, weights, junction))
+            matrix = constant(f"{term}.weights", _matrix(stations, weights, junction))
+            if len(own.shape) > 1:
+                nodes.append(helper.make_node("Flatten", [source], [f"{term}.rows"], axis=1))
+                source = f"{term}.rows"
             nodes.append(helper.make_node("MatMul", [source, matrix], [term]))
         terms.append(term)
+    if station.stage("concat") is not None:
+        nodes.append(helper.make_node("Concat", terms, [f"{station.name}.parts"], axis=1))
+        terms = [f"{station.name}.parts"]
     if station.stage("bias") is not None or not terms:
-        bias = network.bias(weights, station) if station.stage("bias") is not None else np.zeros(station.units)
-        terms.append(constant(f"{station.name}.bias", bias[: station.real_units].astype(np.float32)))
+        bias = (
+            tensor_values(weights, f"{owner(station.name)}.bias") if station.stage("bias") is not None else np.zeros(1)
+        )
+        rows = bias.astype(np.float32).reshape(-1, *[1] * (len(station.shape) - 1))
+        if not terms:
+            rows = np.broadcast_to(rows, (station.real_units, *station.shape[1:]))[None]
+        terms.append(constant(f"{station.name}.bias", rows))
     nodes.append(helper.make_node("Sum", terms, [f"{station.name}.sum"]))
     return nodes
 
 
-def _matrix(graph: Graph, weights: Tensors, junction: Junction) -> NDArray[np.float32]:
+def _results(station: Station) -> tuple[int, ...]:
+    """Extents of an output, none if it is flat."""
+    return read_extents(station) if len(station.shape) > 1 else ()
+
+
+def _matrix(stations: Mapping[str, Station], weights: Tensors, junction: Junction) -> NDArray[np.float32]:
     """The weights as [units in, units out], silent units left out."""
-    source, destination = graph.station(junction.source), graph.station(junction.destination)
+    source, destination = stations[junction.source], stations[junction.destination]
+    if len(source.shape) > 1 or len(destination.shape) > 1:
+        return dense_matrix(weights, junction)
     if 8 * source.units * destination.units > min(memory_limit(), 1 << 31):
         text = f"`{junction.tensor}` as a matrix of {source.units} x {destination.units} does not fit into an ONNX file"
         raise error("E0502", text, destination.loc, help="ONNX has no sparse product")

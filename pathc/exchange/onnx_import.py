@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pathc.exchange.draft import Draft
 from pathc.exchange.onnx_cells import CELLS, JOINS, bring_cell, joined
 from pathc.exchange.onnx_file import onnx_package, read_model, tensor_array
+from pathc.exchange.onnx_filters import FILTERS, bring_filter, has_extents
 from pathc.exchange.onnx_shapes import Sideline, sideline
 from pathc.ir.catalogue import canonical
 from pathc.ir.graph import Graph
@@ -30,7 +31,9 @@ _KNOWN = (
     "Gemm",
     "MatMul",
     "Add",
-    "BatchNormalization",
+    "Sum",
+    "Mul",
+    *FILTERS,
     "Constant",
 )
 
@@ -52,7 +55,7 @@ def import_onnx(path: str | Path) -> tuple[Graph, dict[str, NDArray[Any]]]:
     if aside.unknown:
         listed = ", ".join(f"{name} ({count})" for name, count in sorted(aside.unknown.items()))
         text = f"`{path}` has operators that cannot be brought in: {listed}"
-        raise error("E1102", text, help="dense and recurrent nets come in whole; convolutions do not yet")
+        raise error("E1102", text, help="dense, convolutional and recurrent nets come in whole")
     draft.readers.update(str(name) for node in graph.node if node.op_type != "Shape" for name in node.input)
     draft.readers.update(str(value.name) for value in graph.output)
     inputs = [value for value in graph.input if value.name not in draft.constants]
@@ -60,7 +63,8 @@ def import_onnx(path: str | Path) -> tuple[Graph, dict[str, NDArray[Any]]]:
         raise error("E1102", f"`{path}` has {len(inputs)} inputs", help="models with one input can be brought in")
     sequences = any(node.op_type in CELLS for node in graph.node)
     start = str(inputs[0].name)
-    draft.at[start] = draft.station(_units(inputs[0], str(path), sequences))
+    units, extents = _units(inputs[0], str(path), sequences, has_extents(graph.node))
+    draft.at[start] = draft.station(units, extents=extents)
     forms = {start: "sequence" if sequences else "rows"}
     for node in graph.node:
         if node.op_type != "Constant" and str(node.output[0]) not in aside.values:
@@ -107,28 +111,54 @@ def _node(draft: Draft, node: Any, aside: Sideline, forms: dict[str, str]) -> No
         return _refuse(draft, node, "the directions of the cell before it are not joined")
     if kind in ("Gemm", "MatMul"):
         return _linear(draft, node, inputs, output, options)
-    if kind == "Add":
+    if kind in ("Add", "Sum"):
         return _add(draft, node, inputs, output)
+    if kind == "Mul":
+        return _scaled(draft, node, inputs, output)
     if inputs[0] not in draft.at:
         return _refuse(draft, node, "its input is a constant")
+    spread = bool(draft.extents[draft.at[inputs[0]]])
     if kind in _SAME:
+        if spread and kind in ("Flatten", "Reshape") and (why := _flatten(draft, kind, inputs, output, options)):
+            return _refuse(draft, node, why)
         return _same(draft, inputs[0], output)
+    if kind in FILTERS and (spread or kind != "BatchNormalization"):
+        why = bring_filter(draft, kind, inputs, output, options)
+        return _refuse(draft, node, why) if why else None
     if kind == "BatchNormalization":
         return _batchnorm(draft, node, inputs, output, options)
-    stage = _stage(draft, kind, inputs, options)
-    station = draft.open(inputs[0])
-    if station is None:
-        before = draft.at[inputs[0]]
-        station = draft.station(draft.sizes[before])
-        draft.line("skip", before, station)
-    draft.pipelines[station].append(canonical(stage))
+    if kind == "Softmax" and spread and draft.read_size(draft.at[inputs[0]]) != draft.sizes[draft.at[inputs[0]]]:
+        axis = int(options.get("axis", -1)) % (1 + len(draft.extents[draft.at[inputs[0]]]) + 1)
+        if inputs[0] in draft.flattened or axis != 1:
+            return _refuse(draft, node, "it does not go over the channels")
+    station = draft.open(inputs[0]) or draft.copied(inputs[0])
+    draft.pipelines[station].append(canonical(_stage(draft, kind, inputs, options)))
     draft.at[output] = station
+    if inputs[0] in draft.flattened:
+        draft.flattened.add(output)
     return None
 
 
 def _same(draft: Draft, value: str, output: str) -> None:
     draft.at[output] = draft.at[value]
     draft.readers[output] += draft.readers[value] - 1
+    if value in draft.flattened:
+        draft.flattened.add(output)
+
+
+def _flatten(draft: Draft, kind: str, inputs: list[str], output: str, options: dict[str, Any]) -> str:
+    """Note that a value with extents becomes rows; why that is not what a node does, empty if it is."""
+    if kind == "Flatten":
+        rows = int(options.get("axis", 1)) == 1
+    else:
+        shape = draft.constants.get(inputs[1])
+        size = draft.read_size(draft.at[inputs[0]])
+        # What is computed from shapes names the batch; the rest of the shape is then the only one left.
+        rows = shape is None or (shape.size == 2 and int(shape.reshape(-1)[1]) in (-1, size))
+    if not rows:
+        return "it does not make rows of all positions"
+    draft.flattened.add(output)
+    return ""
 
 
 def _stage(draft: Draft, kind: str, inputs: list[str], options: dict[str, Any]) -> Call:
@@ -152,8 +182,11 @@ def _linear(draft: Draft, node: Any, inputs: list[str], output: str, options: di
     source = draft.at[inputs[0]]
     matrix = weights if options.get("transB", 0) else weights.T
     matrix = matrix.astype(np.float32) * np.float32(options.get("alpha", 1.0))
-    if matrix.shape[1] != draft.sizes[source]:
-        return _refuse(draft, node, f"it takes {matrix.shape[1]} values where {draft.sizes[source]} arrive")
+    arriving = draft.read_size(source)
+    if draft.extents[source] and inputs[0] not in draft.flattened and arriving != draft.sizes[source]:
+        return _refuse(draft, node, "its input has extents")
+    if matrix.shape[1] != arriving:
+        return _refuse(draft, node, f"it takes {matrix.shape[1]} values where {arriving} arrive")
     station = draft.dense(source, matrix)
     draft.at[output] = station
     if len(inputs) > 2 and inputs[2]:
@@ -165,27 +198,43 @@ def _linear(draft: Draft, node: Any, inputs: list[str], output: str, options: di
 
 
 def _add(draft: Draft, node: Any, inputs: list[str], output: str) -> None:
-    constant = next((name for name in inputs if name in draft.constants), None)
-    if constant is None:
-        sources = [draft.at[name] for name in inputs if name in draft.at]
-        if len(sources) != 2:
-            return _refuse(draft, node, "it adds what is computed from shapes")
-        if draft.sizes[sources[0]] != draft.sizes[sources[1]]:
-            return _refuse(draft, node, "it adds rows of different lengths")
-        station = draft.station(draft.sizes[sources[0]])
-        for source in sources:
-            draft.line("skip", source, station)
-        draft.at[output] = station
-        return None
-    value = next(name for name in inputs if name != constant)
-    station = draft.open(value)
-    if draft.constants[constant].size not in (1, draft.sizes[draft.at[value]]):
-        return _refuse(draft, node, "its constant is no row")
-    if station is None or station == "s0" or any(stage.name != "bias" for stage in draft.pipelines[station]):
-        station = draft.station(draft.sizes[draft.at[value]])
-        draft.line("skip", draft.at[value], station)
-    draft.bias(station, draft.constants[constant])
+    """Skips into one station for what is computed, a bias for what is constant."""
+    values = [name for name in inputs if name in draft.at]
+    constants = [name for name in inputs if name in draft.constants]
+    if not values or len(values) + len(constants) != len(inputs):
+        return _refuse(draft, node, "it adds what is computed from shapes")
+    shapes = {(draft.sizes[draft.at[name]], draft.read_extents(draft.at[name])) for name in values}
+    if len(shapes) != 1:
+        return _refuse(draft, node, "it adds rows of different lengths")
+    ((units, extents),) = shapes
+    flattened = any(name in draft.flattened for name in values)
+    rank = len(extents)
+    for row in (draft.constants[name] for name in constants):
+        across = not rank or row.size == 1 or (not flattened and set(row.shape[-rank:]) == {1})
+        if row.size not in (1, units) or not across:
+            return _refuse(draft, node, "its constant is no row")
+    station = draft.open(values[0]) if len(values) == 1 else None
+    if station is None or station == "s0" or any(s.name not in ("bias", "conv") for s in draft.pipelines[station]):
+        station = draft.station(units, extents=extents)
+        for name in values:
+            draft.line("skip", draft.at[name], station)
+    for name in constants:
+        draft.bias(station, draft.constants[name])
     draft.at[output] = station
+    if flattened:
+        draft.flattened.add(output)
+    return None
+
+
+def _scaled(draft: Draft, node: Any, inputs: list[str], output: str) -> None:
+    """A skip with a scale for a product with one number."""
+    value = next((name for name in inputs if name in draft.at), "")
+    factor = draft.constants.get(next((name for name in inputs if name != value), ""))
+    if not value or factor is None or factor.size != 1:
+        return _refuse(draft, node, "it multiplies by more than one number")
+    draft.at[output] = draft.copied(value, float(factor.reshape(-1)[0]))
+    if value in draft.flattened:
+        draft.flattened.add(output)
     return None
 
 
@@ -209,14 +258,19 @@ def _refuse(draft: Draft, node: Any, why: str) -> None:
     draft.at[str(node.output[0])] = next(iter(draft.sizes))
 
 
-def _units(value: Any, path: str, sequences: bool) -> int:
-    """Units of a row; of sequences, [steps, batch, units] or [batch, steps, units], those of a step."""
+def _units(value: Any, path: str, sequences: bool, spread: bool) -> tuple[int, tuple[int, ...]]:
+    """Units of a row, or channels and extents of a `spread` model.
+
+    Of sequences, [steps, batch, units] or [batch, steps, units], the units of a step.
+    """
     dims = [int(d.dim_value) for d in value.type.tensor_type.shape.dim][2 if sequences else 1 :]
     if not dims or any(d <= 0 for d in dims):
         raise error(
             "E1102", f"the input of `{path}` has no fixed extents", help="export it with all extents but the batch"
         )
-    return int(np.prod(dims))
+    if spread and not sequences and len(dims) in (2, 3):
+        return dims[0], tuple(dims[1:])
+    return int(np.prod(dims)), ()
 
 
 def _output(draft: Draft, value: str) -> str:
@@ -226,7 +280,5 @@ def _output(draft: Draft, value: str) -> str:
         return "s0"
     station = draft.at[value]
     if station == "s0":
-        copy = draft.station(draft.sizes[station])
-        draft.line("skip", station, copy)
-        return copy
+        return draft.copied(value)
     return station
