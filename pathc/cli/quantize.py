@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pathc.cli.flags import Verb, add_model, add_output, add_voice, pairs
 from pathc.cli.talk import Talk, put
+from pathc.support.diagnostics import Diagnostic, Severity
 
 if TYPE_CHECKING:
     from pathc.ir.compress.report import Report
@@ -45,6 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pathc.ir.compress.quantize import quantize
     from pathc.ir.compress.report import report
     from pathc.ir.compress.tensors import Settings
+    from pathc.ir.misfits import flat_only
     from pathc.ir.text import print_graph
     from pathc.ir.weights import load_weights, save_weights
     from pathc.support.files import write_atomically
@@ -59,7 +61,8 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.quantile,
     )  # fmt: skip
     split = split_for(graph, load_data(arguments.data, arguments.scale)) if arguments.data else None
-    rows = split.train.rows[: max(arguments.calibrate, 0)] if split is not None else None
+    calibrated = split is not None and not flat_only(graph, "calibration knows")
+    rows = split.train.rows[: max(arguments.calibrate, 0)] if split is not None and calibrated else None
     result = quantize(graph, weights, settings, rows)
     test = (split.test or split.train) if split is not None else None
     found = report(graph, weights, result, test.rows if test else None, test.labels if test else None)
@@ -68,9 +71,16 @@ def _run(arguments: argparse.Namespace) -> int:
         save_weights(arguments.output, result.tensors, metadata={"quantized": repr(settings)}, dtype=dtype)
         if result.calibrated:
             write_atomically(Path(arguments.output).with_suffix(".pir"), print_graph(result.graph))
-    talk.diagnostics(result.notes)
+    notes = [] if calibrated or split is None else [_FLOATS]
+    talk.diagnostics([*notes, *result.notes])
     put(json.dumps(asdict(found)) + "\n" if arguments.json else _text(found))
     return 0
+
+
+_FLOATS = Diagnostic(
+    "W1303", "stations with extents are not calibrated: the data measures the accuracy of quantized weights in floats",
+    help="integer arithmetic is for flat nets", severity=Severity.NOTE,
+)  # fmt: skip
 
 
 def _text(found: Report) -> str:

@@ -24,6 +24,14 @@ def input_shape(graph: Graph) -> tuple[int, ...]:
     return (sum(math.prod((station.real_units, *station.shape[1:])) for station in graph.inputs),)
 
 
+def as_samples(graph: Graph, rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows [samples, units] in the shape the net takes them, [samples, channels, *extents] where the input has extents.
+
+    Sequences are returned as they are.
+    """
+    return rows if is_recurrent(graph) else rows.reshape(len(rows), *input_shape(graph))
+
+
 def output_shape(graph: Graph) -> tuple[int, ...]:
     """Shape of one sample's outputs: that of the output station as it is read, or several of them side by side."""
     shapes = [(station.real_units, *read_extents(station)) for station in graph.outputs]

@@ -200,7 +200,8 @@ def tensor_values(
     if destinations is None:
         return values * scale.reshape(-1, *(1,) * (values.ndim - 1))
     units = destinations()
-    return values * np.pad(scale, (0, max(0, int(units.max(initial=0)) + 1 - scale.size)))[units]
+    each = np.pad(scale, (0, max(0, int(units.max(initial=0)) + 1 - scale.size)))[units]
+    return values * each.reshape(-1, *(1,) * (values.ndim - 1))
 
 
 def _suffix(path: str | Path) -> str:

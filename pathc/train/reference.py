@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pathc.backends.llvm.training.optimizers import Adam, Momentum
 from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph, Station
-from pathc.ir.inputs import input_shape
+from pathc.ir.inputs import as_samples
 from pathc.ir.interp import Trace, backward, evaluate
 from pathc.ir.interp.activations import activation
 from pathc.ir.interp.filters import FilterJunction
@@ -58,7 +58,7 @@ class ReferenceStepper:
         window: tuple[int, int] | None = None,
     ) -> Judged:
         """Forward, backward, move the weights; paths outside `window` are neither used nor moved."""
-        used, x = self._windowed(window), self._shaped(x)
+        used, x = self._windowed(window), as_samples(self._graph, x)
         trace = evaluate(self._graph, used, x, training=True)
         result, gradient = self._loss(trace.outputs, target)
         self._weights.update(moved_statistics(self._graph, used, trace))
@@ -75,7 +75,7 @@ class ReferenceStepper:
 
     def gradients(self, x: NDArray[np.float32], target: Target) -> dict[str, Values]:
         """Gradients of the mean loss by tensor."""
-        x = self._shaped(x)
+        x = as_samples(self._graph, x)
         trace = evaluate(self._graph, self._weights, x, training=True)
         _, gradient = self._loss(trace.outputs, target)
         if self._plan.feedback == "paths":
@@ -84,7 +84,7 @@ class ReferenceStepper:
 
     def evaluate(self, x: NDArray[np.float32], target: Target) -> Judged:
         """Loss and hits; nothing moves."""
-        return self._loss(evaluate(self._graph, self._weights, self._shaped(x)).outputs, target)[0]
+        return self._loss(evaluate(self._graph, self._weights, as_samples(self._graph, x)).outputs, target)[0]
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """A copy of the weights."""
@@ -108,10 +108,6 @@ class ReferenceStepper:
         self._weights = {name: np.array(state[f"weight.{name}"]) for name in self._weights}
         self._moments = {name: np.array(state[name]) for name in self._moments}
         self._steps = int(state["step"])
-
-    def _shaped(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Samples as the net takes them: rows of units, or channels with their extents."""
-        return x if self._sequences else x.reshape(len(x), *input_shape(self._graph))
 
     def _windowed(self, window: tuple[int, int] | None) -> dict[str, Values]:
         if window is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.cells import is_recurrent
 from pathc.ir.compress.tensors import Settings, fit_values, quantize_values
 from pathc.ir.facts import Scale, Sums, Weights
-from pathc.ir.graph import Graph
+from pathc.ir.graph import Graph, Station
 from pathc.ir.interp import evaluate
 from pathc.ir.interp.junctions import Junction, SkipJunction, float_tensors
 from pathc.ir.interp.network import Network, prepare
@@ -47,7 +49,8 @@ def quantize(
 ) -> Quantized:
     """The graph and weights in the numbers that `settings` name.
 
-    Without `data` every tensor is quantized by itself and biases stay floats: any target runs the result as floats.
+    Without `data` every tensor is quantized by itself, biases and normalizations stay floats: any target runs the
+    result as floats. Nets with extents are quantized so only.
     With `data` [samples, units], stations are calibrated on it, all that adds up in a station shares one scale, and
     biases become i32: the result is what `pathc.ir.quantized` evaluates. Deterministic from the seed. Raises
     PathcError: E0505 to E0509 for weights, E0512 and E0513 for data, E1310 for tensors of zeros, E1311 for bad
@@ -57,7 +60,7 @@ def quantize(
     found = check_weights(graph, weights, finite=True)
     if found:
         raise PathcError(*found)
-    if settings.method != "bf16":
+    if settings.method != "bf16" and (data is not None or is_recurrent(graph)):
         refuse_cells(graph)
     network = prepare(graph, weights)
     plain = float_tensors(graph, weights)
@@ -68,13 +71,14 @@ def quantize(
     graph = replace(graph, facts=tuple(f for f in graph.facts if not isinstance(f, Scale | Weights | Sums)))
     tensors: dict[str, NDArray[Any]] = dict(plain)
     for station in network.stations:
-        junctions = [j for j in network.into[station.name] if not isinstance(j, SkipJunction)]
+        junctions = [j for j in network.into[station.name] if j.tensor]
         groups = [junctions] if scales else [[j] for j in junctions]
         for group in groups:
             values = {name: fact.value for name, fact in scales.items()}
             shared = any(line.tied and j.tensor.startswith(f"{line.mirror}.") for line in graph.lines for j in group)
             own = replace(settings, per="tensor") if shared else settings
-            tensors.update(_quantize_group(group, station.real_units, plain, tensors, values, own))
+            count = _scales_of(group[0], station, plain) if group else 0
+            tensors.update(_quantize_group(group, count, plain, tensors, values, own))
     facts = _weights_facts(graph, tensors, settings)
     graph = replace(graph, facts=(*graph.facts, *scales.values(), *facts))
     notes = _too_wide(tensors)
@@ -163,13 +167,16 @@ def _quantize_group(
     return found
 
 
+def _scales_of(junction: Junction, station: Station, plain: Mapping[str, NDArray[Any]]) -> int:
+    """Real units of a station; of a dense line into all positions of it, the rows of its matrix."""
+    return station.real_units if junction.destinations is not None else len(plain[junction.tensor])
+
+
 def _units(junction: Junction, plain: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """The destination unit of every weight, in the order of the flat tensor."""
-    destinations = junction.destinations
-    if destinations is not None:
-        return destinations()
-    rows, columns = plain[junction.tensor].shape
-    return np.repeat(np.arange(int(rows)), int(columns))
+    destinations, tensor = junction.destinations, plain[junction.tensor]
+    rows = np.arange(len(tensor)) if destinations is None else destinations()
+    return np.repeat(rows, math.prod(tensor.shape[1:]))
 
 
 def _narrowest(values: NDArray[Any]) -> NDArray[Any]:

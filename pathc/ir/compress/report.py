@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pathc.ir.compress.quantize import Quantized
 from pathc.ir.graph import Graph
+from pathc.ir.inputs import as_samples
 from pathc.ir.interp import forward
 from pathc.ir.interp.junctions import float_tensors
 from pathc.ir.quantized import integer_forward, integer_network
@@ -64,7 +65,7 @@ def report(
     before, after = float_tensors(graph, weights), float_tensors(graph, result.tensors)
     names = [name for name in before if name in result.tensors and name + SCALE in result.tensors]
     names = [name for name in names if not name.endswith(".bias")]
-    few = None if samples is None else samples[:sensitivity]
+    few = None if samples is None else as_samples(graph, samples[:sensitivity])
     exact = None if few is None else forward(graph, before, few)
     found: list[TensorReport] = []
     for name in names:
@@ -96,7 +97,7 @@ def bits_of(integers: NDArray[Any]) -> int:
 def accuracy_of(graph: Graph, weights: Tensors, samples: NDArray[Any], labels: NDArray[np.int64]) -> float:
     """Percent of samples whose largest output is their label, in floating point."""
     right = [
-        np.argmax(forward(graph, weights, samples[i : i + _CHUNK]), axis=1) == labels[i : i + _CHUNK]
+        np.argmax(forward(graph, weights, as_samples(graph, samples[i : i + _CHUNK])), axis=1) == labels[i : i + _CHUNK]
         for i in range(0, len(samples), _CHUNK)
     ]
     return 100.0 * float(np.mean(np.concatenate(right)))

@@ -75,6 +75,11 @@ class FilterJunction(Junction):
     channels: tuple[int, int]
     filtered: bool
 
+    @property
+    def destinations(self) -> Callable[[], NDArray[np.int64]] | None:
+        """Gives the channel that each weight leads to, [paths]; None where the first axis is that of channels."""
+        return self.each.destinations
+
     def push(self, values: Values, weights: Values) -> Values:
         """Sums at the destination, [rows, channels * positions]."""
         sums = 0.0

@@ -89,4 +89,10 @@ CODES: tuple[Code, ...] = (
         "The values a skip hands on are multiplied by a whole number, in steps of the sums they join. With weights of "
         "few bits these steps are coarse, and the factor is rounded.",
     ),
+    Code(
+        "W1303",
+        "stations with extents are not calibrated",
+        "Integer arithmetic throughout is for flat nets. The weights of filters become integers with scales, which run "
+        "as floats on every target; the data tells what accuracy they keep.",
+    ),
 )
