@@ -156,7 +156,7 @@ dense h : a -> y
     [
         ("input x[4, 4x4]\nlayer h[4] : conv(1x1) | kwinners(2)\noutput y[2]\ndense p : x -> h -> y", "kwinners"),
         ("input x[4]\nlayer h[4, 4x4] : relu\noutput y[2]\ndense p : x -> h -> y", "back to the extents"),
-        ("input x[4, 4x4]\nlayer h[4] : batchnorm\noutput y[2]\ndense p : x -> h -> y", "batchnorm"),
+        ("input x[4, 4x4]\nlayer h[4] : relu | batchnorm\noutput y[2]\ndense p : x -> h -> y", "normalization"),
         ("input x[4, 4x4]\noutput y[2] : conv(1x1)\noutput z[2]\ndense p : x -> y\ndense q : x -> z", "outputs"),
     ],
 )

@@ -27,6 +27,7 @@ from pathc.backends.llvm.plan import Family, Junction, Tiles, WeightType
 from pathc.backends.llvm.plantext import PlanText, parse_plans, print_plans
 from pathc.backends.llvm.recurrent.executable import SequenceExecutable
 from pathc.backends.llvm.separate import separated
+from pathc.backends.llvm.simplify import simplified
 from pathc.backends.llvm.verify import verify_plan
 from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
@@ -268,7 +269,10 @@ class CpuBackend:
             return _sequences(request, chosen, weight_type)
         if any(len(station.shape) > 1 for station in request.graph.stations):
             return _filters(request, chosen, weight_type)
-        request = replace(request, graph=separated(request.graph))
+        simple, weights = simplified(request.graph, request.weights)
+        if simple is not request.graph:
+            simple = run_passes(simple, parse_pipeline("canonical,structure"))
+        request = replace(request, graph=separated(simple), weights=weights)
         check_forms(request.forms, junctions_of(request.graph))
         choices = Choices(weight_type, request.forms)
         given, notes = plans_of(request, chosen, weight_type, ARRAYS[arrays])
@@ -312,8 +316,9 @@ def _flat(machine: Machine, weight_type: WeightType) -> Callable[[Graph, Mapping
     """Makes executables of the flat nets between other kernels."""
 
     def rows(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> CpuExecutable:
-        structured = run_passes(separated(graph), parse_pipeline("canonical,structure"))
-        return CpuExecutable(structured, machine, Choices(weight_type, {}), audible(structured, weights))
+        simple, tensors = simplified(graph, weights)
+        structured = run_passes(separated(simple), parse_pipeline("canonical,structure"))
+        return CpuExecutable(structured, machine, Choices(weight_type, {}), audible(structured, tensors))
 
     return rows
 

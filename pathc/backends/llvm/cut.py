@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.interp.junctions import tensor_of
+from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE
 from pathc.support.diagnostics import PathcError, error
 
 Weights = Mapping[str, NDArray[Any]]
@@ -30,6 +31,13 @@ class Segment:
     reads: tuple[str, ...]
     station: str = ""
     highway: bool = False
+
+
+def own_tensors(station: Station) -> tuple[str, ...]:
+    """Names of the tensors of a feed-forward station itself: its bias, and those of its normalization."""
+    bias = ("bias",) if station.stage("bias") is not None else ()
+    norm = (GAIN, SHIFT, MEAN, VARIANCE) if station.stage("batchnorm") is not None else ()
+    return tuple(f"{station.name}.{name}" for name in (*bias, *norm))
 
 
 @dataclass(eq=False)
@@ -92,9 +100,9 @@ class Cutter:
         return stations, lines, tensors
 
     def station(self, station: Station, lines: list[Line], tensors: dict[str, NDArray[Any]]) -> None:
-        """Lines and bias of a feed-forward station."""
-        if station.stage("bias") is not None:
-            tensors[f"{station.name}.bias"] = np.asarray(self.weights[f"{station.name}.bias"])
+        """Lines, bias and normalization of a feed-forward station."""
+        for name in own_tensors(station):
+            tensors[name] = np.asarray(self.weights[name])
         for line, number in self.into(station.name):
             self.cut(line, number, station.name, -1, lines, tensors)
 

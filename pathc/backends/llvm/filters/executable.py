@@ -18,6 +18,7 @@ from pathc.backends.llvm.filters.net import emit_filters, pack_filters
 from pathc.backends.llvm.filters.plan import FilterPlan
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.simplify import unfoldable
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input, input_shape, output_shape
@@ -160,10 +161,13 @@ def beyond(graph: Graph) -> list[Diagnostic]:
     if len(sizes) > 1:
         text = "some outputs have extents and others have none, which has no kernels"
         found.append(Diagnostic("E0379", text, graph.loc, help="use `-t reference`, or two models"))
+    help = "use `-t reference`"
+    for station, why in unfoldable(graph):
+        text = f"the normalization of `{station.name}` stands {why}, where it cannot be folded into weights"
+        found.append(Diagnostic("E0379", text, station.loc, help=help))
     for station in graph.stations:
-        help = "use `-t reference`"
         if len(station.shape) == 1:
-            names = ("batchnorm", "concat", "channelshuffle", "ode")
+            names = ("concat", "channelshuffle")
             for stage in station.pipeline:
                 if stage.name in names:
                     text = f"`{station.name}` has no extents and the stage `{stage.name}`, which has no kernels"

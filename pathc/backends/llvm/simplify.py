@@ -1,0 +1,185 @@
+"""Flat nets without normalizations and equations: folded into the weights in front, and unrolled into their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.cut import Cutter, own_tensors
+from pathc.ir.catalogue import options_of
+from pathc.ir.generators import resolve
+from pathc.ir.graph import Graph, Line, Station, Visit
+from pathc.ir.interp.expand import STAGES
+from pathc.ir.interp.junctions import tensor_of
+from pathc.ir.types import Call
+from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, tensor_values
+
+Weights = Mapping[str, NDArray[Any]]
+Entering = list[tuple[Line, int]]
+
+
+def simplified(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
+    """The same net, equations unrolled and normalizations folded; a graph that has neither is returned as it is.
+
+    Raises PathcError E0377 for lines through an equation that cannot be cut there.
+    """
+    if any(station.stage("ode") is not None for station in graph.stations):
+        graph, weights = _Unroller(graph, weights).unrolled()
+    if any(station.stage("batchnorm") is not None for station in graph.stations):
+        graph, weights = _folded(graph, weights)
+    return graph, weights
+
+
+def unfoldable(graph: Graph) -> Iterator[tuple[Station, str]]:
+    """Flat stations whose normalization cannot be folded, and why."""
+    for station in graph.stations:
+        names = [stage.name for stage in station.pipeline if stage.name not in ("bias", "identity")]
+        if len(station.shape) > 1 or "batchnorm" not in names:
+            continue
+        entering = _into(graph, station.name)
+        if names[0] != "batchnorm":
+            yield station, f"behind `{names[0]}`"
+        elif not entering:
+            yield station, "without weights in front of it"
+        elif any(line.kind == "skip" for line, _ in entering):
+            yield station, "behind a skip"
+        elif any(line.tied or _is_tied(graph, line) for line, _ in entering):
+            yield station, "behind weights that two lines share"
+
+
+def _into(graph: Graph, name: str) -> Entering:
+    return [(line, j) for line in graph.lines for j in line.junctions if line.visits[j].station == name]
+
+
+def _is_tied(graph: Graph, line: Line) -> bool:
+    return any(other.tied and other.mirror == line.name for other in graph.lines)
+
+
+def _folded(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
+    """Every normalization in the weights and the bias in front of it."""
+    tensors = dict(weights)
+    stations: list[Station] = []
+    for station in graph.stations:
+        stage = station.stage("batchnorm")
+        if stage is None:
+            stations.append(station)
+            continue
+        parts = (tensor_values(tensors, f"{station.name}.{name}") for name in (GAIN, SHIFT, MEAN, VARIANCE))
+        gain, shift, mean, variance = parts
+        eps = options_of(stage)["eps"]
+        assert isinstance(eps, float | int)
+        factor = gain / np.sqrt(variance + eps)
+        for line, number in _into(graph, station.name):
+            name = tensor_of(line, number)
+            tensors[name] = _scaled(graph, line, number, np.asarray(tensors[name]), factor)
+        biased = station.stage("bias") is not None
+        bias = tensor_values(tensors, f"{station.name}.bias") if biased else np.zeros(len(factor))
+        tensors[f"{station.name}.bias"] = (shift + (bias - mean) * factor).astype(np.float32)
+        for part in (GAIN, SHIFT, MEAN, VARIANCE):
+            del tensors[f"{station.name}.{part}"]
+        rest = tuple(s for s in station.pipeline if s.name not in ("bias", "batchnorm"))
+        stations.append(replace(station, pipeline=(Call("bias"), *rest)))
+    return replace(graph, stations=tuple(stations)), tensors
+
+
+def _scaled(
+    graph: Graph, line: Line, number: int, values: NDArray[Any], factor: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Weights times the factor of the unit they lead to; silent units keep theirs, which nobody hears."""
+    if line.kind == "dense":
+        return (values * factor[:, None]).astype(np.float32)
+    units = graph.station(line.visits[number].station).units
+    generator = resolve(line, graph)
+    wide = np.pad(factor, (0, units - len(factor)), constant_values=1.0)
+    return (values * wide[generator.units(number, 0, generator.count)]).astype(np.float32)
+
+
+@dataclass(eq=False)
+class _Unroller:
+    """Makes the steps of equations stations and their lines lines of their own, which share weights in memory."""
+
+    graph: Graph
+    weights: Weights
+    stations: list[Station] = field(default_factory=list[Station])
+    lines: list[Line] = field(default_factory=list[Line])
+    tensors: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+
+    def unrolled(self) -> tuple[Graph, Weights]:
+        """The net without equations."""
+        self.cutter = Cutter(self.graph, self.weights, lambda _: None)
+        solved = {station.name for station in self.graph.stations if station.stage("ode") is not None}
+        cut = {line.name for line in self.graph.lines if solved.intersection(v.station for v in line.visits)}
+        cut |= {line.name for line in self.graph.lines if line.mirror in cut}
+        cut |= {line.mirror for line in self.graph.lines if line.name in cut and line.mirror}
+        kept = {line.name for line in self.graph.lines} - cut
+        away = {f"{line.name}.{j}" for line in self.graph.lines if line.name in cut for j in line.junctions}
+        self.tensors.update({name: values for name, values in self.weights.items() if name not in away})
+        for line in self.graph.lines:
+            if line.name in kept:
+                self.lines.append(line)
+                continue
+            for number in line.junctions:
+                into = line.visits[number].station
+                if into not in solved:
+                    self._copy(line, number, line.visits[number - 1].station, into)
+        for station in self.graph.stations:
+            if station.name in solved:
+                self._solve(station)
+            else:
+                self.stations.append(station)
+        return replace(self.graph, stations=tuple(self.stations), lines=tuple(self.lines), facts=()), self.tensors
+
+    def _copy(self, line: Line, number: int, source: str, into: str) -> None:
+        """A junction as a line of its own between two stations."""
+        lines, tensors = list[Line](), dict[str, NDArray[Any]]()
+        self.cutter.cut(line, number, line.visits[number].station, -1, lines, tensors)
+        name = f"{lines[0].name}_{len(self.lines)}"
+        first, second = lines[0].visits
+        visits = replace(first, station=source), replace(second, station=into)
+        self.lines.append(replace(lines[0], name=name, visits=visits))
+        self.tensors.update({f"{name}.1": values for values in tensors.values()})
+
+    def _solve(self, station: Station) -> None:
+        at = next(i for i, stage in enumerate(station.pipeline) if stage.name == "ode")
+        options = options_of(station.pipeline[at])
+        step, steps = options["step"], options["steps"]
+        assert isinstance(step, float | int)
+        assert isinstance(steps, int)
+        entering = _into(self.graph, station.name)
+        blank = replace(station, role="layer", pipeline=())
+        rule = replace(blank, pipeline=station.pipeline[:at])
+        owned = {name: self.tensors.pop(name) for name in own_tensors(rule)}
+
+        def place(name: str, *sources: tuple[str, float]) -> str:
+            own = f"{station.name}_{name}"
+            self.stations.append(replace(blank, name=own))
+            for source, factor in sources:
+                self._skip(source, own, factor)
+            return own
+
+        def slope(name: str, source: str) -> str:
+            own = f"{station.name}_{name}"
+            self.stations.append(replace(rule, name=own))
+            for line, number in entering:
+                self._copy(line, number, source, own)
+            self.tensors.update({f"{own}.{n.partition('.')[2]}": w for n, w in owned.items()})
+            return own
+
+        line, number = entering[0]
+        state = place("0", (line.visits[number - 1].station, 1.0))
+        for n in range(steps):
+            slopes: list[tuple[str, float]] = []
+            for k, (reach, share) in enumerate(STAGES[str(options["solver"])]):
+                point = place(f"{n}_at{k}", (state, 1.0), (slopes[-1][0], reach * step)) if reach else state
+                slopes.append((slope(f"{n}_slope{k}", point), share * step))
+            state = place(f"{n + 1}", (state, 1.0), *((name, share) for name, share in slopes if share))
+        self.stations.append(replace(station, pipeline=station.pipeline[at + 1 :]))
+        self._skip(state, station.name, 1.0)
+
+    def _skip(self, source: str, into: str, scale: float) -> None:
+        name = f"{into}_from_{source}"
+        self.lines.append(Line(name, "skip", (Visit(source, 0), Visit(into, 1)), scale=scale))
