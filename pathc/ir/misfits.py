@@ -94,9 +94,18 @@ def plain_only(graph: Graph, who: str) -> list[Diagnostic]:
     return [*without_cells(graph, who), *flat_only(graph, who)]
 
 
+def unscaled_only(graph: Graph, who: str) -> list[Diagnostic]:
+    """E0379 for lines with weights and a scale beside them, where `who` has no such factor."""
+    return [
+        Diagnostic("E0379", f"`{line.name}` scales what its weights carry, {who} no such factor", line.loc,
+                   help="multiply the weights by it, or use the targets `reference` and `llvm`")
+        for line in graph.lines if line.kind != "skip" and line.scale != 1.0
+    ]  # fmt: skip
+
+
 def flat_only(graph: Graph, who: str) -> list[Diagnostic]:
-    """E0379 for stations with extents and stages that only nets of them have, where `who` knows neither."""
-    found: list[Diagnostic] = []
+    """E0379 for stations with extents, stages that only nets of them have, and scaled lines, which `who` lacks."""
+    found = unscaled_only(graph, who)
     for station in graph.stations:
         what = [f"stage `{stage.name}`" for stage in station.pipeline if stage.name in BEYOND]
         if len(station.shape) > 1:

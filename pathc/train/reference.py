@@ -184,7 +184,8 @@ class ReferenceStepper:
         gradients: dict[str, Values] = {}
         for junction in junctions_of(self._graph):
             if junction.tensor:
-                part = junction.weight_gradient(trace.values[junction.source], errors[junction.destination])
+                values = trace.values[junction.source]
+                part = junction.factor * junction.weight_gradient(values, errors[junction.destination])
                 gradients[junction.tensor] = gradients.get(junction.tensor, 0.0) + part
         for station in self._graph.stations:
             if station.stage("bias") is not None:

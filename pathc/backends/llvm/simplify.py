@@ -23,7 +23,7 @@ Entering = list[tuple[Line, int]]
 
 
 def simplified(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-    """The same net, equations unrolled and normalizations folded; a graph that has neither is returned as it is.
+    """The same net, equations unrolled, normalizations and scales of lines folded; without these, the graph as it is.
 
     Raises PathcError E0377 for lines through an equation that cannot be cut there.
     """
@@ -31,7 +31,26 @@ def simplified(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
         graph, weights = _Unroller(graph, weights).unrolled()
     if any(station.stage("batchnorm") is not None for station in graph.stations):
         graph, weights = _folded(graph, weights)
+    if any(line.kind != "skip" and line.scale != 1.0 for line in graph.lines):
+        graph, weights = _unscaled(graph, weights)
     return graph, weights
+
+
+def uneven(graph: Graph) -> Iterator[Line]:
+    """Lines that share weights with another line at another scale."""
+    return (line for line in graph.lines if line.tied and line.scale != graph.line(line.mirror).scale)
+
+
+def _unscaled(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
+    """The scales of lines in their weights; lines that share weights have the same."""
+    tensors = dict(weights)
+    for line in graph.lines:
+        if line.kind != "skip" and line.scale != 1.0 and not line.tied:
+            for number in line.junctions:
+                name = f"{line.name}.{number}"
+                tensors[name] = (np.asarray(tensors[name], np.float64) * line.scale).astype(np.float32)
+    lines = tuple(line if line.kind == "skip" else replace(line, scale=1.0) for line in graph.lines)
+    return replace(graph, lines=lines), tensors
 
 
 def unfoldable(graph: Graph) -> Iterator[tuple[Station, str]]:

@@ -17,6 +17,7 @@ from pathc.ir.graph import Graph, Station
 from pathc.ir.interp import evaluate
 from pathc.ir.interp.junctions import Junction, SkipJunction, float_tensors
 from pathc.ir.interp.network import Network, prepare
+from pathc.ir.misfits import unscaled_only
 from pathc.ir.quantized import IntegerNetwork, format_of, integer_network, nearest_ratio, never_negative, power_of_two
 from pathc.ir.quantized.network import refuse_cells
 from pathc.ir.types import ScalarType, plain_type
@@ -62,6 +63,8 @@ def quantize(
         raise PathcError(*found)
     if settings.method != "bf16" and (data is not None or is_recurrent(graph)):
         refuse_cells(graph)
+    if found := unscaled_only(graph, "quantization has"):
+        raise PathcError(*found)
     network = prepare(graph, weights)
     plain = float_tensors(graph, weights)
     if settings.method == "bf16":

@@ -18,12 +18,14 @@ Values = NDArray[np.float64]
 class Junction(ABC):
     """The step of a line from one station to the next.
 
-    `tensor` names its weights, "" if it has none; `source` and `destination` name the stations.
+    `tensor` names its weights, "" if it has none; `source` and `destination` name the stations. `factor` is the scale
+    of its line, which the weights it is given have been multiplied by.
     """
 
     tensor: str
     source: str
     destination: str
+    factor: float = 1.0
 
     @abstractmethod
     def push(self, values: Values, weights: Values) -> Values:

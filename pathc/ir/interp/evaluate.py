@@ -120,7 +120,7 @@ def backward(
                 values, matrix = trace.values[junction.source], junction_values(weights, junction)
                 gradients[junction.source] += junction.pull(at_sums, matrix)
                 if junction.tensor:
-                    part = junction.weight_gradient(values, at_sums)
+                    part = junction.factor * junction.weight_gradient(values, at_sums)
                     tensors[junction.tensor] = tensors[junction.tensor] + part if junction.tensor in tensors else part
     parts = [gradients[s.name][:, : s.real_units * math.prod(s.shape[1:])] for s in graph.inputs]
     return layout.shaped(_joined(parts), input_shape(graph)), tensors

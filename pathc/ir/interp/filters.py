@@ -23,6 +23,7 @@ class GroupedJunction(Junction):
     real: tuple[int, int]
     padded: tuple[int, int]
     groups: int
+    factor: float = 1.0
 
     def _matrix(self, weights: Values) -> Values:
         """The whole matrix, [units out, units in], zero between groups."""
@@ -74,6 +75,7 @@ class FilterJunction(Junction):
     geometry: Geometry
     channels: tuple[int, int]
     filtered: bool
+    factor: float = 1.0
 
     @property
     def destinations(self) -> Callable[[], NDArray[np.int64]] | None:

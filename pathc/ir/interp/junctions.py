@@ -34,6 +34,7 @@ class PathJunction(Junction):
     destination: str
     generator: Generator
     number: int
+    factor: float = 1.0
 
     def _windows(self) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
         width = max(_WINDOW, *self.generator.sizes[self.number - 1 : self.number + 1])
@@ -96,6 +97,7 @@ class DenseJunction(Junction):
     real: tuple[int, int]
     padded: tuple[int, int]
     transposed: bool = False
+    factor: float = 1.0
 
     def _matrix(self, weights: Values) -> Values:
         return weights.T if self.transposed else weights
@@ -160,8 +162,11 @@ def junctions_of(graph: Graph) -> tuple[Junction, ...]:
 
 
 def junction_values(weights: Tensors, junction: Junction) -> Values:
-    """The weights of a junction in float64, empty for a skip."""
-    return tensor_values(weights, junction.tensor, junction.destinations) if junction.tensor else np.zeros(0)
+    """The weights of a junction in float64, times the scale of its line; empty for a skip."""
+    if not junction.tensor:
+        return np.zeros(0)
+    values = tensor_values(weights, junction.tensor, junction.destinations)
+    return values if junction.factor == 1.0 else values * junction.factor
 
 
 def float_tensors(graph: Graph, weights: Tensors) -> dict[str, NDArray[Any]]:
@@ -170,7 +175,7 @@ def float_tensors(graph: Graph, weights: Tensors) -> dict[str, NDArray[Any]]:
     plain = {name: tensor for name, tensor in weights.items() if not name.endswith(SCALE)}
     for name in [name for name in plain if name + SCALE in weights]:
         reader = readers.get(name)
-        values = junction_values(weights, reader) if reader is not None else tensor_values(weights, name)
+        values = tensor_values(weights, name, None if reader is None else reader.destinations)
         plain[name] = values.astype(np.float32)
     return plain
 
@@ -204,18 +209,20 @@ def _of_line(graph: Graph, line: Line, filled: dict[str, int]) -> Iterator[Junct
         channels = destination.units, source.units
         real = destination.real_units, source.real_units
         if generator is not None:
-            each: Junction = PathJunction(tensor, source.name, destination.name, generator, number)
+            each: Junction = PathJunction(tensor, source.name, destination.name, generator, number, line.scale)
         elif geometry is not None:
-            each = GroupedJunction(tensor, source.name, destination.name, real, channels, groups_of(destination))
+            groups = groups_of(destination)
+            each = GroupedJunction(tensor, source.name, destination.name, real, channels, groups, line.scale)
         else:
             sizes = size_of(destination), read_size(source)
             sides = dense_sides(source, destination)
-            each = DenseJunction(tensor, source.name, destination.name, sides, sizes, line.tied)
+            each = DenseJunction(tensor, source.name, destination.name, sides, sizes, line.tied, line.scale)
         if geometry is None:
             yield each
         else:
             filtered = destination.stage("conv") is not None
-            yield FilterJunction(tensor, source.name, destination.name, each, geometry, channels, filtered)
+            ends = source.name, destination.name
+            yield FilterJunction(tensor, *ends, each, geometry, channels, filtered, line.scale)
 
 
 def _skip(line: Line, source: Station, destination: Station, filled: dict[str, int]) -> Junction:

@@ -83,7 +83,8 @@ GRAPH_CODES: tuple[Code, ...] = (
         "E0379",
         "no extents here",
         "Not every target and pass knows stations with extents, convolutions, pools, batch normalization, `concat`, "
-        "`channelshuffle` and `ode`. `reference` computes all of them, `llvm` compiles them.",
+        "`channelshuffle` and `ode`, or a `scale` of lines that have weights. `reference` computes all of them, `llvm` "
+        "compiles them.",
     ),
     Code(
         "E0319",

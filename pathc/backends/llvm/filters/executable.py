@@ -18,7 +18,7 @@ from pathc.backends.llvm.filters.net import emit_filters, pack_filters
 from pathc.backends.llvm.filters.plan import FilterPlan
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
-from pathc.backends.llvm.simplify import unfoldable
+from pathc.backends.llvm.simplify import uneven, unfoldable
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input, input_shape, output_shape
@@ -162,6 +162,9 @@ def beyond(graph: Graph) -> list[Diagnostic]:
         text = "some outputs have extents and others have none, which has no kernels"
         found.append(Diagnostic("E0379", text, graph.loc, help="use `-t reference`, or two models"))
     help = "use `-t reference`"
+    for line in uneven(graph):
+        text = f"`{line.name}` shares the weights of `{line.mirror}` at another scale, which has no kernels"
+        found.append(Diagnostic("E0379", text, line.loc, help=help))
     for station, why in unfoldable(graph):
         text = f"the normalization of `{station.name}` stands {why}, where it cannot be folded into weights"
         found.append(Diagnostic("E0379", text, station.loc, help=help))

@@ -88,7 +88,7 @@ class CellInputs:
                 at = widen((found.highway if k < 0 else found.copies[k]).reshape(len(gradient), n), self.station.units)
                 source += junction.pull(at, matrix)
                 if junction.tensor:
-                    parts[k] = junction.weight_gradient(values[junction.source], at)
+                    parts[k] = junction.factor * junction.weight_gradient(values[junction.source], at)
             if parts:
                 yield junction.tensor, np.stack(list(parts.values())) if cell.copies > 1 else parts[0]
         if self.biased:
