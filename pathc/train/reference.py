@@ -63,7 +63,7 @@ class ReferenceStepper:
         result, gradient = self._loss(trace.outputs, target)
         self._weights.update(moved_statistics(self._graph, used, trace))
         if self._plan.feedback == "paths":
-            _, gradients = backward(self._graph, used, x, gradient, training=True)
+            _, gradients = backward(self._graph, used, x, gradient, training=True, trace=trace)
         else:
             gradients = self._feedback(trace, used, x, gradient)
         self._steps += 1
@@ -79,7 +79,7 @@ class ReferenceStepper:
         trace = evaluate(self._graph, self._weights, x, training=True)
         _, gradient = self._loss(trace.outputs, target)
         if self._plan.feedback == "paths":
-            return backward(self._graph, self._weights, x, gradient, training=True)[1]
+            return backward(self._graph, self._weights, x, gradient, training=True, trace=trace)[1]
         return self._feedback(trace, self._weights, x, gradient)
 
     def evaluate(self, x: NDArray[np.float32], target: Target) -> Judged:

@@ -83,18 +83,20 @@ def backward(
     state: States | None = None,
     *,
     training: bool = False,
+    trace: Trace | None = None,
 ) -> tuple[Values, dict[str, Values]]:
     """Gradients with respect to inputs (their shape, stations side by side) and weights (summed over the batch).
 
     `output_gradient` has the shape of the outputs. Kinks: see `pathc.ir.interp.activations`. The gradient of a
     tensor with a scale is that of the scaled values. Through cells it runs backwards in time over all steps; `state` is
-    where they started. In `training`, gradients go through the statistics of the batch. Raises as `forward`; E0512 for
-    a gradient of another shape.
+    where they started. In `training`, gradients go through the statistics of the batch. `trace` is
+    what `evaluate` gave for the same arguments, if it is known. Raises as `forward`; E0512 for a gradient of another
+    shape.
     """
     network = prepare(graph, weights)
     rows, layout = input_rows(graph, inputs)
     with np.errstate(all="ignore"):
-        trace = _evaluate(network, weights, rows, layout, state or {}, training)
+        trace = trace or _evaluate(network, weights, rows, layout, state or {}, training)
         gradients = _output_gradients(network, trace, np.asarray(output_gradient))
         tensors: dict[str, Values] = {}
         for station in reversed(network.stations):

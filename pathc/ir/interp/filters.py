@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from pathc.ir.filters import Geometry, Tap
 from pathc.ir.interp.base import Junction, Values
+
+_NEAR = 1 << 18
+"""Numbers of patches that are computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -84,27 +87,54 @@ class FilterJunction(Junction):
 
     def push(self, values: Values, weights: Values) -> Values:
         """Sums at the destination, [rows, channels * positions]."""
-        sums = 0.0
-        for tap, seen in self.geometry.views(self._spread(values)):
-            sums = sums + _mixed(self.each.push, _rows(seen), self._at(weights, tap), self.channels[1])
-        return _columns(np.asarray(sums), len(values), self.geometry.positions)
+        sums = np.zeros((len(values), self.channels[0], self.geometry.positions))
+        if _finite(values, weights):
+            matrix = self._matrix(weights)
+            for part in self._parts(len(values)):
+                np.matmul(matrix, self._patches(values[part]), out=sums[part])
+        else:
+            for tap, seen in self.geometry.views(self._spread(values)):
+                pushed = self.each.push(_rows(seen), self._at(weights, tap))
+                sums += _columns(pushed, sums.shape)
+        return sums.reshape(len(values), self.channels[0] * self.geometry.positions)
 
     def pull(self, gradient: Values, weights: Values) -> Values:
         """Gradient with respect to the source's values, [rows, channels * positions]."""
-        rows = _rows(gradient.reshape(len(gradient), self.channels[0], *self.geometry.result))
+        spread = gradient.reshape(len(gradient), self.channels[0], *self.geometry.result)
         padded = self.geometry.padded(np.zeros((len(gradient), self.channels[1], *self.geometry.source)))
-        for tap in self.geometry.taps:
-            back = _mixed(self.each.pull, rows, self._at(weights, tap), self.channels[0])
-            columns = _columns(back, len(gradient), self.geometry.positions)
-            view = self.geometry.view(padded, tap)
-            view += columns.reshape(view.shape)
+        if _finite(gradient, weights):
+            matrix = self._matrix(weights).T
+            for part in self._parts(len(gradient)):
+                back = matrix @ spread[part].reshape(-1, self.channels[0], self.geometry.positions)
+                taps = back.reshape(len(back), self.channels[1], len(self.geometry.taps), *self.geometry.result)
+                for number, tap in enumerate(self.geometry.taps):
+                    view = self.geometry.view(padded[part], tap)
+                    view += taps[:, :, number]
+        else:
+            for tap in self.geometry.taps:
+                back = self.each.pull(_rows(spread), self._at(weights, tap))
+                view = self.geometry.view(padded, tap)
+                view += _columns(back, (len(gradient), self.channels[1], self.geometry.positions)).reshape(view.shape)
         inside = self.geometry.inside(padded)
         return inside.reshape(len(gradient), self.channels[1] * math.prod(self.geometry.source))
 
     def weight_gradient(self, values: Values, gradient: Values) -> Values:
         """Gradient with respect to the weights, summed over rows and positions; shape of the tensor."""
-        rows = _rows(gradient.reshape(len(gradient), self.channels[0], *self.geometry.result))
-        parts = [self._outer(_rows(seen), rows) for _, seen in self.geometry.views(self._spread(values))]
+        spread = gradient.reshape(len(gradient), self.channels[0], *self.geometry.result)
+        parts: list[Values]
+        if _finite(values, gradient):
+            outer = np.zeros((self.channels[0], self.channels[1] * len(self.geometry.taps)))
+            for part in self._parts(len(values)):
+                flat = spread[part].reshape(-1, self.channels[0], self.geometry.positions)
+                outer += np.matmul(flat, self._patches(values[part]).swapaxes(1, 2)).sum(axis=0)
+            # An edge's gradient is one entry of that matrix: what the junction picks from it as if it were rows.
+            one = np.eye(self.channels[1])
+            each = outer.reshape(self.channels[0], self.channels[1], len(self.geometry.taps))
+            parts = [self.each.weight_gradient(one, each[:, :, t].T) for t in range(each.shape[2])]
+        else:
+            rows = _rows(spread)
+            views = self.geometry.views(self._spread(values))
+            parts = [self.each.weight_gradient(_rows(seen), rows) for _, seen in views]
         if not self.filtered:
             return parts[0]
         return np.stack(parts, axis=-1).reshape(*parts[0].shape, *self.geometry.kernel)
@@ -119,18 +149,30 @@ class FilterJunction(Junction):
     def _at(self, weights: Values, tap: Tap) -> Values:
         return weights[(..., *tap)] if self.filtered else weights
 
-    def _outer(self, values: Values, gradient: Values) -> Values:
-        if not (np.isfinite(values).all() and np.isfinite(gradient).all()):
-            return self.each.weight_gradient(values, gradient)
-        # The weight of an edge is moved by one entry of a matrix: what the junction picks from it as if it were rows.
-        return self.each.weight_gradient(np.eye(values.shape[1]), values.T @ gradient)
+    def _matrix(self, weights: Values) -> Values:
+        """The weights as one matrix, zero where there is no edge: [channels out, channels in * taps]."""
+        one = np.eye(self.channels[1])
+        taps = [self.each.push(one, self._at(weights, tap)).T for tap in self.geometry.taps]
+        return np.stack(taps, axis=-1).reshape(self.channels[0], self.channels[1] * len(taps))
+
+    def _patches(self, values: Values) -> Values:
+        """What all taps see: [rows, channels in * taps, positions]."""
+        shape = len(values), self.channels[1], len(self.geometry.taps)
+        patches = np.empty((*shape, *self.geometry.result))
+        for number, (_, seen) in enumerate(self.geometry.views(self._spread(values))):
+            patches[:, :, number] = seen
+        return patches.reshape(shape[0], shape[1] * shape[2], self.geometry.positions)
+
+    def _parts(self, rows: int) -> Iterator[slice]:
+        """Rows whose patches stay near the processor."""
+        one = self.channels[1] * len(self.geometry.taps) * self.geometry.positions
+        step = max(1, _NEAR // max(one, 1))
+        return (slice(first, first + step) for first in range(0, rows, step))
 
 
-def _mixed(flat: Callable[[Values, Values], Values], rows: Values, weights: Values, width: int) -> Values:
-    """What a flat junction makes of many rows: as one product of matrices, unless infinity would become NaN in it."""
-    if len(rows) > width and np.isfinite(rows).all() and np.isfinite(weights).all():
-        return rows @ flat(np.eye(width), weights)
-    return flat(rows, weights)
+def _finite(values: Values, weights: Values) -> bool:
+    """Whether a product of matrices has no infinity that the zero of an absent edge would make NaN."""
+    return bool(np.isfinite(values).all() and np.isfinite(weights).all())
 
 
 def _rows(values: Values) -> Values:
@@ -138,10 +180,9 @@ def _rows(values: Values) -> Values:
     return np.moveaxis(values, 1, -1).reshape(values.size // values.shape[1], values.shape[1])
 
 
-def _columns(rows: Values, batch: int, positions: int) -> Values:
-    """[batch * positions, channels] as [batch, channels * positions]."""
-    spread = rows.reshape(batch, positions, rows.shape[1])
-    return np.moveaxis(spread, -1, 1).reshape(batch, positions * rows.shape[1])
+def _columns(rows: Values, shape: tuple[int, ...]) -> Values:
+    """[batch * positions, channels] as `shape`, [batch, channels, positions]."""
+    return np.moveaxis(rows.reshape(shape[0], shape[2], shape[1]), -1, 1)
 
 
 @dataclass(frozen=True)
