@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+
 import numpy as np
 import pytest
 from filter_nets import inputs_of, net, texts, weights_of
@@ -11,7 +14,9 @@ from test_filter_meaning import EQUATION, RESIDUAL, loaded
 
 import pathc
 from pathc.backends.base import Request
+from pathc.backends.llvm import aot
 from pathc.backends.llvm.backend import BACKEND
+from pathc.backends.llvm.native import aligned
 from pathc.ir.inputs import input_shape
 from pathc.ir.interp import agrees, error_bound, forward, unit_roundoff
 from pathc.support.diagnostics import PathcError
@@ -188,3 +193,41 @@ def test_compile_takes_arrays_with_extents() -> None:
     assert net_(np.ones((5, 3, 6, 6), np.float32)).shape == (5, 2, 1, 1)
     with pytest.raises(PathcError, match="E0512"):
         net_(np.ones((5, 3, 6), np.float32))
+
+
+FILES = {
+    "flat behind": RESIDUAL,
+    "filters alone": "input x[3, 7x7]\noutput y[4] : conv(3x3) | bias | relu\npaths p : x -> y { count = 16 }",
+}
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="linking needs a C compiler, cc")
+@pytest.mark.parametrize("name", FILES)
+def test_as_a_library(name, tmp_path) -> None:
+    graph = net(FILES[name])
+    weights = {n: w.astype(np.float32) for n, w in weights_of(graph).items()}
+    made = compiled(graph, weights)
+    program = made.program()
+    (path,) = aot.write(program, tmp_path, ["so"])
+    function = ctypes.CDLL(str(path))[program.name]
+    x = inputs_of(graph, 5).astype(np.float32).reshape(5, -1)
+    expected = made(x.reshape(5, *input_shape(graph))).reshape(5, -1)
+    y = np.full((5, expected.shape[1] + 3), 7.0, np.float32)
+    params, scratch = aligned(program.params.nbytes), aligned(program.scratch)
+    params[:] = program.params.view(np.uint8)
+    scratch[:] = 255
+    arrays = (ctypes.c_void_p(a.ctypes.data) for a in (x, y, params, scratch))
+    function(*arrays, *(ctypes.c_int64(n) for n in (5, x.shape[1], y.shape[1])))
+    np.testing.assert_allclose(y[:, :-3], expected, rtol=1e-5, atol=1e-6)
+    assert (y[:, -3:] == 7.0).all()
+    assert f"#define {program.name.upper()}_INPUTS {x.shape[1]}" in str(made.emit("h"))
+
+
+@pytest.mark.parametrize("kind", ["ll", "asm", "o", "h", "c", "params"])
+def test_stages_for_other_machines(kind) -> None:
+    graph = net(RESIDUAL)
+    weights = {n: w.astype(np.float32) for n, w in weights_of(graph).items()}
+    for cpu in ("aarch64", "avx512"):
+        assert compiled(graph, weights, cpu).emit(kind)
+    with pytest.raises(PathcError, match="E0804"):
+        compiled(graph, weights).emit("plan")

@@ -148,7 +148,7 @@ class CpuExecutable:
                 self.name,
                 plan.inputs,
                 plan.outputs,
-                self._parameters(plan),
+                self.parameters(plan),
                 threads=self.machine.threads or self.machine.cores,
                 scratch=plan.scratch * 4,
                 tile=sizes[0],
@@ -167,7 +167,7 @@ class CpuExecutable:
         verify_plan(plan, self.graph, self.machine, given.places if given else None)
         return emit_net(plan, self.machine, self.name, sizes)
 
-    def _parameters(self, plan: NetPlan) -> NDArray[np.uint8]:
+    def parameters(self, plan: NetPlan) -> NDArray[np.uint8]:
         """The packed weights of a plan, shared by all plans with the same kernels."""
         key: Steps = tuple((run.step.form, run.step.tile, run.step.weight_type) for run in plan.runs)
         if key not in self._packed:
@@ -203,7 +203,7 @@ class CpuExecutable:
         """The net as a program for files: rows for batch 1, columns otherwise; the machine may be another one."""
         plan = self.row_plan if batch == 1 else self.column_plan
         ir = self._code(plan, sizes_of(plan, self.machine, 1 if batch == 1 else 0))
-        packed, scratch = self._parameters(plan), plan.scratch * 4
+        packed, scratch = self.parameters(plan), plan.scratch * 4
         return aot.Program(self.name, ir, self.machine, plan.inputs, plan.outputs, packed, scratch, plan.orders)
 
     def emit(self, kind: str) -> str | bytes:

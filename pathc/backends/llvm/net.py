@@ -42,12 +42,18 @@ def emit_net(plan: NetPlan, machine: Machine, name: str, sizes: Sequence[int] = 
     is left in pieces of the next. Rows must end with 1; the last tile of columns may be partly filled. The default
     is all that serve any batch well.
     """
+    return module(net_functions(plan, machine, name, sizes), machine.triple)
+
+
+def net_functions(
+    plan: NetPlan, machine: Machine, name: str, sizes: Sequence[int] = (), *, internal: bool = False
+) -> list[Function]:
+    """The functions of a net, the last of which is `name`; it is exported unless `internal`."""
     functions: list[Function] = []
     sizes = sizes or sizes_of(plan, machine, 0)
     for samples in sizes:
         functions.extend(_samples(plan, machine, samples))
-    functions.append(_entry(plan, name, sizes))
-    return module(functions, machine.triple)
+    return [*functions, _entry(plan, name, sizes, internal)]
 
 
 def sizes_of(plan: NetPlan, machine: Machine, batch: int) -> tuple[int, ...]:
@@ -104,9 +110,9 @@ def _ordered(
     return ordered
 
 
-def _entry(plan: NetPlan, name: str, sizes: Sequence[int]) -> Function:
-    """The exported function: runs of `samples` samples, then what is left."""
-    f = Function(name, SIGNATURE, internal=False)
+def _entry(plan: NetPlan, name: str, sizes: Sequence[int], internal: bool) -> Function:
+    """The function of a whole batch: runs of `samples` samples, then what is left."""
+    f = Function(name, SIGNATURE, internal=internal)
     arguments = [("ptr", "%params"), ("ptr", "%scratch")]
     strides = [(kind, f"%{stride}") for kind, stride in _STRIDES]
     done = "0"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import Bound, Kernel
 from pathc.backends.llvm.cut import Cutter, Segment
 from pathc.backends.llvm.filters.lower import plan_filters
-from pathc.backends.llvm.filters.net import emit_filters, pack_filters
+from pathc.backends.llvm.filters.net import Behind, emit_filters, emit_whole, pack_filters
 from pathc.backends.llvm.filters.plan import FilterPlan
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
@@ -22,7 +23,7 @@ from pathc.backends.llvm.simplify import uneven, unfoldable
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input, input_shape, output_shape
-from pathc.support.diagnostics import Diagnostic, did_you_mean, error
+from pathc.support.diagnostics import Diagnostic, error
 from pathc.support.files import memory_limit
 
 Array = NDArray[np.float32]
@@ -132,12 +133,33 @@ class FilterExecutable:
         behind = self.tail.bind(filtered.y, flat, threads=threads)
         return BoundFilters(x, y, (filtered.call, behind.call))
 
+    def program(self, batch: int = 0) -> aot.Program:
+        """The net as a program for files, any batch, one sample after the other; the machine may be another one."""
+        plan, packed = self.plan, pack_filters(self.plan)
+        if self.tail is None:
+            ir, params, scratch = self.ir(), packed, 4 * plan.scratch
+            return aot.Program(self.name, ir, self.machine, plan.inputs, plan.outputs, params, scratch)
+        # For one sample even where the machine runs several: the filters hand over one at a time.
+        tail = replace(self.tail, batch=1)
+        flat = tail.row_plan
+        values = _rounded(4 * plan.scratch)
+        behind = Behind(flat, values, values + _rounded(4 * plan.outputs), _rounded(packed.nbytes))
+        params = np.concatenate([np.pad(packed, (0, behind.params - packed.nbytes)), tail.parameters(flat)])
+        ir = emit_whole(plan, behind, self.machine, self.name)
+        scratch = behind.scratch + 4 * flat.scratch
+        return aot.Program(self.name, ir, self.machine, plan.inputs, flat.outputs, params, scratch)
+
     def emit(self, kind: str) -> str | bytes:
-        """The filters as LLVM IR (`ll`)."""
-        if kind != "ll":
-            help = did_you_mean(kind, ["ll"]) or "nets with extents show `ll`"
+        """A stage as text or bytes: `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
+        if kind == "plan":
+            help = "nets with extents show `ll`, `asm`, `o`, `so`, `h`, `c` and `params`"
             raise error("E0804", f"nets with extents have no stage `{kind}`", self.graph.loc, help=help)
-        return self.ir()
+        return aot.text(self.program(), {"asm": "s"}.get(kind, kind))
+
+
+def _rounded(size: int) -> int:
+    """Bytes up to the next cache line."""
+    return -(-size // 64) * 64
 
 
 def given(station: Station) -> Station | None:
