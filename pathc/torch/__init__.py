@@ -4,7 +4,8 @@
 
     layer = PathLinear(784, 300, 4096, activation="relu")      # in place of torch.nn.Linear
     model = PathModule("classifier.path", "classifier.safetensors")
-    graph, weights = from_module(trained, example)             # any net of linear layers and recurrent cells
+    model = FilterModule("lenet.path")                         # convolutions, in PyTorch's own operations
+    graph, weights = from_module(trained, example)             # linear layers, convolutions and recurrent cells
 
 float32 on the CPU is compiled. Everything else is computed too, through PyTorch's own operations, with a
 `FallbackWarning` that says what it costs.
@@ -23,10 +24,11 @@ except ModuleNotFoundError as missing:
 
 from pathc.torch.bring import from_module
 from pathc.torch.fallback import FallbackWarning
+from pathc.torch.filters import FilterModule
 from pathc.torch.linear import PathLinear
 from pathc.torch.module import PathModule
 
 if tuple(int(part) for part in _torch.__version__.split(".")[:2]) < (2, 4):
     raise ImportError(f"pathc.torch needs PyTorch 2.4 or newer, not {_torch.__version__}")
 
-__all__ = ["FallbackWarning", "PathLinear", "PathModule", "from_module"]
+__all__ = ["FallbackWarning", "FilterModule", "PathLinear", "PathModule", "from_module"]

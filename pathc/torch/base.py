@@ -16,7 +16,7 @@ from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.misfits import plain_only
 from pathc.ir.weights import expected_tensors, save_weights
-from pathc.support.diagnostics import PathcError, render_all
+from pathc.support.diagnostics import Diagnostic, PathcError, render_all
 from pathc.torch.compiled import CompiledNet
 from pathc.torch.engine import Engine
 from pathc.torch.fallback import FallbackWarning, PlainNet
@@ -38,7 +38,7 @@ class GraphModule(torch.nn.Module):
 
     def __init__(self, graph: Graph, *, compiled: bool, threads: int | None) -> None:
         super().__init__()
-        lacking = supports(graph) or plain_only(graph, "`pathc.torch` has")
+        lacking = supports(graph) or self._refused(graph)
         if lacking:
             raise PathcError(*lacking)
         if threads is not None and threads < 1:
@@ -102,6 +102,10 @@ class GraphModule(torch.nn.Module):
         with torch.no_grad():
             for name, tensor in self.tensors().items():
                 tensor.copy_(torch.from_numpy(values[name]))
+
+    def _refused(self, graph: Graph) -> list[Diagnostic]:
+        """What of a graph the module cannot compute."""
+        return plain_only(graph, f"`{type(self).__name__}` has")
 
     # The choice
 

@@ -49,7 +49,7 @@ class PlainNet:
                 total = self._added(total, junction, values[junction.source], weights)
             result = total[:, : station.real_units]
             for stage in station.pipeline:
-                result = _applied(stage, result)
+                result = applied(stage, result)
             values[station.name] = _padded(result, station)
         outputs = [values[s.name][:, : s.real_units] for s in self._graph.outputs]
         return torch.cat(outputs, dim=1)
@@ -85,8 +85,8 @@ def _padded(values: torch.Tensor, station: Station) -> torch.Tensor:
     return functional.pad(values, (0, silent)) if silent else values
 
 
-def _applied(stage: Call, x: torch.Tensor) -> torch.Tensor:
-    """An activation of real units [n, units], kinks by the conventions of `pathc.ir.interp.activations`."""
+def applied(stage: Call, x: torch.Tensor) -> torch.Tensor:
+    """An activation of real units [n, units, ...], kinks by the conventions of `pathc.ir.interp.activations`."""
     match stage.name:
         case "bias" | "identity":
             return x

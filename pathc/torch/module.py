@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ class PathModule(GraphModule):
     Raises PathcError for what is wrong with model, weights or files, as `pathc.compile` does.
     """
 
+    _buffers_of: ClassVar[tuple[str, ...]] = ()
+    """Last parts of the names of tensors that no gradient moves."""
+
     def __init__(
         self,
         model: str | Path | Source | Graph | Model,
@@ -43,12 +46,16 @@ class PathModule(GraphModule):
         super().__init__(driver.transform(driver.load(model, texts)), compiled=compiled, threads=threads)
         values = driver.weights_of(self.graph, weights, seed)
         for name in self._shapes:
-            owner, leaf = name.rsplit(".", 1)
             # `add_module` refuses names such as `train`, which lines and stations may have
+            owner, *path, leaf = name.split(".")
             holder = self._modules.setdefault(owner, torch.nn.Module())
-            parameter = torch.nn.Parameter(torch.tensor(values[name], device=device, dtype=torch.float32))
-            if holder is not None:
-                holder.register_parameter(leaf, parameter)
+            for step in path:
+                holder = None if holder is None else holder._modules.setdefault(step, torch.nn.Module())
+            made = torch.tensor(values[name], device=device, dtype=torch.float32)
+            if holder is not None and any(name.endswith(f".{part}") for part in self._buffers_of):
+                holder.register_buffer(leaf, made)
+            elif holder is not None:
+                holder.register_parameter(leaf, torch.nn.Parameter(made))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The parameters by name, in the order of weight files."""
@@ -60,5 +67,8 @@ class PathModule(GraphModule):
         return f"{self.graph.name}, {self.inputs} -> {self.outputs}{', ' + lines if lines else ''}"
 
     def _tensor(self, name: str) -> torch.Tensor:
-        owner, leaf = name.rsplit(".", 1)
-        return getattr(self._modules[owner], leaf)
+        owner, *path, leaf = name.split(".")
+        holder = self._modules[owner]
+        for step in path:
+            holder = None if holder is None else holder._modules[step]
+        return getattr(holder, leaf)

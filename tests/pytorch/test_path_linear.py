@@ -284,7 +284,7 @@ def test_initial_signs_follow_the_seed():
     [
         (ValueError, "did you mean `sobol`", {"generator": "sobl"}),
         (ValueError, "no stage `rel`", {"activation": "rel"}),
-        (ValueError, "E0610", {"activation": "batchnorm"}),
+        (ValueError, "E0379", {"activation": "batchnorm"}),
         (ValueError, "sign", {"sign": "plus"}),
         (ValueError, "paths cannot be 0", {"paths": 0}),
         (ValueError, r"dims\[1\] cannot be -1", {"dims": (0, -1)}),
