@@ -13,8 +13,9 @@ from pathc.backends.llvm.filters.plan import (
     Across,
     Add,
     Affine,
+    Base,
+    Elementwise,
     FilterPlan,
-    Function,
     Mix,
     Op,
     Pair,
@@ -54,7 +55,7 @@ class _Value:
 
     planes: Planes
     order: tuple[int, ...] = ()
-    functions: tuple[Function, ...] = ()
+    functions: tuple[Elementwise, ...] = ()
 
 
 @dataclass(eq=False)
@@ -84,8 +85,7 @@ class _Planner:
         at = 0
         for name in self.results:
             value = self.values[name]
-            rows, columns = value.planes.extents
-            handed[name] = Planes("y", at, value.planes.channels, value.planes.extents, columns, rows * columns)
+            handed[name] = _side_by_side("y", at, value.planes.channels, value.planes.extents)
             self.ops.append(Place(value.planes, handed[name], value.functions, value.order))
             at += handed[name].size
         return FilterPlan(tuple(self.ops), first, at, self.scratch + SLACK, handed)
@@ -97,25 +97,25 @@ class _Planner:
                 needed.update(junction.source for junction in self.into[station.name])
         return needed
 
-    def _new(self, channels: int, extents: Pair, pitch: int, plane: int, **more: object) -> Planes:
-        """Planes at a place of their own."""
-        made = Planes("scratch", self.scratch, channels, extents, pitch, plane, **more)  # type: ignore[arg-type]
+    def _new(self, planes: Planes) -> Planes:
+        """The same planes at a place of their own in scratch memory."""
+        made = replace(planes, base="scratch", at=self.scratch)
         self.scratch += -(-made.size // 16) * 16
         return made
 
     def _compact(self, channels: int, extents: Pair) -> Planes:
-        return self._new(channels, extents, extents[1], extents[0] * extents[1])
+        return self._new(_side_by_side("scratch", 0, channels, extents))
 
     def _station(self, station: Station, start: int | None) -> None:
         """Plan what a station sums up and what is read from it."""
         extents = two(station.shape[1:] or (1,))
         channels, entering = station.real_units, self.into[station.name]
         stages = [stage for stage in station.pipeline if stage.name not in ("conv", "concat", "bias", "identity")]
-        functions: list[Function] = []
+        functions: list[Elementwise] = []
         if station.stage("bias") is not None:
             functions.append(Affine(self._tensor(station, "bias")))
         if start is not None:
-            sums = Planes("x", start, channels, extents, extents[1], extents[0] * extents[1])
+            sums = _side_by_side("x", start, channels, extents)
             self._read(station, _Value(sums, (), tuple(functions)), stages)
             return
         mixes = [junction for junction in entering if isinstance(junction, FilterJunction)]
@@ -128,7 +128,7 @@ class _Planner:
             pitch = sources[0].pitch
             lanes = self.machine.width
             plane = -(-((extents[0] - 1) * pitch + extents[1]) // lanes) * lanes
-            sums = self._new(channels, extents, pitch, plane)
+            sums = self._new(Planes("scratch", 0, channels, extents, pitch, plane))
         else:
             sums = self._compact(channels, extents)
         fresh = True
@@ -143,7 +143,7 @@ class _Planner:
     def _tensor(self, station: Station, name: str) -> NDArray[np.float32]:
         return tensor_values(self.weights, f"{owner(station.name)}.{name}").astype(np.float32)
 
-    def _function(self, station: Station, stage: Call) -> Function | None:
+    def _function(self, station: Station, stage: Call) -> Elementwise | None:
         """A stage as an elementwise function, None if it is none."""
         if stage.name == "batchnorm":
             gain, shift, mean, variance = (
@@ -211,17 +211,16 @@ class _Planner:
             (sy, sx), (fy, fx), by = geometry.stride, geometry.front, geometry.behind[0]
             rows = -(-(height + fy + by) // sy)
             phase = rows * pitch + fx
-            dst = self._new(
-                value.planes.channels, (height, width), pitch, phase * sy * sx,
-                phase=phase, phases=(sy, sx), front=(fy, fx), padded=True,
-            )  # fmt: skip
+            made = Planes("scratch", 0, value.planes.channels, (height, width), pitch, phase * sy * sx,
+                          phase=phase, phases=(sy, sx), front=(fy, fx), padded=True)  # fmt: skip
+            dst = self._new(made)
             self.ops.append(Place(value.planes, dst, value.functions, value.order))
             self.laid[key] = dst
         return self.laid[key]
 
     def _mix(
         self, mix: FilterJunction, source: Planes, sums: Planes, station: Station, *, fresh: bool,
-        functions: tuple[Function, ...],
+        functions: tuple[Elementwise, ...],
     ) -> None:  # fmt: skip
         geometry = _flat(mix.geometry)
         values = junction_values(self.weights, mix)
@@ -250,6 +249,11 @@ class _Planner:
         assert isinstance(skip, SkipJunction)
         self.ops.append(Add(value.planes, sums, skip.scale, fresh))
         return False
+
+
+def _side_by_side(base: Base, at: int, channels: int, extents: Pair) -> Planes:
+    """Planes without room between rows and channels."""
+    return Planes(base, at, channels, extents, extents[1], extents[0] * extents[1])
 
 
 def _flat(geometry: Geometry) -> Geometry:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
-from pathc.backends.llvm.filters.plan import Affine, Chunk, Mix
+from pathc.backends.llvm.filters.plan import Affine, Chunk, Elementwise, Mix
 from pathc.backends.llvm.machine import Machine
 
 PARAMETERS = (("ptr", "src"), ("ptr", "dst"), ("ptr", "table"), ("ptr", "weights"))
@@ -138,11 +138,10 @@ class _Writer:
             for v, value in enumerate(row):
                 f.store(self.kind, value, f.offset(target, v * self.lanes))
 
-    def _applied(self, function: object, value: str, at: int) -> str:
+    def _applied(self, function: Elementwise, value: str, at: int) -> str:
         f = self.f
         if not isinstance(function, Affine):
-            assert not isinstance(function, Mix)
-            return vecmath.apply(f, self.lanes, value, function, self.machine)  # type: ignore[arg-type]
+            return vecmath.apply(f, self.lanes, value, function, self.machine)
         shift = f.broadcast(self.lanes, f.load(F32, f.offset(self.constants, at)))
         if function.scale is None:
             return f.op("fadd", self.kind, value, shift)

@@ -56,7 +56,7 @@ class Affine:
     scale: Array | None = None
 
 
-Function = Call | Affine
+Elementwise = Call | Affine
 """An elementwise function."""
 
 
@@ -69,7 +69,7 @@ class Place:
 
     src: Planes
     dst: Planes
-    functions: tuple[Function, ...] = ()
+    functions: tuple[Elementwise, ...] = ()
     order: tuple[int, ...] = ()
     first: int = 0
 
@@ -127,7 +127,7 @@ class Mix:
     taps: tuple[int, ...]
     chunks: tuple[Chunk, ...]
     fresh: bool
-    functions: tuple[Function, ...] = ()
+    functions: tuple[Elementwise, ...] = ()
 
     @property
     def work(self) -> int:
