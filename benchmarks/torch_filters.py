@@ -12,18 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-try:
-    import torch
-except ModuleNotFoundError:
-    print("PyTorch is not installed, nothing to measure: pip install 'pathc[torch,onnx]' onnxscript")
-    sys.exit(0)
+from torch_nets import torch, trained
 
 from pathc.backends.base import Request
 from pathc.backends.llvm.backend import BACKEND
@@ -37,7 +31,6 @@ from pathc.ir.weights import SCALE
 from pathc.torch.bring import from_module
 from pathc.train import load_data
 
-BATCH = 128
 CASES = (
     Settings("int8"),
     Settings("int8", per="unit"),
@@ -82,18 +75,6 @@ def resnet() -> torch.nn.Module:
         Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2),
         torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 10),
     )  # fmt: skip
-
-
-def trained(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
-    """Train in place."""
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
-    for _ in range(epochs):
-        for part in torch.randperm(len(x)).split(BATCH):
-            loss = torch.nn.functional.cross_entropy(module(x[part]), y[part])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    module.eval()
 
 
 def labels_of(graph: Graph, weights: dict[str, NDArray[Any]], x: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ from pathc.exchange.states import import_state
 from pathc.ir.compress.paths import sample_paths
 from pathc.ir.compress.report import accuracy_of
 from pathc.train import load_data
-from pathc.train.samples import Samples, split_for
+from pathc.train.samples import split_for
 
 PATHS = (1 << 12, 1 << 14, 1 << 16, 1 << 18)
 BATCH = 128
@@ -51,9 +51,8 @@ def normed() -> torch.nn.Module:
     return torch.nn.Sequential(*layers, torch.nn.Linear(300, 10))
 
 
-def trained(module: torch.nn.Module, samples: Samples, epochs: int) -> None:
+def trained(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
     """Train in place."""
-    x, y = torch.from_numpy(samples.rows), torch.from_numpy(np.asarray(samples.labels, np.int64))
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
     for _ in range(epochs):
         for part in torch.randperm(len(x)).split(BATCH):
@@ -79,7 +78,8 @@ def main() -> None:
             module, file = make(), Path(folder) / f"{make.__name__}.pt"
             torch.save(module.state_dict(), file)
             split = split_for(import_state(file)[0], data)
-            trained(module, split.train, arguments.epochs)
+            labels = torch.from_numpy(np.asarray(split.train.labels, np.int64))
+            trained(module, torch.from_numpy(split.train.rows), labels, arguments.epochs)
             torch.save(module.state_dict(), file)
             graph, weights = import_state(file)
             test = split.test or split.train
