@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import Bound, Kernel
-from pathc.backends.llvm.cut import Cutter, Segment
+from pathc.backends.llvm.cut import Array, BoundSteps, Cutter, Rows, Segment
 from pathc.backends.llvm.filters.lower import plan_filters
 from pathc.backends.llvm.filters.net import Behind, emit_filters, emit_whole, pack_filters
 from pathc.backends.llvm.filters.plan import FilterPlan
@@ -25,29 +25,6 @@ from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input, input_shape, output_shape
 from pathc.support.diagnostics import Diagnostic, error
 from pathc.support.files import memory_limit
-
-Array = NDArray[np.float32]
-Rows = Callable[[Graph, Mapping[str, NDArray[Any]]], Any]
-"""Makes the executable of a flat net."""
-
-
-@dataclass(frozen=True, eq=False)
-class BoundFilters:
-    """A net tied to its arrays: `call()` runs it on `x` and returns `y`. One thread at a time."""
-
-    x: Array
-    y: Array
-    steps: tuple[Callable[[], object], ...]
-
-    def call(self) -> Array:
-        """Run."""
-        for step in self.steps:
-            step()
-        return self.y
-
-    def __call__(self) -> Array:
-        """Run."""
-        return self.call()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +90,7 @@ class FilterExecutable:
         y[...] = result
         return y
 
-    def bind(self, x: Array, y: Array | None = None, *, threads: int | None = None) -> BoundFilters:
+    def bind(self, x: Array, y: Array | None = None, *, threads: int | None = None) -> BoundSteps:
         """Tie the net to x [batch, ...] and, if given, y, both float32 and contiguous."""
         if x.dtype != np.float32 or not x.flags.c_contiguous or x.shape[1:] != input_shape(self.graph):
             wanted = ", ".join(map(str, ("batch", *input_shape(self.graph))))
@@ -128,10 +105,10 @@ class FilterExecutable:
             raise error("E0703", text, help=f"bind a contiguous array {list(shape)} in float32")
         flat = y.reshape(len(x), math.prod(shape[1:]))
         if self.tail is None:
-            return BoundFilters(x, y, (self.kernel.bind(rows, flat, threads=threads).call,))
+            return BoundSteps(x, y, (self.kernel.bind(rows, flat, threads=threads).call,))
         filtered: Bound = self.kernel.bind(rows, threads=threads)
         behind = self.tail.bind(filtered.y, flat, threads=threads)
-        return BoundFilters(x, y, (filtered.call, behind.call))
+        return BoundSteps(x, y, (filtered.call, behind.call))
 
     def program(self, batch: int = 0) -> aot.Program:
         """The net as a program for files, any batch, one sample after the other; the machine may be another one."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.llvm.cut import Segment
+from pathc.backends.llvm.cut import Array, BoundSteps, Rows, Segment
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.recurrent.kernel import CellKernel
 from pathc.backends.llvm.recurrent.split import segments_of
@@ -18,29 +18,6 @@ from pathc.ir.cells import cell_of
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
 from pathc.support.diagnostics import Diagnostic, did_you_mean, error
-
-Array = NDArray[np.float32]
-Rows = Callable[[Graph, Mapping[str, NDArray[Any]]], Any]
-"""Makes the executable of a feed-forward net."""
-
-
-@dataclass(frozen=True, eq=False)
-class BoundSequence:
-    """A net tied to its arrays: `call()` runs it on `x` and returns `y`. One thread at a time."""
-
-    x: Array
-    y: Array
-    steps: tuple[Callable[[], object], ...]
-
-    def call(self) -> Array:
-        """Run."""
-        for step in self.steps:
-            step()
-        return self.y
-
-    def __call__(self) -> Array:
-        """Run."""
-        return self.call()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +70,7 @@ class SequenceExecutable:
         y[...] = result
         return y
 
-    def bind(self, x: Array, y: Array | None = None) -> BoundSequence:
+    def bind(self, x: Array, y: Array | None = None) -> BoundSteps:
         """Tie the net to x [batch, steps, units] and, if given, y, both float32 and contiguous."""
         if x.ndim != 3 or x.dtype != np.float32 or not x.flags.c_contiguous:
             raise error(
@@ -127,7 +104,7 @@ class SequenceExecutable:
         result = last.reshape(batch, steps, last.shape[1])
         if y is not None:
             todo.append(partial(np.copyto, y, result))
-        return BoundSequence(x, result if y is None else y, tuple(todo))
+        return BoundSteps(x, result if y is None else y, tuple(todo))
 
     def _fed(
         self,
