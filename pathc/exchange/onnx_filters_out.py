@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from pathc.exchange.onnx_cells_out import Constant
 from pathc.ir.catalogue import options_of
+from pathc.ir.extents import read_extents
 from pathc.ir.filters import pool_of
 from pathc.ir.graph import Station
 from pathc.ir.interp.base import Junction
@@ -84,7 +86,4 @@ def stage_nodes(
 
 def _extents_at(station: Station, stage: Call) -> tuple[int, ...]:
     """Extents of the channels in front of a stage."""
-    extents = station.shape[1:]
-    for before in station.pipeline[: station.pipeline.index(stage)]:
-        extents = pool_of(before, extents).result if before.name in ("maxpool", "avgpool") else extents
-    return extents
+    return read_extents(replace(station, pipeline=station.pipeline[: station.pipeline.index(stage)]))

@@ -114,6 +114,13 @@ def groups_of(destination: Station) -> int:
     return groups if isinstance(groups, int) else 1
 
 
+def shuffle_order(stage: Call, channels: int) -> NDArray[np.int64]:
+    """The channel that each channel behind a `channelshuffle` comes from."""
+    groups = options_of(stage)["groups"]
+    assert isinstance(groups, int)
+    return np.arange(channels).reshape(groups, channels // groups).T.reshape(-1)
+
+
 def dense_sides(source: Station, destination: Station) -> tuple[int, int]:
     """Rows and columns of a dense junction without its taps: units out, and units in that each of them sees.
 

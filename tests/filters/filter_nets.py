@@ -53,7 +53,7 @@ STAGES = ("relu", "leaky(0.1)", "tanh", "batchnorm", "softmax", "channelshuffle(
 
 
 @st.composite
-def texts(draw: st.DrawFn, smooth: bool = False, norms: bool = True) -> str:
+def texts(draw: st.DrawFn, smooth: bool = False) -> str:
     """A net of two or three stations with extents and a flat output, in one or two dimensions."""
     rank = draw(st.integers(1, 2))
     extents = [draw(st.integers(5, 9)) for _ in range(rank)]
@@ -72,9 +72,7 @@ def texts(draw: st.DrawFn, smooth: bool = False, norms: bool = True) -> str:
         if rank == 1 and draw(st.booleans()):
             options.append("causal = true")
         words = [s for s in STAGES if s in ("tanh", "sigmoid", "batchnorm", "channelshuffle(2)") or not smooth]
-        stages = [
-            w for w in draw(st.lists(st.sampled_from(words), max_size=2, unique=True)) if norms or w != "batchnorm"
-        ]
+        stages = draw(st.lists(st.sampled_from(words), max_size=2, unique=True))
         bias = draw(st.sampled_from([["bias"], []]))
         if draw(st.booleans()):
             stages.insert(0, draw(st.sampled_from(["avgpool(1)"] if smooth else ["maxpool(1)", "avgpool(1)"])))

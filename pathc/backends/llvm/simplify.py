@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.cut import Cutter, own_tensors
-from pathc.ir.catalogue import options_of
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station, Visit
-from pathc.ir.interp.expand import STAGES
+from pathc.ir.interp.expand import integrated, split_at_ode
 from pathc.ir.interp.junctions import tensor_of
+from pathc.ir.interp.network import norm_of
 from pathc.ir.types import Call
 from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, tensor_values
 
@@ -87,17 +87,13 @@ def _folded(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
         if stage is None:
             stations.append(station)
             continue
-        parts = (tensor_values(tensors, f"{station.name}.{name}") for name in (GAIN, SHIFT, MEAN, VARIANCE))
-        gain, shift, mean, variance = parts
-        eps = options_of(stage)["eps"]
-        assert isinstance(eps, float | int)
-        factor = gain / np.sqrt(variance + eps)
+        factor, shift = norm_of(station, stage, tensors).affine()
         for line, number in _into(graph, station.name):
             name = tensor_of(line, number)
             tensors[name] = _scaled(graph, line, number, np.asarray(tensors[name]), factor)
         biased = station.stage("bias") is not None
         bias = tensor_values(tensors, f"{station.name}.bias") if biased else np.zeros(len(factor))
-        tensors[f"{station.name}.bias"] = (shift + (bias - mean) * factor).astype(np.float32)
+        tensors[f"{station.name}.bias"] = (shift + bias * factor).astype(np.float32)
         for part in (GAIN, SHIFT, MEAN, VARIANCE):
             del tensors[f"{station.name}.{part}"]
         rest = tuple(s for s in station.pipeline if s.name not in ("bias", "batchnorm"))
@@ -163,40 +159,28 @@ class _Unroller:
         self.tensors.update({f"{name}.1": values for values in tensors.values()})
 
     def _solve(self, station: Station) -> None:
-        at = next(i for i, stage in enumerate(station.pipeline) if stage.name == "ode")
-        options = options_of(station.pipeline[at])
-        step, steps = options["step"], options["steps"]
-        assert isinstance(step, float | int)
-        assert isinstance(steps, int)
+        rule, stage, behind = split_at_ode(station)
         entering = _into(self.graph, station.name)
-        blank = replace(station, role="layer", pipeline=())
-        rule = replace(blank, pipeline=station.pipeline[:at])
         owned = {name: self.tensors.pop(name) for name in own_tensors(rule)}
 
         def place(name: str, *sources: tuple[str, float]) -> str:
             own = f"{station.name}_{name}"
-            self.stations.append(replace(blank, name=own))
+            self.stations.append(replace(rule, name=own, pipeline=()))
             for source, factor in sources:
                 self._skip(source, own, factor)
             return own
 
-        def slope(name: str, source: str) -> str:
+        def slope(name: str, point: str) -> str:
             own = f"{station.name}_{name}"
             self.stations.append(replace(rule, name=own))
             for line, number in entering:
-                self._copy(line, number, source, own)
+                self._copy(line, number, point, own)
             self.tensors.update({f"{own}.{n.partition('.')[2]}": w for n, w in owned.items()})
             return own
 
         line, number = entering[0]
-        state = place("0", (line.visits[number - 1].station, 1.0))
-        for n in range(steps):
-            slopes: list[tuple[str, float]] = []
-            for k, (reach, share) in enumerate(STAGES[str(options["solver"])]):
-                point = place(f"{n}_at{k}", (state, 1.0), (slopes[-1][0], reach * step)) if reach else state
-                slopes.append((slope(f"{n}_slope{k}", point), share * step))
-            state = place(f"{n + 1}", (state, 1.0), *((name, share) for name, share in slopes if share))
-        self.stations.append(replace(station, pipeline=station.pipeline[at + 1 :]))
+        state = integrated(stage, line.visits[number - 1].station, place, slope)
+        self.stations.append(behind)
         self._skip(state, station.name, 1.0)
 
     def _skip(self, source: str, into: str, scale: float) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.catalogue import options_of
 from pathc.ir.cells import is_recurrent
 from pathc.ir.compress.edges import weighted_edges
+from pathc.ir.filters import shuffle_order
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.activations import Identity, KWinners, Leaky, activation
 from pathc.ir.interp.base import Junction
@@ -114,9 +114,7 @@ def _as_read(station: Station, factor: NDArray[np.float64]) -> NDArray[np.float6
     """Factors in the order in which the channels are read."""
     for stage in station.pipeline:
         if stage.name == "channelshuffle":
-            groups = options_of(stage)["groups"]
-            assert isinstance(groups, int)
-            real = factor[: station.real_units].reshape(groups, station.real_units // groups).T.reshape(-1)
+            real = factor[shuffle_order(stage, station.real_units)]
             factor = np.concatenate([real, factor[station.real_units :]])
     return factor
 

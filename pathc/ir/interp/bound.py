@@ -7,7 +7,6 @@ values read are carried along by |w|.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from pathc.ir.cells import cell_of
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import output_shape
-from pathc.ir.interp.evaluate import evaluate, real_read_size
+from pathc.ir.interp.evaluate import evaluate
 from pathc.ir.interp.expand import expanded
-from pathc.ir.interp.junctions import Values, junction_values, read_size, size_of, widen
+from pathc.ir.interp.junctions import Values, junction_values, read_size, real_read_size, real_size, size_of, widen
 from pathc.ir.interp.network import Inputs, Network, functions_of, input_rows, prepare
 from pathc.ir.interp.recurrent.inputs import CellInputs
 from pathc.ir.weights import Tensors
@@ -100,7 +99,7 @@ def _of_sums(
 
 def _of_values(station: Station, weights: Tensors, total: Values, off: Values, roundoff: float) -> Values:
     """Bound on the error of what is read from a station, zero at silent units."""
-    real = station.real_units * math.prod(station.shape[1:])
+    real = real_size(station)
     argument, bound = total[:, :real], off[:, :real]
     for function in functions_of(station, weights):
         bound = function.reach(argument, bound, roundoff)

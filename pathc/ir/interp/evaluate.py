@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.cells import cell_of
-from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.interp.activations import Activation
 from pathc.ir.interp.expand import owner
-from pathc.ir.interp.junctions import Values, junction_values, read_size, size_of, widen
+from pathc.ir.interp.junctions import Values, junction_values, read_size, real_read_size, real_size, size_of, widen
 from pathc.ir.interp.network import Inputs, Layout, Network, functions_of, input_rows, prepare
 from pathc.ir.interp.recurrent.inputs import CellInputs
 from pathc.ir.interp.recurrent.unroll import CellTrace, State
@@ -124,7 +123,7 @@ def backward(
                 if junction.tensor:
                     part = junction.factor * junction.weight_gradient(values, at_sums)
                     tensors[junction.tensor] = tensors[junction.tensor] + part if junction.tensor in tensors else part
-    parts = [gradients[s.name][:, : s.real_units * math.prod(s.shape[1:])] for s in graph.inputs]
+    parts = [gradients[s.name][:, : real_size(s)] for s in graph.inputs]
     return layout.shaped(_joined(parts), input_shape(graph)), tensors
 
 
@@ -166,7 +165,7 @@ def _check_memory(graph: Graph, batch: int) -> None:
 
 def _read(station: Station, weights: Tensors, total: Values, training: bool) -> Values:
     """What is read from a station: its functions over the real units, zero at the silent ones."""
-    result = total[:, : station.real_units * math.prod(station.shape[1:])]
+    result = total[:, : real_size(station)]
     for function in functions_of(station, weights, training=training):
         result = function.apply(result)
     return widen(result, read_size(station))
@@ -176,7 +175,7 @@ def through_functions(
     station: Station, functions: Sequence[Activation], total: Values, gradient: Values
 ) -> tuple[Values, dict[str, Values]]:
     """Gradient at the sums of a station, from that at what is read from it, and those of its functions' tensors."""
-    arguments = [total[:, : station.real_units * math.prod(station.shape[1:])]]
+    arguments = [total[:, : real_size(station)]]
     for function in functions[:-1]:
         arguments.append(function.apply(arguments[-1]))
     result, tensors = gradient[:, : real_read_size(station)], dict[str, Values]()
@@ -200,11 +199,6 @@ def _output_gradients(network: Network, trace: Trace, gradient: NDArray[Any]) ->
         gradients[station.name][:, :size] += columns[:, start : start + size]
         start += size
     return gradients
-
-
-def real_read_size(station: Station) -> int:
-    """Units that are read from a station, over all positions, silent ones left out."""
-    return station.real_units * math.prod(read_extents(station))
 
 
 def _joined(parts: list[Values]) -> Values:

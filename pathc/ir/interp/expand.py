@@ -8,7 +8,7 @@ tensors of the lines. `rk2` is the midpoint rule, `rk4` the classical one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pathc.ir.catalogue import options_of
@@ -16,6 +16,7 @@ from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.base import Junction
 from pathc.ir.interp.junctions import SkipJunction, junctions_of, size_of
 from pathc.ir.order import station_order
+from pathc.ir.types import Call
 
 STAGES: Mapping[str, tuple[tuple[float, float], ...]] = {
     "euler": ((0.0, 1.0),),
@@ -45,35 +46,53 @@ def expanded(graph: Graph) -> tuple[tuple[Station, ...], dict[str, tuple[Junctio
     return tuple(stations), {station.name: tuple(into[station.name]) for station in stations}
 
 
-def _solved(station: Station, into: dict[str, list[Junction]]) -> list[Station]:
-    """The stations of an equation's steps; `into` gets the junctions between them."""
-    at = next(i for i, stage in enumerate(station.pipeline) if stage.name == "ode")
-    options = options_of(station.pipeline[at])
+Place = Callable[..., str]
+"""Makes a station that sums up (source, factor) pairs, from its name and these; gives what it is called."""
+Slope = Callable[[str, str], str]
+"""Makes a station for the right-hand side, from its name and the station it is taken at; gives what it is called."""
+
+
+def integrated(stage: Call, start: str, place: Place, slope: Slope) -> str:
+    """Place the stations of all steps of an `ode` stage that begins at `start`; the one that holds the solution."""
+    options = options_of(stage)
     step, steps = options["step"], options["steps"]
     assert isinstance(step, float | int)
     assert isinstance(steps, int)
-    lines = into.pop(station.name)
-    blank = replace(station, role="layer", pipeline=())
-    made: list[Station] = []
-
-    def place(name: str, *sources: tuple[str, float], rule: bool = False) -> str:
-        """A new station: the right-hand side at a source, or a sum of sources with factors."""
-        own = f"{station.name}.{name}"
-        if rule:
-            made.append(replace(blank, name=own, pipeline=station.pipeline[:at]))
-            into[own] = [line.between(sources[0][0], own) for line in lines]
-        else:
-            made.append(replace(blank, name=own))
-            into[own] = [SkipJunction(source, own, size_of(station), factor) for source, factor in sources]
-        return own
-
-    state = place("0", (lines[0].source, 1.0))
+    state = place("0", (start, 1.0))
     for number in range(steps):
         slopes: list[tuple[str, float]] = []
         for k, (reach, share) in enumerate(STAGES[str(options["solver"])]):
-            point = place(f"{number}.at{k}", (state, 1.0), (slopes[-1][0], reach * step)) if reach else state
-            slopes.append((place(f"{number}.slope{k}", (point, 1.0), rule=True), share * step))
+            point = place(f"{number}_at{k}", (state, 1.0), (slopes[-1][0], reach * step)) if reach else state
+            slopes.append((slope(f"{number}_slope{k}", point), share * step))
         state = place(f"{number + 1}", (state, 1.0), *((name, share) for name, share in slopes if share))
+    return state
+
+
+def split_at_ode(station: Station) -> tuple[Station, Call, Station]:
+    """The right-hand side of an equation as a station, its stage, and the station that is left behind it."""
+    at = next(i for i, stage in enumerate(station.pipeline) if stage.name == "ode")
+    rule = replace(station, role="layer", pipeline=station.pipeline[:at])
+    return rule, station.pipeline[at], replace(station, pipeline=station.pipeline[at + 1 :])
+
+
+def _solved(station: Station, into: dict[str, list[Junction]]) -> list[Station]:
+    """The stations of an equation's steps; `into` gets the junctions between them."""
+    rule, stage, behind = split_at_ode(station)
+    lines = into.pop(station.name)
+    made: list[Station] = []
+
+    def place(name: str, *sources: tuple[str, float]) -> str:
+        own = f"{station.name}.{name}"
+        made.append(replace(rule, name=own, pipeline=()))
+        into[own] = [SkipJunction(source, own, size_of(station), factor) for source, factor in sources]
+        return own
+
+    def slope(name: str, point: str) -> str:
+        own = f"{station.name}.{name}"
+        made.append(replace(rule, name=own))
+        into[own] = [line.between(point, own) for line in lines]
+        return own
+
+    state = integrated(stage, lines[0].source, place, slope)
     into[station.name] = [SkipJunction(state, station.name, size_of(station), 1.0)]
-    made.append(replace(station, pipeline=station.pipeline[at + 1 :]))
-    return made
+    return [*made, behind]

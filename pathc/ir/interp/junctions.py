@@ -190,6 +190,16 @@ def size_of(station: Station) -> int:
     return math.prod(station.shape)
 
 
+def real_size(station: Station) -> int:
+    """Units that a station sums up, over all positions, silent ones left out."""
+    return station.real_units * math.prod(station.shape[1:])
+
+
+def real_read_size(station: Station) -> int:
+    """Units that are read from a station, over all positions, silent ones left out."""
+    return station.real_units * math.prod(read_extents(station))
+
+
 def read_size(station: Station) -> int:
     """Units that are read from a station, over all positions, silent ones included."""
     return station.units * math.prod(read_extents(station))

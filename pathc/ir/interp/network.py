@@ -91,7 +91,7 @@ def functions_of(station: Station, weights: Tensors, *, training: bool = False) 
             found.append(Pool(geometry, station.real_units, stage.name == "maxpool"))
             extents = geometry.result
         elif stage.name == "batchnorm":
-            found.append(_norm(station, stage, weights, training))
+            found.append(norm_of(station, stage, weights, training=training))
         elif stage.name == "channelshuffle":
             groups = options_of(stage)["groups"]
             assert isinstance(groups, int)
@@ -102,7 +102,8 @@ def functions_of(station: Station, weights: Tensors, *, training: bool = False) 
     return tuple(found)
 
 
-def _norm(station: Station, stage: Call, weights: Tensors, training: bool) -> Norm:
+def norm_of(station: Station, stage: Call, weights: Tensors, *, training: bool = False) -> Norm:
+    """The normalization that a stage names, with its tensors."""
     name = owner(station.name)
     gain, shift, mean, variance = (tensor_values(weights, f"{name}.{t}") for t in (GAIN, SHIFT, MEAN, VARIANCE))
     eps = options_of(stage)["eps"]

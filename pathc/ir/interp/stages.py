@@ -118,6 +118,11 @@ class Norm(Activation):
         inverse = 1.0 / np.sqrt(variance + self.eps)[:, None]
         return (self._spread(x) - mean[:, None]) * inverse, inverse
 
+    def affine(self) -> tuple[Values, Values]:
+        """Factor and shift of every channel by the stored statistics: factor * x + shift."""
+        factor = self.gain / np.sqrt(self.variance + self.eps)
+        return factor, self.shift - self.mean * factor
+
     def apply(self, x: Values) -> Values:
         """The values, same shape as `x`."""
         return (self._normal(x)[0] * self.gain[:, None] + self.shift[:, None]).reshape(x.shape)

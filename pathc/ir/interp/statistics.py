@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 
 import numpy as np
@@ -12,6 +11,7 @@ from pathc.ir.graph import Graph
 from pathc.ir.interp.base import Values
 from pathc.ir.interp.evaluate import Trace
 from pathc.ir.interp.expand import expanded, owner
+from pathc.ir.interp.junctions import real_size
 from pathc.ir.interp.network import functions_of
 from pathc.ir.interp.stages import Norm
 from pathc.ir.weights import MEAN, VARIANCE, Tensors
@@ -28,7 +28,7 @@ def moved_statistics(graph: Graph, weights: Tensors, trace: Trace) -> dict[str, 
         stage = station.stage("batchnorm")
         if stage is None:
             continue
-        x = trace.sums[station.name][:, : station.real_units * math.prod(station.shape[1:])]
+        x = trace.sums[station.name][:, : real_size(station)]
         for function in functions_of(station, weights, training=True):
             if isinstance(function, Norm):
                 seen[owner(station.name)].append(function.statistics(x))

@@ -25,15 +25,15 @@ from pathc.backends.llvm.filters.plan import (
 )
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.vecmath import ELEMENTWISE
-from pathc.ir.catalogue import options_of
-from pathc.ir.filters import Geometry, pool_of
+from pathc.ir.filters import Geometry, pool_of, shuffle_order
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.base import Junction
 from pathc.ir.interp.expand import expanded, owner
 from pathc.ir.interp.filters import FilterJunction, PartJunction
 from pathc.ir.interp.junctions import SkipJunction, junction_values
+from pathc.ir.interp.network import norm_of
 from pathc.ir.types import Call
-from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, Tensors, tensor_values
+from pathc.ir.weights import Tensors, tensor_values
 
 SLACK = 512
 """Floats behind all planes that the last vectors of a filter may touch."""
@@ -146,13 +146,8 @@ class _Planner:
     def _function(self, station: Station, stage: Call) -> Elementwise | None:
         """A stage as an elementwise function, None if it is none."""
         if stage.name == "batchnorm":
-            gain, shift, mean, variance = (
-                tensor_values(self.weights, f"{owner(station.name)}.{name}") for name in (GAIN, SHIFT, MEAN, VARIANCE)
-            )
-            eps = options_of(stage)["eps"]
-            assert isinstance(eps, float | int)
-            factor = gain / np.sqrt(variance + eps)
-            return Affine((shift - mean * factor).astype(np.float32), factor.astype(np.float32))
+            factor, shift = norm_of(station, stage, self.weights).affine()
+            return Affine(shift.astype(np.float32), factor.astype(np.float32))
         return stage if stage.name in ELEMENTWISE else None
 
     def _read(self, station: Station, value: _Value, stages: list[Call]) -> None:
@@ -164,10 +159,8 @@ class _Planner:
                 value = self._settled(value) if value.order and isinstance(function, Affine) else value
                 value = replace(value, functions=(*value.functions, function))
             elif stage.name == "channelshuffle":
-                groups = options_of(stage)["groups"]
-                assert isinstance(groups, int)
-                before = np.array(value.order or range(station.real_units)).reshape(groups, -1)
-                value = replace(value, order=tuple(before.T.reshape(-1).tolist()))
+                before = np.array(value.order or range(station.real_units))
+                value = replace(value, order=tuple(before[shuffle_order(stage, station.real_units)].tolist()))
             elif stage.name == "softmax":
                 value = self._settled(value, fresh=value.planes.base == "x")
                 self.ops.append(Across(value.planes))
