@@ -52,7 +52,15 @@ class Executable(Protocol):
 
 @runtime_checkable
 class Integers(Protocol):
-    """An executable that computes with integers: held to the integer interpreter, bit for bit."""
+    """An executable that computes with integers: held to the integer interpreter, bit for bit.
+
+    `roundoff` is the relative error of outputs that floating point makes of the integers, 0 if there are none.
+    """
+
+    @property
+    def roundoff(self) -> float:
+        """Largest relative error, absolute below 1, of outputs that are functions of the integers."""
+        ...
 
     def integer_reference(self, x: NDArray[Any], /) -> NDArray[np.float64]:
         """Outputs of the integer interpreter."""

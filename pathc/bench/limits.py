@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathc.backends.llvm.roofline import Roofline
 
 _ATTEMPTS = 3
+_WIDE = 16
+"""Lanes of the vectors on which dot products of bytes are measured."""
 
 
 @dataclass(frozen=True)
@@ -54,23 +56,31 @@ class Limits:
 
         At batch 1 the smaller of the FMA peak and two operations for every weight streamed from the cache level that
         holds them; at larger batches, and where filters use a weight many times, the FMA peak of the threads that take
-        part. A figure above the limit says
-        that the limit was measured while the machine was busy: it is then measured again.
+        part. Integer nets are held to dot products of bytes instead, where the machine has them. A figure above the
+        limit says that the limit was measured while the machine was busy: it is then measured again.
         """
         if compiled.target.backend.name != "llvm":
             return None
         from pathc.backends.llvm.call import PARALLEL_WORK
+        from pathc.backends.llvm.integer.executable import IntegerExecutable
         from pathc.backends.llvm.machine import machine
         from pathc.backends.llvm.roofline import measure
 
         options = dict(compiled.target.options)
+        integers = options.pop("integers", False) is True
+        options.pop("arrays", None)
         width = 2 if str(options.pop("weights", "f32")) == "bf16" else 4
         chosen = machine(options)
-        several = work.macs * batch >= PARALLEL_WORK and batch > 1
+        if integers and not (chosen.vnni and chosen.width == _WIDE):
+            return None
+        several = work.macs * batch >= PARALLEL_WORK * (4 if integers else 1) and batch > 1
         threads = min(chosen.threads or chosen.cores, batch) if several else 1
         streamed = batch == 1 and all(len(station.shape) == 1 for station in compiled.graph.stations)
 
         def rate(roof: Roofline) -> float:
+            if isinstance(compiled.executable, IntegerExecutable):
+                size = compiled.executable.weight_bytes if streamed else 0
+                return roof.integer_gops(work.weights, size, threads)
             return roof.batch1_gflops(work.weights * width, width) if streamed else roof.batch_gflops(threads)
 
         found = self.known.setdefault(chosen, [measure(chosen)])

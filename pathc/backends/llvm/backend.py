@@ -17,6 +17,7 @@ from pathc.backends.llvm.call import BY_ROWS, Bound, Kernel, order_of
 from pathc.backends.llvm.column.tiling import tile_columns
 from pathc.backends.llvm.filters.executable import FilterExecutable, beyond
 from pathc.backends.llvm.forms import Choices, check_forms
+from pathc.backends.llvm.integer.executable import IntegerExecutable
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
 from pathc.backends.llvm.lower import cycles_of, plan_net
@@ -35,6 +36,8 @@ from pathc.ir.interp import supports
 from pathc.ir.order import station_order
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import run_passes
+from pathc.ir.quantized import integer_network
+from pathc.ir.types import Value
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, error
 from pathc.support.files import memory_limit
@@ -251,9 +254,14 @@ class CpuBackend:
         """What the kernels cannot compute yet: everything the interpreter lacks, too."""
         return supports(graph) or beyond(graph)
 
-    def compile(self, request: Request) -> CpuExecutable | SequenceExecutable | FilterExecutable:
+    def compile(self, request: Request) -> CpuExecutable | SequenceExecutable | FilterExecutable | IntegerExecutable:
         """Check everything that can be checked now; kernels are made when first called."""
         options = dict(request.options)
+        integers = options.pop("integers", False)
+        if not isinstance(integers, bool):
+            raise error("E0603", f"`integers` cannot be `{integers}`", help="it is true or false")
+        if integers:
+            return _integers(request, options)
         kind = str(options.pop("weights", "f32"))
         if kind not in WEIGHT_TYPES:
             raise error("E0603", f"weights of type `{kind}` have no kernels", help=" or ".join(WEIGHT_TYPES))
@@ -304,6 +312,17 @@ def _filters(request: Request, machine: Machine, weight_type: WeightType) -> Fil
     made = FilterExecutable(request.graph, machine, request.weights, name, flat, notes)
     made.tail  # noqa: B018
     return made
+
+
+def _integers(request: Request, options: dict[str, Value]) -> IntegerExecutable:
+    """The executable of a quantized net; raises E0806 for plans and forms, E13xx for what is not in integers."""
+    _refuse_choices(request, "integer nets")
+    other = next((name for name in ("weights", "arrays") if name in options), "")
+    if other:
+        text = f"integer nets have no option `{other}`"
+        raise UsageError(Diagnostic("E0806", text, help="weights have the types of the graph, samples come first"))
+    chosen = machine(options)
+    return IntegerExecutable(integer_network(request.graph, request.stored), chosen, c_name(request.graph.name))
 
 
 def _refuse_choices(request: Request, who: str) -> None:

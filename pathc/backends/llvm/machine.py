@@ -16,6 +16,8 @@ PRESETS = ("native", "avx512", "avx2", "sse", "generic", "aarch64")
 """Short names accepted as `cpu`: this machine, x86-64-v4, x86-64-v3, x86-64 (twice), AArch64 with NEON."""
 
 OPTIONS = ("cpu", "features", "width", "threads")
+_ALL_OPTIONS = (*OPTIONS, "weights", "arrays", "integers")
+"""Those of the target, of which kernels other than for the machine itself make something."""
 _WIDTHS = (4, 8, 16)
 _MAX_THREADS = 1024
 T = TypeVar("T")
@@ -131,7 +133,7 @@ def machine(options: Mapping[str, object] | None = None, place: Place = None) ->
                     "E0603",
                     f"the LLVM target has no option `{name}`",
                     place,
-                    help=did_you_mean(name, OPTIONS) or f"its options are {', '.join(OPTIONS)}",
+                    help=did_you_mean(name, _ALL_OPTIONS) or f"its options are {', '.join(_ALL_OPTIONS)}",
                 )
             )
     base = _checked(mistakes, _by_name, given.get("cpu", "native"), place)

@@ -52,6 +52,13 @@ class Roofline:
         """The limit at batch 1: two operations for every weight streamed, never above the FMA peak."""
         return min(2 / bytes_per_weight * self.stream_gbs(bytes_of_weights), self.fma_gflops)
 
+    def integer_gops(self, weights: int, bytes_of_weights: int, threads: int = 1) -> float:
+        """The limit of dot products of bytes, and of streaming the weights from so many bytes unless these are 0."""
+        peak = self.vnni_gops * min(threads, self.threads)
+        if not bytes_of_weights:
+            return peak
+        return min(2 * weights / bytes_of_weights * self.stream_gbs(bytes_of_weights), peak)
+
     def batch_gflops(self, threads: int = 1) -> float:
         """The limit of large batches on this many threads."""
         return self.fma_gflops if threads == 1 else self.fma_gflops_all * min(threads, self.threads) / self.threads

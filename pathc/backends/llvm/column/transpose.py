@@ -176,12 +176,12 @@ def square(f: Function, lanes: int, rows: Sequence[str]) -> list[str]:
     inner = [_transposed(f, lanes, rows[at : at + _PIECE]) for at in range(0, lanes, _PIECE)]
     result = [""] * lanes
     for i in range(_PIECE):
-        for k, value in enumerate(_quarters(f, lanes, [part[i] for part in inner])):
+        for k, value in enumerate(quarters(f, lanes, [part[i] for part in inner])):
             result[_PIECE * k + i] = value
     return result
 
 
-def _quarters(f: Function, lanes: int, parts: Sequence[str]) -> list[str]:
+def quarters(f: Function, lanes: int, parts: Sequence[str]) -> list[str]:
     """The transpose of vectors whose elements are 128 bits: 1, 2 or 4 vectors of as many."""
 
     def picked(a: str, b: str, order: Sequence[int]) -> str:

@@ -1,0 +1,54 @@
+"""A plan as LLVM IR and its parameters: tiles of samples where there are many, else one sample after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.emit import I64, Function, module
+from pathc.backends.llvm.ends import repeated
+from pathc.backends.llvm.integer.calls import Kernels
+from pathc.backends.llvm.integer.many import ManySamples
+from pathc.backends.llvm.integer.memory import Parameters, Room
+from pathc.backends.llvm.integer.one import OneSample
+from pathc.backends.llvm.integer.plan import Plan
+from pathc.backends.llvm.net import SIGNATURE
+
+
+@dataclass(frozen=True)
+class Program:
+    """IR that exports a net, its parameters, and the bytes of scratch memory of one call."""
+
+    ir: str
+    parameters: NDArray[np.uint8]
+    scratch: int
+
+
+def emit_integers(plan: Plan, name: str) -> Program:
+    """The program of a plan that exports `name`, with the signature of every net."""
+    parameters, kernels = Parameters(), Kernels(f"{name}.kernel")
+    rooms = Room(), Room()
+    one = OneSample(plan, f"{name}.one", parameters, rooms[0], kernels).write()
+    many = ManySamples(plan, f"{name}.many", parameters, rooms[1], kernels).write()
+    f = Function(name, SIGNATURE, internal=False)
+    tile = plan.tile
+
+    def samples(first: str) -> list[tuple[str, str]]:
+        ends = [("ptr", f.offset(f"%{end}", f.op("mul", I64, first, f"%{end}_stride"))) for end in "xy"]
+        return [*ends, ("ptr", "%params"), ("ptr", "%scratch")]
+
+    strides = [(I64, "%x_stride"), (I64, "%y_stride")]
+    whole, rest = f.op("udiv", I64, "%batch", str(tile)), f.op("urem", I64, "%batch", str(tile))
+    with repeated(f, whole) as index:
+        given = samples(f.op("mul", I64, index, str(tile)))
+        f.call("void", many.name, [*given, *strides, (I64, str(tile))], declare=False)
+    done = f.op("mul", I64, whole, str(tile))
+    full = f.assign(f"icmp ugt i64 {rest}, {tile // 2}")
+    with repeated(f, f.assign(f"zext i1 {full} to i64")):
+        f.call("void", many.name, [*samples(done), *strides, (I64, rest)], declare=False)
+    with repeated(f, f.assign(f"select i1 {full}, i64 0, i64 {rest}")) as index:
+        f.call("void", one.name, samples(f.op("add", I64, done, index)), declare=False)
+    ir = module([*kernels.functions.values(), one, many, f], plan.machine.triple)
+    return Program(ir, parameters.packed(), max(room.size for room in rooms))

@@ -1,0 +1,247 @@
+"""A net for one sample as a function: calls of kernels, their parameters and the memory they use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.emit import F32, Function, constant
+from pathc.backends.llvm.ends import copy_out
+from pathc.backends.llvm.general.post import emit_post
+from pathc.backends.llvm.integer import rows
+from pathc.backends.llvm.integer.calls import POINTERS, Writer, functions_of
+from pathc.backends.llvm.integer.groups import Ids
+from pathc.backends.llvm.integer.memory import LINE
+from pathc.backends.llvm.integer.plan import CHAINS, Step, given, offset_of
+from pathc.backends.llvm.integer.reading import Reader, emit_translation, emit_winners, table_of
+from pathc.ir.quantized import IntegerStation
+
+_MOST_MOVES = 16
+"""Permuted vectors for each arranged one from which bytes are gathered one by one."""
+
+
+@dataclass
+class OneSample(Writer):
+    """Writes the function `void name(ptr x, ptr y, ptr params, ptr scratch)` of a plan."""
+
+    places: Ids = field(init=False)
+    bases: dict[str, int] = field(init=False, default_factory=dict[str, int])
+
+    def __post_init__(self) -> None:
+        self.f = Function(self.name, POINTERS)
+        last = max(first + real for first, real in self.plan.sources.values())
+        self.places = np.zeros(last, np.int64)
+        self.registers = {step.station.station.name: -(-len(step.rows) // 4) * 4 for step in self.plan.steps}
+
+    def write(self) -> Function:
+        """The function."""
+        f, plan = self.f, self.plan
+        self.poison = self.take(4)
+        self._lay_out()
+        width = plan.width
+        arranged = [sum(_bytes(block.columns) for block in step.blocks) for step in plan.steps]
+        self.arranged = self.take(max(arranged, default=0) + LINE)
+        self.sums = self.take(4 * width * max(self.registers.values(), default=0))
+        f.store(F32, constant(0.0), self.poison)
+        start = 0
+        for station in plan.inputs:
+            own = self.kernels.add(("enter", station.station.name), rows.emit_enter, station, plan.machine)
+            first, real = plan.sources[given(station)]
+            at = f.offset(self.values, int(self.places[first]), "i8")
+            self.call(own, f.offset("%x", start), at, self.poison)
+            start += real
+        ends = self.starts()
+        for step in plan.steps:
+            self._step(step)
+            if step.station.reading is None and step.station.station.name in ends:
+                self._give(step.station, ends[step.station.station.name], step)
+        for each in plan.outputs:
+            if each.reading is not None:
+                self._give(each, ends[each.station.name], None)
+        return f
+
+    def _lay_out(self) -> None:
+        """Choose where every unit that can be read lies."""
+        plan, total = self.plan, 0
+        steps = {step.station.station.name: step for step in plan.steps}
+        for source, (first, real) in plan.sources.items():
+            if source not in steps:
+                self.places[first : first + real] = total + np.arange(real)
+                total += -(-real // LINE) * LINE
+                continue
+            step = steps[source]
+            register, lane = np.nonzero(step.rows >= 0)
+            units = step.rows[register, lane]
+            vector = total + register // 4 * 4 * plan.width
+            self.places[first + units] = vector + lane // 4 * 16 + register % 4 * 4 + lane % 4
+            self.bases[source] = total
+            total += -(-self.registers[source] * plan.width // LINE) * LINE
+        self.values = self.take(total + LINE)
+
+    def _step(self, step: Step) -> None:
+        plan, width, station = self.plan, self.plan.width, step.station
+        name = station.station.name
+        registers = self.registers[name]
+        units = np.pad(step.rows, ((0, registers - len(step.rows)), (0, 0)), constant_values=-1).reshape(-1)
+        real = units >= 0
+
+        def by_lane(values: NDArray[np.generic]) -> NDArray[np.generic]:
+            found = np.zeros(len(units), values.dtype)
+            found[real] = values[units[real]]
+            return found
+
+        before = self.put(by_lane(step.bias))
+        for source, factors in step.skips:
+            first = plan.sources[source][0]
+            places = np.zeros(len(units), np.int32)
+            places[real] = self.places[first + units[real]]
+            kernel = self.kernels.add("skip", rows.emit_skip)
+            given_ = self.put(places), self.put(by_lane(factors))
+            self.call(kernel, self.values, before, self.sums, *given_, len(units))
+            before = self.sums
+        self._dots(step, before)
+        if station.reading is None:
+            return
+        reader = Reader.of(station, station.reading, plan.machine)
+        parts = [reader.positive] if reader.negative is None else [reader.positive, reader.negative]
+        factors = self.put(np.concatenate([by_lane(part) for part in parts]))
+        kernel = self.kernels.add(("read", name), rows.emit_read, plan.machine, reader, step.field, registers)
+        first, count = plan.sources[name]
+        at = self.f.offset(self.values, self.bases[name], "i8")
+        self.call(kernel, self.sums, at, factors)
+        if station.reading.table is not None:
+            kernel = self.kernels.add("translate", emit_translation, plan.machine)
+            self.call(kernel, at, self.put(table_of(station, station.reading)), registers * width)
+        if station.reading.winners and station.reading.winners < count:
+            offset = offset_of(station)
+            arguments = count, station.reading.winners, offset
+            kernel = self.kernels.add(("winners", *arguments), emit_winners, *arguments)
+            self.call(kernel, self.values, self.put(self.places[first : first + count]), 1)
+
+    def _dots(self, step: Step, before: str) -> None:
+        """Bring the sources of a station into order, then sum up."""
+        plan, width = self.plan, self.plan.width
+        starts: list[int] = []
+        at = 0
+        for block in step.blocks:
+            starts.append(at)
+            at += _bytes(block.columns)
+        ids = np.full(at, -1, np.int64)
+        for block, start in zip(step.blocks, starts, strict=True):
+            ids[start : start + block.columns.size] = block.columns.reshape(-1)
+        arranged = self._arrange(ids)
+        weights: list[NDArray[np.uint8]] = []
+        entries: list[tuple[tuple[int, int], list[int]]] = []
+        weight, register = 0, 0
+        for tile in step.tiles:
+            quads, size = tile.weights.shape[0], tile.weights.shape[1]
+            lanes = step.blocks[tile.block].columns.shape[1]
+            chains = max(1, CHAINS // size)
+            entry = [quads // chains, starts[tile.block], weight, 4 * width * register]
+            entries.append(((size, lanes), entry))
+            weights.append(tile.weights.reshape(-1))
+            weight += tile.weights.size
+            register += size
+        packed = self.put(np.concatenate(weights))
+        for key, alike in groupby(sorted(entries, key=lambda entry: entry[0]), key=lambda entry: entry[0]):
+            table = np.array([entry for _, entry in alike], np.int64)
+            kernel = self.kernels.add(("dot", *key, step.field), rows.emit_dot, plan.machine, *key, step.field)
+            self.call(kernel, arranged, packed, before, self.sums, self.put(table), len(table))
+
+    def _arrange(self, ids: Ids) -> str:
+        """The address of the bytes of these ids, in this order; anything may stand where an id is -1."""
+        used = ids >= 0
+        if not used.any():
+            return self.arranged
+        places = self.places[np.maximum(ids, 0)]
+        shifts = np.unique((places - np.arange(len(ids)))[used])
+        if len(shifts) == 1 and shifts[0] >= 0:
+            return self.f.offset(self.values, int(shifts[0]), "i8")
+        machine = self.plan.machine
+        moves = _moves(places, used) if machine.vbmi and machine.width == 16 else []
+        if not moves or len(moves) > _MOST_MOVES * (len(ids) // LINE):
+            kernel = self.kernels.add("gather", rows.emit_gather)
+            table = np.where(used, places, 0).astype(np.int32)
+            self.call(kernel, self.values, self.arranged, self.put(table), len(ids))
+            return self.arranged
+        for more in (False, True):
+            own = [move for move in moves if move.first != more]
+            if own:
+                kernel = self.kernels.add(("permute", more), rows.emit_permute, more=more)
+                table = np.array([move.entry(more) for move in own], np.int64)
+                orders = np.stack([move.order for move in own])
+                self.call(kernel, self.values, self.arranged, self.put(table), self.put(orders), len(own))
+        return self.arranged
+
+    def _give(self, station: IntegerStation, start: int, step: Step | None) -> None:
+        """An output from its sums, or from its bytes if it has a format."""
+        f, name, real, width = self.f, station.station.name, station.station.real_units, self.plan.width
+        calls = functions_of(station)
+        row = y = f.offset("%y", start)
+        if calls:
+            row = self.take(4 * -(-real // width) * width)
+        places = np.zeros(real, np.int32)
+        if step is not None:
+            lanes = step.rows.reshape(-1)
+            places[lanes[lanes >= 0]] = np.flatnonzero(lanes >= 0)
+            scales = np.zeros(len(lanes))
+            scales[lanes >= 0] = station.sum_scale[lanes[lanes >= 0]]
+            floats = self.take(4 * len(lanes))
+            arguments = len(step.rows), 8 - step.field
+            kernel = self.kernels.add(("floats", *arguments), rows.emit_floats, self.plan.machine, *arguments)
+            self.call(kernel, self.sums, self.put(scales), floats)
+        else:
+            first = self.plan.sources[name][0]
+            floats = self.take(4 * real)
+            kernel = self.kernels.add(
+                ("bytes", real, offset_of(station)), rows.emit_give_bytes, real, offset_of(station)
+            )
+            lie = self.put(self.places[first : first + real])
+            self.call(kernel, self.values, lie, self.put(np.full(1, station.scale, np.float32)), floats)
+            places[:] = np.arange(real)
+        pick = self.kernels.add(("pick", real), rows.emit_pick, real)
+        poison = f.load(F32, self.poison)
+        given = [("ptr", floats), ("ptr", self.put(places)), ("ptr", row), (F32, poison)]
+        f.call("void", pick, given, declare=False)
+        machine = self.plan.machine
+        for call in calls:
+            self.call(self.kernels.add(("post", real, call), emit_post, machine, real, call), row)
+        if calls:
+            copy = self.kernels.add(("copy", real), copy_out, machine, 1, real, -(-real // width) * width)
+            self.call(copy, row, y, 0)
+
+
+@dataclass(frozen=True)
+class _Move:
+    """Bytes of one vector brought into another one: where both lie, which byte goes where, and which are meant."""
+
+    source: int
+    target: int
+    order: NDArray[np.uint8]
+    chosen: int
+    first: bool
+
+    def entry(self, more: bool) -> list[int]:
+        signed = self.chosen - (1 << 64) if self.chosen >> 63 else self.chosen
+        return [self.source, self.target, signed] if more else [self.source, self.target]
+
+
+def _moves(places: Ids, used: NDArray[np.bool_]) -> list[_Move]:
+    """Permutations of vectors of 64 bytes that bring `places` into order."""
+    moves: list[_Move] = []
+    for target in range(0, len(places), LINE):
+        own, real = places[target : target + LINE], used[target : target + LINE]
+        for number, vector in enumerate(np.unique(own[real] // LINE).tolist()):
+            mine = real & (own // LINE == vector)
+            order = np.where(mine, own % LINE, 0).astype(np.uint8)
+            chosen = int.from_bytes(np.packbits(mine, bitorder="little").tobytes(), "little")
+            moves.append(_Move(vector * LINE, target, order, chosen, number == 0))
+    return moves
+
+
+def _bytes(columns: Ids) -> int:
+    """Bytes of the arranged sources of a block."""
+    return -(-columns.size // LINE) * LINE

@@ -1,0 +1,240 @@
+"""Kernels for one sample: the lanes of a vector are units."""
+
+from __future__ import annotations
+
+from math import frexp
+
+from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
+from pathc.backends.llvm.general.rows import load_units
+from pathc.backends.llvm.integer.plan import CHAINS, offset_of
+from pathc.backends.llvm.integer.reading import F64, Reader
+from pathc.backends.llvm.integer.vectors import I8, I32, cast, dot, repeated_lanes, splat, unpacked
+from pathc.backends.llvm.machine import Machine
+from pathc.ir.quantized import IntegerStation
+
+_NAN = "0x7FF8000000000000"
+_MAGIC, _HALF = 12582912.0, 0.5
+_UNROLLED = 4
+
+
+def emit_enter(name: str, station: IntegerStation, machine: Machine) -> Function:
+    """The kernel `void name(ptr x, ptr bytes, ptr poison)`: floats as integers of a format, in their own order.
+
+    x / scale is divided exactly enough: what is nearest to it differs from a tie by more than the division is off,
+    unless it is the tie. A NaN makes the float at `poison` one.
+    """
+    f = Function(name, (("ptr", "x"), ("ptr", "bytes"), ("ptr", "poison")))
+    lanes, real, format = machine.width, station.station.real_units, station.format
+    assert format is not None
+    kind, whole, flags = vector(lanes), vector(lanes, I32), vector(lanes, "i1")
+    offset, scale = offset_of(station), station.scale
+    low, high = (constant(scale * bound, lanes) for bound in (format.low, format.high))
+
+    def entered(at: str | int, unknown: str) -> str:
+        first = int(at) if isinstance(at, int) else 0
+        value = load_units(f, lanes, "%x", first, real) if isinstance(at, int) else f.load(kind, f.offset("%x", at))
+        unknown = f.op("or", flags, unknown, f.assign(f"fcmp uno {kind} {value}, {value}"))
+        for how, bound in (("ogt", low), ("olt", high)):
+            inside = f.assign(f"fcmp {how} {kind} {value}, {bound}")
+            value = f.assign(f"select {flags} {inside}, {kind} {value}, {kind} {bound}")
+        value = _rounded(f, machine, value, scale, _MAGIC + offset)
+        bytes_ = vector(lanes, I8)
+        f.store(bytes_, cast(f, cast(f, value, kind, whole), whole, bytes_, "trunc"), f.offset("%bytes", at, I8), 1)
+        return unknown
+
+    unknown = "zeroinitializer"
+    last = real // lanes * lanes
+    if last:
+        with f.loop(last, [(flags, unknown)], step=lanes) as loop:
+            loop.following = [entered(loop.index, loop.carried[0])]
+        (unknown,) = loop.results
+    if last < real:
+        unknown = entered(last, unknown)
+    any_ = f.assign(f"icmp ne i{lanes} {cast(f, unknown, flags, f'i{lanes}')}, 0")
+    old = f.load(F32, "%poison")
+    f.store(F32, f.assign(f"select i1 {any_}, float {_NAN}, float {old}"), "%poison")
+    return f
+
+
+def _rounded(f: Function, machine: Machine, value: str, scale: float, magic: float) -> str:
+    """magic + value / scale, the quotient rounded first unless it needs no rounding."""
+    lanes, kind, added = machine.width, vector(machine.width), constant(magic, machine.width)
+    if not machine.fma:
+        return f.op("fadd", kind, f.op("fdiv", kind, value, constant(scale, lanes)), added)
+    reciprocal = constant(1.0 / scale, lanes)
+    if frexp(scale)[0] == _HALF:
+        return f.fma(lanes, value, reciprocal, added)
+    # Two steps from the reciprocal round as a division does.
+    first = f.op("fmul", kind, value, reciprocal)
+    rest = f.fma(lanes, f.assign(f"fneg {kind} {first}"), constant(scale, lanes), value)
+    return f.op("fadd", kind, f.fma(lanes, rest, reciprocal, first), added)
+
+
+def emit_gather(name: str) -> Function:
+    """The kernel `void name(ptr bytes, ptr arranged, ptr places, i64 count)`: arranged[i] = bytes[places[i]]."""
+    f = Function(name, (("ptr", "bytes"), ("ptr", "arranged"), ("ptr", "places"), (I64, "count")))
+    with f.loop("%count") as loop:
+        place = cast(f, f.load(I32, f.offset("%places", loop.index, I32)), I32, I64, "zext")
+        f.store(I8, f.load(I8, f.offset("%bytes", place, I8), 1), f.offset("%arranged", loop.index, I8), 1)
+    return f
+
+
+def emit_permute(name: str, *, more: bool) -> Function:
+    """The kernel `void name(ptr bytes, ptr arranged, ptr table, ptr orders, i64 count)` of permuted vectors of 64.
+
+    Entry i of the table says from where and to where vector i goes, 64-bit numbers; its order stands in 64 bytes. With
+    `more` a third number says which bytes are replaced, the others stay.
+    """
+    parameters = (("ptr", "bytes"), ("ptr", "arranged"), ("ptr", "table"), ("ptr", "orders"), (I64, "count"))
+    f = Function(name, parameters)
+    kind, numbers = vector(64, I8), 3 if more else 2
+    with f.loop("%count", [("ptr", "%table"), ("ptr", "%orders")]) as loop:
+        table, orders = loop.carried
+        source, target = (f.load(I64, f.offset(table, k, I64), 8) for k in (0, 1))
+        value, order = f.load(kind, f.offset("%bytes", source, I8), 1), f.load(kind, orders, 64)
+        moved = f.call(kind, "llvm.x86.avx512.permvar.qi.512", [(kind, value), (kind, order)])
+        at = f.offset("%arranged", target, I8)
+        if more:
+            chosen = cast(f, f.load(I64, f.offset(table, 2, I64), 8), I64, "<64 x i1>")
+            moved = f.assign(f"select <64 x i1> {chosen}, {kind} {moved}, {kind} {f.load(kind, at, 1)}")
+        f.store(kind, moved, at, 1)
+        loop.following = [f.offset(table, numbers, I64), f.offset(orders, 64, I8)]
+    return f
+
+
+def emit_dot(name: str, machine: Machine, registers: int, lanes: int, field: int) -> Function:
+    """The kernel `void name(ptr arranged, ptr weights, ptr before, ptr sums, ptr table, i64 count)` of like tiles.
+
+    An entry of the table holds, in 64-bit numbers, the rounds of a tile, and where its sources, its weights and its
+    sums lie in bytes; sums begin with what stands at the same place behind `before`.
+    """
+    given = (
+        ("ptr", "arranged"),
+        ("ptr", "weights"),
+        ("ptr", "before"),
+        ("ptr", "sums"),
+        ("ptr", "table"),
+        (I64, "count"),
+    )
+    f = Function(name, given)
+    width, kind = machine.width, vector(machine.width, I32)
+    pack = 8 // field
+    chains = max(1, CHAINS // registers)
+    with f.loop("%count", [("ptr", "%table")]) as tiles:
+        table = tiles.carried[0]
+        rounds, source, weight, place = (f.load(I64, f.offset(table, k, I64), 8) for k in range(4))
+        before, sums = (f.offset(base, place, I8) for base in ("%before", "%sums"))
+        started = [f.load(kind, f.offset(before, 4 * width * r, I8), 4 * width) for r in range(registers)]
+        started += ["zeroinitializer"] * (registers * (chains - 1))
+        carried = [*((kind, value) for value in started)]
+        ends = [("ptr", f.offset("%arranged", source, I8)), ("ptr", f.offset("%weights", weight, I8))]
+        with f.loop(rounds, [*carried, *ends]) as loop:
+            found, (sources, weights) = loop.carried[:-2], loop.carried[-2:]
+            for chain in range(chains):
+                seen = [
+                    repeated_lanes(f, width, f.offset(sources, 4 * lanes * (chain * pack + k), I8), lanes)
+                    for k in range(pack)
+                ]
+                for r in range(registers):
+                    at = f.offset(weights, 4 * width * (chain * registers + r), I8)
+                    packed = f.load(kind, at, 4 * width)
+                    for k in range(pack):
+                        own = chain * registers + r
+                        found[own] = dot(f, machine, found[own], seen[k], unpacked(f, width, packed, field, k))
+            step = 4 * width * registers * chains
+            loop.following = [*found, f.offset(sources, 4 * lanes * pack * chains, I8), f.offset(weights, step, I8)]
+        for r in range(registers):
+            total = loop.results[r]
+            for chain in range(1, chains):
+                total = f.op("add", kind, total, loop.results[chain * registers + r])
+            f.store(kind, total, f.offset(sums, 4 * width * r, I8), 4 * width)
+        tiles.following = [f.offset(table, 4, I64)]
+    return f
+
+
+def emit_skip(name: str) -> Function:
+    """The kernel `void name(ptr bytes, ptr before, ptr after, ptr places, ptr factors, i64 count)`.
+
+    after[i] = before[i] + factors[i] * bytes[places[i]], 32-bit integers.
+    """
+    names = ("bytes", "before", "after", "places", "factors")
+    f = Function(name, (*(("ptr", each) for each in names), (I64, "count")))
+    with f.loop("%count") as loop:
+        place = cast(f, f.load(I32, f.offset("%places", loop.index, I32)), I32, I64, "zext")
+        value = cast(f, f.load(I8, f.offset("%bytes", place, I8), 1), I8, I32, "zext")
+        product = f.op("mul", I32, value, f.load(I32, f.offset("%factors", loop.index, I32)))
+        total = f.op("add", I32, product, f.load(I32, f.offset("%before", loop.index, I32)))
+        f.store(I32, total, f.offset("%after", loop.index, I32))
+    return f
+
+
+def emit_read(name: str, machine: Machine, reader: Reader, field: int, registers: int) -> Function:
+    """The kernel `void name(ptr sums, ptr bytes, ptr factors)`: bytes from `registers` registers of sums.
+
+    Byte 16 l + 4 k + i of a vector is that of lane 4 l + i of the k-th of four registers. Behind the float32
+    multipliers of all lanes stand those for negative sums, if the reader has any.
+    """
+    f = Function(name, (("ptr", "sums"), ("ptr", "bytes"), ("ptr", "factors")))
+    width, kind, floats = machine.width, vector(machine.width, I32), vector(machine.width)
+    vectors = -(-registers // 4)
+    with f.loop(vectors) as loop:
+        first = f.op("mul", I64, loop.index, str(4 * width))
+        places = [f.op("add", I64, first, str(k * width)) for k in range(4)]
+        sums = [f.load(kind, f.offset("%sums", at, I32), 4 * width) for at in places]
+        if field < 8:
+            sums = [f.op("ashr", kind, value, splat(8 - field)) for value in sums]
+        positive = negative = [f.load(floats, f.offset("%factors", at), 4 * width) for at in places]
+        if reader.negative is not None:
+            behind = f.offset("%factors", 4 * width * vectors)
+            negative = [f.load(floats, f.offset(behind, at), 4 * width) for at in places]
+        read = reader.bytes(f, machine, sums, positive, negative)
+        f.store(vector(4 * width, I8), read, f.offset("%bytes", first, I8), 4 * width)
+    return f
+
+
+def emit_floats(name: str, machine: Machine, registers: int, shift: int) -> Function:
+    """The kernel `void name(ptr sums, ptr scales, ptr floats)`: (sums >> shift) * scales in every lane.
+
+    Scales are float64, the product is rounded to float32.
+    """
+    f = Function(name, (("ptr", "sums"), ("ptr", "scales"), ("ptr", "floats")))
+    width, kind, wide = machine.width, vector(machine.width, I32), vector(machine.width, F64)
+    with f.loop(registers * width, step=width) as loop:
+        total = f.load(kind, f.offset("%sums", loop.index, I32), 4 * width)
+        total = f.op("ashr", kind, total, splat(shift)) if shift else total
+        scales = f.load(wide, f.offset("%scales", loop.index, F64), 8 * min(width, 8))
+        value = f.op("fmul", wide, cast(f, total, kind, wide, "sitofp"), scales)
+        f.store(
+            vector(width), cast(f, value, wide, vector(width), "fptrunc"), f.offset("%floats", loop.index), 4 * width
+        )
+    return f
+
+
+def emit_give_bytes(name: str, units: int, offset: int) -> Function:
+    """The kernel `void name(ptr bytes, ptr places, ptr scale, ptr row)`: bytes less an offset, times a float32."""
+    f = Function(name, (("ptr", "bytes"), ("ptr", "places"), ("ptr", "scale"), ("ptr", "row")))
+    scale = f.load(F32, "%scale")
+    with f.loop(units) as loop:
+        place = f.load(I64, f.offset("%places", loop.index, I64), 8)
+        value = cast(f, f.load(I8, f.offset("%bytes", place, I8), 1), I8, I32, "zext")
+        number = cast(f, f.op("sub", I32, value, str(offset)), I32, F32, "sitofp")
+        f.store(F32, f.op("fmul", F32, number, scale), f.offset("%row", loop.index))
+    return f
+
+
+def emit_pick(name: str, units: int) -> Function:
+    """The kernel `void name(ptr floats, ptr places, ptr row, float poison)`: row[u] = floats[places[u]] + poison."""
+    f = Function(name, (("ptr", "floats"), ("ptr", "places"), ("ptr", "row"), (F32, "poison")))
+
+    def one(index: str | int) -> None:
+        place = cast(f, f.load(I32, f.offset("%places", index, I32)), I32, I64, "zext")
+        f.store(F32, f.op("fadd", F32, f.load(F32, f.offset("%floats", place)), "%poison"), f.offset("%row", index))
+
+    whole = units // _UNROLLED * _UNROLLED
+    if whole:
+        with f.loop(whole, step=_UNROLLED) as loop:
+            for k in range(_UNROLLED):
+                one(f.op("add", I64, loop.index, str(k)))
+    for index in range(whole, units):
+        one(index)
+    return f

@@ -1,0 +1,283 @@
+"""Integer kernels against the integer interpreter: equal, bit for bit, on any net, batch and processor."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pathc.backends.llvm import aot
+from pathc.backends.llvm.integer.executable import IntegerExecutable
+from pathc.backends.llvm.integer.orders import Linear, meeting, natural, reduced
+from pathc.backends.llvm.machine import machine
+from pathc.driver import DEFAULT_PIPELINE
+from pathc.ir.facts import Scale, Weights
+from pathc.ir.graph import Graph, Line
+from pathc.ir.passes import parse_pipeline
+from pathc.ir.pipeline import run_passes
+from pathc.ir.quantized import integer_forward, integer_network
+from pathc.ir.types import Call, plain_type
+from pathc.support.diagnostics import PathcError, UsageError
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "quantized"))
+
+from quantized_nets import BIAS, LIMITS, quantized, rich, station, visits
+
+import pathc
+
+ACTIVATIONS = [
+    Call("identity"),
+    Call("relu"),
+    Call("abs"),
+    Call("leaky", (("slope", 0.25),)),
+    Call("leaky", (("slope", -0.1),)),
+    Call("hardtanh", (("low", -0.5), ("high", 2.0))),
+    Call("tanh"),
+    Call("sigmoid"),
+    Call("kwinners", (("k", 2),)),
+]
+MACHINES = ["native", "cascadelake", "avx512", "alderlake", "avx2", "sse"]
+RUNNABLE = [name for name in MACHINES if machine({"cpu": name}).runs_here]
+BATCHES = [1, 2, 17, 33, 64, 65, 130]
+
+
+def same(network, chosen, x):
+    """Assert that kernels and interpreter agree on inputs [batch, units]."""
+    net = IntegerExecutable(network, chosen, "pathc_net")
+    wanted = integer_forward(network, x).astype(np.float32)
+    np.testing.assert_array_equal(net(x), wanted)
+    return net
+
+
+@pytest.mark.parametrize("cpu", RUNNABLE)
+@pytest.mark.parametrize("kind", LIMITS)
+@pytest.mark.parametrize("number", range(len(ACTIVATIONS)))
+def test_every_function_and_format(cpu, kind, number):
+    graph, tensors = quantized(rich(ACTIVATIONS[number]), number + 3, kind, "unit" if number % 2 else "tensor")
+    network = integer_network(graph, tensors)
+    rng = np.random.default_rng(number)
+    net = IntegerExecutable(network, machine({"cpu": cpu}), "pathc_net")
+    for batch in BATCHES:
+        x = rng.normal(0, 2, (batch, 6)).astype(np.float32)
+        np.testing.assert_array_equal(net(x), integer_forward(network, x).astype(np.float32))
+
+
+def chain(sizes, counts, activation="relu", generator=None):
+    """A chain of layers, each junction a line of its own."""
+    names = [f"s{k}" for k in range(len(sizes))]
+    roles = ["input", *["layer"] * (len(sizes) - 2), "output"]
+    stations = [f"{role} {name}[{size}]" for role, name, size in zip(roles, names, sizes, strict=True)]
+    stations[1:-1] = [f"{text} : bias | {activation}" for text in stations[1:-1]]
+    using = f", sequence = {generator}" if generator else ""
+    lines = [
+        f"paths p{k} : s{k}@{k} -> s{k + 1}@{k + 1} {{ count = {count}{using} }}"
+        if count else f"dense p{k} : s{k} -> s{k + 1}"
+        for k, count in enumerate(counts)
+    ]  # fmt: skip
+    text = "\n".join(["pathc 1", "model chain", *stations, *lines]) + "\n"
+    return run_passes(pathc.load(pathc.support.source.Source("chain.path", text)), parse_pipeline(DEFAULT_PIPELINE))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_random_chains(data):
+    draw = data.draw
+    sizes = draw(st.lists(st.sampled_from([1, 3, 16, 17, 64, 100, 128, 256]), min_size=3, max_size=4))
+    counts = [draw(st.sampled_from([0, 1, 5, 256, 1000, 2048, 4096])) for _ in sizes[1:]]
+    activation = draw(st.sampled_from(["relu", "identity", "tanh", "abs"]))
+    generator = draw(st.sampled_from([None, "random(seed = 3)"]))
+    graph, tensors = quantized(chain(sizes, counts, activation, generator), draw(st.integers(0, 99)),
+                               draw(st.sampled_from(list(LIMITS))))  # fmt: skip
+    network = integer_network(graph, tensors)
+    chosen = machine({"cpu": draw(st.sampled_from(RUNNABLE))})
+    if draw(st.booleans()):
+        chosen = replace(chosen, l1=0)  # every net outgrows it: weights of few bits are packed
+    x = np.random.default_rng(0).normal(0, 3, (draw(st.sampled_from(BATCHES)), sizes[0])).astype(np.float32)
+    same(network, chosen, x)
+
+
+def blocks(units=256, fan_in=16, kind="i8", seed=4):
+    return quantized(chain([units] * 4, [units * fan_in] * 3), seed, kind)
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+@pytest.mark.parametrize("fan_in", [4, 16, 64])
+def test_dense_blocks(kind, fan_in):
+    network = integer_network(*blocks(256, fan_in, kind))
+    x = np.random.default_rng(1).normal(0, 3, (70, 256)).astype(np.float32)
+    for chosen in (replace(machine({}), l1=1 << 30), replace(machine({}), l1=0)):
+        net = same(network, chosen, x)
+        same(network, chosen, x[:1])
+        assert {step.field for step in net.plan.steps} == {8 if chosen.l1 else {"i8": 8, "i4": 4, "t2": 2}[kind]}
+
+
+def test_the_vectors_of_blocks_are_permutations_of_single_vectors():
+    network = integer_network(*blocks(512, 16))
+    plan = IntegerExecutable(network, machine({"cpu": "znver4"}), "net").plan
+    for made, read in zip(plan.steps[:-1], plan.steps[1:], strict=True):
+        first, real = plan.sources[made.station.station.name]
+        vectors = np.full(first + real, -1)
+        register, lane = np.nonzero(made.rows >= 0)
+        vectors[first + made.rows[register, lane]] = register // 4
+        for block in read.blocks:
+            for quad in block.columns.reshape(-1, 64):
+                assert len(np.unique(vectors[quad])) == 1
+
+
+def test_a_space_that_meets_rows_and_columns():
+    made = Linear((1, 2, 4), (1, 2, 4), (8, 16, 32), (8, 16, 32), 0)
+    read = Linear((8, 16, 32), (8, 16, 32), (1, 2, 4), (1, 2, 4), 0)
+    space = meeting(made, (1, 2, 4), read, None, 16)
+    assert space is not None
+    assert len(space) == 6
+    assert meeting(made, (1, 2, 4), replace(read, src=()), None, 16) is None
+    assert natural(20, 16) is None
+    assert reduced(np.arange(64), natural(64, 16) or ()).tolist() == [0] * 64
+
+
+def test_exceptional_inputs():
+    network = integer_network(*quantized(rich(Call("relu")), 5))
+    scale = next(fact.value for fact in network.graph.facts_of(Scale) if fact.station == "x")
+    ties = (np.arange(-140, 140) + 0.5) * scale
+    special = np.concatenate([ties, [np.inf, -np.inf, -0.0, 3e38, -3e38, 1e-45, -1e-40, 0.0]]).astype(np.float32)
+    near = np.nextafter(special, np.float32(0))
+    x = np.resize(np.concatenate([special, near, np.nextafter(special, np.float32(9e9))]), (150, 6))
+    for cpu in RUNNABLE:
+        same(network, machine({"cpu": cpu}), x)
+        for row in x[:40]:
+            same(network, machine({"cpu": cpu}), row[None])
+
+
+@pytest.mark.parametrize("multiplier", [1, 3, 40001, 65535])
+def test_division_by_every_kind_of_scale(multiplier):
+    graph, tensors = quantized(chain([64, 16, 16], [0, 0], "identity"), 2)
+    facts = [replace(f, multiplier=multiplier, shift=14) if isinstance(f, Scale) and f.station == "s0" else f
+             for f in graph.facts]  # fmt: skip
+    graph = replace(graph, facts=tuple(facts))
+    scale = multiplier * 2.0**-14
+    rng = np.random.default_rng(multiplier)
+    halves = (rng.integers(-130, 130, (200, 64)) + 0.5) * scale
+    steps = np.float32(1) + rng.integers(-3, 4, halves.shape).astype(np.float32) * np.float32(2.0**-23)
+    tensors["p0.1.scale"] = np.float32(1 / 64 / scale)
+    tensors = {name: value for name, value in tensors.items() if not name.endswith("bias")}
+    tensors["s1.bias"] = np.zeros(16, np.float32)
+    same(integer_network(graph, tensors), machine({}), halves.astype(np.float32) * steps)
+
+
+@pytest.mark.parametrize("cpu", RUNNABLE)
+def test_wide_sums(cpu):
+    stations = (station("x", "input", 4096), station("h", "layer", 3, BIAS, Call("relu")), station("y", "output", 2))
+    graph = Graph("wide", stations, (Line("a", "dense", visits("x", "h")), Line("b", "dense", visits("h", "y"))))
+    facts = (
+        Scale("x", plain_type("u8"), 1, 8), Scale("h", plain_type("u8"), 1, 0),
+        Weights("a", 1, plain_type("i8")), Weights("b", 1, plain_type("i8")),
+    )  # fmt: skip
+    rng = np.random.default_rng(3)
+    tensors = {
+        "a.1": np.stack([np.full(4096, 127), np.full(4096, -127), rng.integers(-127, 128, 4096)]).astype(np.int8),
+        "a.1.scale": np.float32(2.0**-19), "h.bias": np.array([0.25, 3.0, 1.5], np.float32),
+        "b.1": rng.integers(-127, 128, (2, 3)).astype(np.int8), "b.1.scale": np.float32(0.5),
+    }  # fmt: skip
+    network = integer_network(replace(graph, facts=facts), tensors)
+    assert network.station("h").bits > 25
+    x = np.concatenate([np.ones((3, 4096)), rng.uniform(0, 1, (67, 4096))]).astype(np.float32)
+    same(network, machine({"cpu": cpu}), x)
+
+
+def test_functions_of_an_input():
+    for activation in (Call("relu"), Call("tanh"), Call("leaky", (("slope", 0.1),)), Call("kwinners", (("k", 3),))):
+        stations = (station("x", "input", 20, activation), station("y", "output", 5))
+        graph, tensors = quantized(Graph("given", stations, (Line("a", "dense", visits("x", "y")),)), 7)
+        x = np.random.default_rng(0).normal(0, 4, (70, 20)).astype(np.float32)
+        same(integer_network(graph, tensors), machine({}), x)
+
+
+def test_softmax_of_sums():
+    stations = (station("x", "input", 20), station("z", "output", 5, Call("softmax")))
+    graph, tensors = quantized(Graph("soft", stations, (Line("a", "dense", visits("x", "z")),)), 7)
+    network = integer_network(graph, tensors)
+    net = IntegerExecutable(network, machine({}), "pathc_net")
+    x = np.random.default_rng(0).normal(0, 4, (70, 20)).astype(np.float32)
+    for rows in (x, x[:3]):
+        assert np.abs(net(rows) - net.integer_reference(rows)).max() <= net.roundoff
+
+
+def test_nan_is_refused_and_stays_in_its_sample():
+    network = integer_network(*quantized(rich(Call("relu")), 5))
+    net = IntegerExecutable(network, machine({}), "pathc_net")
+    clean = np.random.default_rng(0).normal(size=(70, 6)).astype(np.float32)
+    for batch, bad in ((70, 66), (70, 3), (1, 0)):
+        x = clean[:batch].copy()
+        x[bad, 5] = np.nan
+        with pytest.raises(PathcError, match="E1308"):
+            net(x)
+        found = net.bind(x).call()
+        assert np.isnan(found[bad]).all()
+        others = np.arange(batch) != bad
+        np.testing.assert_array_equal(found[others], net(clean[:batch])[others])
+
+
+def test_shapes_and_types():
+    network = integer_network(*quantized(rich(Call("relu")), 5))
+    net = IntegerExecutable(network, machine({"threads": "2"}), "pathc_net")
+    x = np.random.default_rng(0).normal(size=(200, 6))
+    whole = net(x.astype(np.float32))
+    assert net(np.zeros((0, 6), np.float32)).shape == (0, 11)
+    np.testing.assert_array_equal(net(x.astype(np.float32)[3]), whole[3])
+    np.testing.assert_array_equal(net(np.asfortranarray(x.astype(np.float32))), whole)
+    np.testing.assert_array_equal(net(x), whole)
+    with pytest.raises(PathcError, match="E0701"):
+        net(x.astype(complex))
+    with pytest.raises(PathcError, match="E0702"):
+        net(x[:, :5].astype(np.float32))
+
+
+def test_ahead_of_time(tmp_path):
+    network = integer_network(*blocks(64, 16))
+    net = IntegerExecutable(network, machine({}), "pathc_net")
+    x = np.random.default_rng(0).normal(0, 3, (70, 64)).astype(np.float32)
+    program = net.program()
+    aot.write(program, tmp_path, ["so"])
+    run = ctypes.CDLL(str(tmp_path / f"{program.name}.so"))[program.name]
+    run.argtypes = [*[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 3]
+    y, params = np.empty((70, 64), np.float32), net.kernel._params
+    scratch = np.zeros(program.scratch + 64, np.uint8)
+    at = scratch.ctypes.data + -scratch.ctypes.data % 64
+    run(x.ctypes.data, y.ctypes.data, params.ctypes.data, at, 70, 64, 64)
+    np.testing.assert_array_equal(y, net(x))
+
+
+@pytest.mark.parametrize("cpu", ["aarch64", "neoverse-v1", "sapphirerapids", "x86-64-v2"])
+def test_objects_for_other_processors(cpu):
+    network = integer_network(*blocks(64, 16))
+    net = IntegerExecutable(network, machine({"cpu": cpu}), "pathc_net")
+    assert len(net.emit("o")) > 1000
+    assert isinstance(net.emit("ll"), str)
+    with pytest.raises(PathcError, match="E0804"):
+        net.emit("plan")
+
+
+def test_dot_products_are_instructions():
+    network = integer_network(*blocks(64, 16))
+    assert "vpdpbusd" in str(IntegerExecutable(network, machine({"cpu": "znver4"}), "net").emit("asm"))
+    assert "vpdpbusd" in str(IntegerExecutable(network, machine({"cpu": "alderlake"}), "net").emit("asm"))
+    assert "vpmaddwd" in str(IntegerExecutable(network, machine({"cpu": "avx2"}), "net").emit("asm"))
+
+
+def test_what_kernels_do_not_have():
+    graph, tensors = quantized(rich(Call("relu")), 5)
+    target = "llvm{integers=true}"
+    with pytest.raises(UsageError, match="E0806"):
+        pathc.compile(graph, "llvm{integers=true, weights=bf16}", weights=tensors)
+    with pytest.raises(UsageError, match="E0806"):
+        pathc.compile(graph, target, weights=tensors, forms={"*": "ell"})
+    with pytest.raises(PathcError, match="E0603"):
+        pathc.compile(graph, "llvm{integers=3}", weights=tensors)
+    with pytest.raises(PathcError, match="E1302"):
+        pathc.compile(replace(graph, facts=()), target, weights=tensors)
