@@ -15,7 +15,7 @@ import numpy as np
 from _timing import in_turns, repeated
 
 import pathc
-from pathc.backends.llvm.backend import CpuExecutable
+from pathc.backends.llvm.executable import CpuExecutable
 from pathc.backends.llvm.integer.executable import IntegerExecutable
 from pathc.backends.llvm.machine import host
 from pathc.backends.llvm.roofline import measure

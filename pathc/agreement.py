@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pathc.backends.base import Integers
-from pathc.support.diagnostics import Diagnostic, InternalError
+from pathc.backends.base import Integers, Sampled
+from pathc.support.diagnostics import Diagnostic, InternalError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,9 @@ def compare(compiled: Compiled, inputs: NDArray[Any], outputs: NDArray[Any]) -> 
     """
     import numpy as np
 
+    if isinstance(compiled.executable, Sampled) and compiled.executable.sampled:
+        text = f"`{compiled.target.name}` samples its activations and cannot be held to the reference"
+        raise UsageError(Diagnostic("E0806", text, help="leave `rate` out: what is zero is skipped then, nothing else"))
     from pathc.ir.interp import agrees, error_bound, evaluate, unit_roundoff
 
     trace = evaluate(compiled.graph, compiled.weights, inputs)

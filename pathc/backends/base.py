@@ -67,6 +67,16 @@ class Integers(Protocol):
         ...
 
 
+@runtime_checkable
+class Sampled(Protocol):
+    """An executable that samples activations: `sampled` says that its outputs differ from the net's by chance."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether there is chance in the outputs."""
+        ...
+
+
 class Backend(Protocol):
     """A target."""
 

@@ -68,7 +68,8 @@ class Limits:
 
         options = dict(compiled.target.options)
         integers = options.pop("integers", False) is True
-        options.pop("arrays", None)
+        for name in ("arrays", "events", "rate", "from"):
+            options.pop(name, None)
         width = 2 if str(options.pop("weights", "f32")) == "bf16" else 4
         chosen = machine(options)
         if integers and not (chosen.vnni and chosen.width == _WIDE):

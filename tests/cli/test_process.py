@@ -159,7 +159,7 @@ def test_traceback_on_demand(run: Run, model: Path, monkeypatch: pytest.MonkeyPa
 def test_wrong_outputs_are_a_fault(
     run: Run, model: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pathc.backends.llvm.backend import CpuExecutable
+    from pathc.backends.llvm.executable import CpuExecutable
 
     right = CpuExecutable.__call__
     monkeypatch.setattr(CpuExecutable, "__call__", lambda self, x: right(self, x) + 1)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from net_support import BIAS, graph_of
 
-from pathc.backends.llvm.backend import ROWS
+from pathc.backends.llvm.executable import ROWS
 from pathc.backends.llvm.forms import Choices
 from pathc.backends.llvm.lower import plan_net
 from pathc.backends.llvm.machine import machine

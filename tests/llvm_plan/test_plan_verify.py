@@ -13,6 +13,7 @@ from plan_support import NETS, RELU, WIDE, branched, changed, plans_of, source_o
 
 from pathc.backends.base import Request
 from pathc.backends.llvm import backend, verify
+from pathc.backends.llvm import executable as module
 from pathc.backends.llvm.forms import Choices
 from pathc.backends.llvm.lower import plan_net
 from pathc.backends.llvm.machine import host, machine
@@ -217,7 +218,7 @@ def test_a_users_mistake_has_a_place_and_no_code_is_made(monkeypatch):
     graph = NETS["general"]
     source = source_of(*plans_of(graph, host()))
     text = source.text.replace("from zero | relu", "from zero", 1)
-    monkeypatch.setattr(backend, "emit_net", lambda *_: pytest.fail("code was made of a plan that is wrong"))
+    monkeypatch.setattr(module, "emit_net", lambda *_: pytest.fail("code was made of a plan that is wrong"))
     with pytest.raises(PathcError) as caught:
         request(graph, text)
     (found,) = caught.value.diagnostics
@@ -228,7 +229,7 @@ def test_a_wrong_plan_of_our_own_is_noticed_before_code_is_made(monkeypatch):
     graph = NETS["general"]
     executable = request(graph, "")
     wrong = replace(executable.row_plan, inputs=51)
-    monkeypatch.setattr(backend, "emit_net", lambda *_: pytest.fail("code was made of a plan that is wrong"))
+    monkeypatch.setattr(module, "emit_net", lambda *_: pytest.fail("code was made of a plan that is wrong"))
     executable.__dict__["row_plan"] = wrong
     with pytest.raises(InternalError, match="E0659"):
         executable.kernel(1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pathc.ir.compress.montecarlo import sample_counts
 from pathc.ir.generators.hashing import hash64
-from pathc.ir.graph import Graph
+from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.junctions import Values, junction_values
 from pathc.ir.interp.network import Inputs, activations_of, input_rows, prepare
 from pathc.ir.quantized.network import refuse_cells
@@ -45,14 +45,7 @@ def sparse_forward(
     """
     refuse_cells(graph)
     network = prepare(graph, weights)
-    names = {station.name for station in graph.stations}
-    for name, rate in rates.items():
-        if name not in names:
-            raise error(
-                "E0302", f"there is no station `{name}`", graph.loc, help=f"stations: {', '.join(sorted(names))}"
-            )
-        if not 0 < rate <= 1 << 20:
-            raise error("E1311", f"a rate of {rate} samples a unit", graph.station(name).loc, help="0.2 is a fifth")
+    check_rates(graph, rates)
     rows, layout = input_rows(graph, inputs)
     values: dict[str, Values] = {}
     activity: dict[str, Activity] = {}
@@ -69,7 +62,7 @@ def sparse_forward(
         if station.name in rates:
             if not np.isfinite(read).all():
                 raise error("E1311", f"activations of `{station.name}` are not finite", station.loc)
-            samples = max(1, round(rates[station.name] * station.real_units))
+            samples = samples_of(station, rates[station.name])
             sampled = np.array([_sampled(row, samples, hash64(seed, i)) for i, row in enumerate(read)]).reshape(
                 read.shape
             )
@@ -78,6 +71,23 @@ def sparse_forward(
         values[station.name] = np.pad(read, ((0, 0), (0, station.units - station.real_units)))
     outputs = np.concatenate([values[s.name][:, : s.real_units] for s in graph.outputs], axis=1)
     return OnlineSparsity(outputs[0] if layout.single else outputs, activity)
+
+
+def check_rates(graph: Graph, rates: Mapping[str, float]) -> None:
+    """Raise E0302 for a station that does not exist, E1311 for a rate that is not positive and finite."""
+    names = {station.name for station in graph.stations}
+    for name, rate in rates.items():
+        if name not in names:
+            raise error(
+                "E0302", f"there is no station `{name}`", graph.loc, help=f"stations: {', '.join(sorted(names))}"
+            )
+        if not 0 < rate <= 1 << 20:
+            raise error("E1311", f"a rate of {rate} samples a unit", graph.station(name).loc, help="0.2 is a fifth")
+
+
+def samples_of(station: Station, rate: float) -> int:
+    """How many samples of a station's activations are drawn at so many a unit."""
+    return max(1, round(rate * station.real_units))
 
 
 def _sampled(row: Values, samples: int, seed: int) -> Values:

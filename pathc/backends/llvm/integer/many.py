@@ -13,15 +13,15 @@ from pathc.backends.llvm.column.transpose import emit_save
 from pathc.backends.llvm.emit import F32, I64, Function, constant
 from pathc.backends.llvm.ends import repeated
 from pathc.backends.llvm.integer import columns, rows
-from pathc.backends.llvm.integer.calls import POINTERS, Writer, functions_of
-from pathc.backends.llvm.integer.memory import LINE
+from pathc.backends.llvm.integer.calls import PlanWriter, functions_of
 from pathc.backends.llvm.integer.plan import Step, Tile, given, offset_of
 from pathc.backends.llvm.integer.reading import Reader, emit_translation, emit_winners, table_of
+from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation
 
 
 @dataclass
-class ManySamples(Writer):
+class ManySamples(PlanWriter):
     """Writes `void name(ptr x, ptr y, ptr params, ptr scratch, i64 x_stride, i64 y_stride, i64 samples)` of a plan."""
 
     def write(self) -> Function:

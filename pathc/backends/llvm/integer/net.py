@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm.emit import I64, Function, module
 from pathc.backends.llvm.ends import repeated
-from pathc.backends.llvm.integer.calls import Kernels
 from pathc.backends.llvm.integer.many import ManySamples
-from pathc.backends.llvm.integer.memory import Parameters, Room
 from pathc.backends.llvm.integer.one import OneSample
 from pathc.backends.llvm.integer.plan import Plan
 from pathc.backends.llvm.net import SIGNATURE
+from pathc.backends.llvm.writer import Kernels, Parameters, Room
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ def emit_integers(plan: Plan, name: str) -> Program:
     """The program of a plan that exports `name`, with the signature of every net."""
     parameters, kernels = Parameters(), Kernels(f"{name}.kernel")
     rooms = Room(), Room()
-    one = OneSample(plan, f"{name}.one", parameters, rooms[0], kernels).write()
-    many = ManySamples(plan, f"{name}.many", parameters, rooms[1], kernels).write()
+    one = OneSample(f"{name}.one", parameters, rooms[0], kernels, plan).write()
+    many = ManySamples(f"{name}.many", parameters, rooms[1], kernels, plan).write()
     f = Function(name, SIGNATURE, internal=False)
     tile = plan.tile
 

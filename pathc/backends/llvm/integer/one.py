@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pathc.backends.llvm.emit import F32, Function, constant
 from pathc.backends.llvm.ends import copy_out
 from pathc.backends.llvm.general.post import emit_post
+from pathc.backends.llvm.groups import Ids
 from pathc.backends.llvm.integer import rows
-from pathc.backends.llvm.integer.calls import POINTERS, Writer, functions_of
-from pathc.backends.llvm.integer.groups import Ids
-from pathc.backends.llvm.integer.memory import LINE
+from pathc.backends.llvm.integer.calls import PlanWriter, functions_of
 from pathc.backends.llvm.integer.plan import CHAINS, Step, given, offset_of
 from pathc.backends.llvm.integer.reading import Reader, emit_translation, emit_winners, table_of
+from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation
 
 _MOST_MOVES = 16
@@ -24,7 +24,7 @@ _MOST_MOVES = 16
 
 
 @dataclass
-class OneSample(Writer):
+class OneSample(PlanWriter):
     """Writes the function `void name(ptr x, ptr y, ptr params, ptr scratch)` of a plan."""
 
     places: Ids = field(init=False)

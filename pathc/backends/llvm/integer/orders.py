@@ -15,7 +15,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.llvm.integer.groups import Group, Ids
+from pathc.backends.llvm.groups import Group, Ids
 from pathc.ir import gf2
 
 _TRIALS = 300

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.llvm.integer.groups import Group, Ids, Sources, groups_of
+from pathc.backends.llvm.groups import Group, Ids, Sources, groups_of
 from pathc.backends.llvm.integer.orders import Linear, Space, meeting, natural, reduced
 from pathc.backends.llvm.machine import Machine
 from pathc.ir.interp.junctions import SkipJunction
@@ -144,7 +144,12 @@ def plan_integers(network: IntegerNetwork, machine: Machine) -> Plan:
     plain = {name for name, source in inputs.items() if name == source}
     computed = [each for each in network.stations if each.station.name not in plain]
     groups = {
-        each.station.name: groups_of(network.into[each.station.name], sources, each.station.real_units)
+        each.station.name: groups_of(
+            [(j.junction, j.weights) for j in network.into[each.station.name]],
+            sources,
+            each.station.real_units,
+            np.int8,
+        )
         for each in computed
     }
     weights = sum(len(group.rows) * len(group.columns) for found in groups.values() for group in found)

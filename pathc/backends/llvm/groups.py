@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.interp.junctions import DenseJunction, PathJunction, SkipJunction
-from pathc.ir.quantized import IntegerJunction
+from pathc.ir.interp.base import Junction
+from pathc.ir.interp.junctions import DenseJunction, PathJunction
 
 Ids = NDArray[np.int64]
 Sources = Mapping[str, tuple[int, int]]
@@ -18,34 +19,37 @@ Sources = Mapping[str, tuple[int, int]]
 
 @dataclass(frozen=True)
 class Group:
-    """Units `rows` that all hear `columns`, with int8 weights [rows, columns].
+    """Units `rows` that all hear `columns`, with weights [rows, columns].
 
     A source may occur several times: parallel paths keep weights of their own, whose sum might not fit into 8 bits.
     """
 
     rows: Ids
     columns: Ids
-    weights: NDArray[np.int8]
+    weights: NDArray[Any]
 
 
-def groups_of(into: Sequence[IntegerJunction], sources: Sources, real: int) -> list[Group]:
+def groups_of(
+    into: Sequence[tuple[Junction, NDArray[Any]]], sources: Sources, real: int, dtype: type[np.generic]
+) -> list[Group]:
     """The groups of a station with `real` units, in the order of their first units; silent units are left out.
+
+    `into` are junctions with their weights, which become `dtype`.
 
     Every unit is in one group, with no columns if nothing leads to it. Skips are no edges of groups.
     """
-    edges = [_edges(each, sources) for each in into if not isinstance(each.junction, SkipJunction)]
+    edges = [_edges(junction, weights.astype(dtype), sources) for junction, weights in into if junction.tensor]
     dense = [matrix for _, matrix in edges if matrix is not None]
     if edges and len(dense) == len(edges):
         columns = np.concatenate([ids for (_, ids, _), _ in edges])
         return [Group(np.arange(real), columns, np.concatenate(dense, axis=1))]
     parts = [part for part, _ in edges]
-    rows, columns, weights = (
-        np.concatenate([part[k] for part in parts]) if parts else np.zeros(0, np.int64) for k in range(3)
-    )
-    if parts and any(matrix is not None for _, matrix in edges):
+    rows, columns = (np.concatenate([np.zeros(0, np.int64), *(part[k] for part in parts)]) for k in range(2))
+    weights = np.concatenate([np.zeros(0, dtype), *(part[2] for part in parts)])
+    if dense:
         rows, columns, weights = _all_edges(edges)
     heard = rows < real
-    rows, columns, weights = rows[heard], columns[heard], weights[heard].astype(np.int8)
+    rows, columns, weights = rows[heard], columns[heard], weights[heard]
     order = np.lexsort((columns, rows))
     rows, columns, weights = rows[order], columns[order], weights[order]
     starts = np.searchsorted(rows, np.arange(real + 1))
@@ -59,33 +63,34 @@ def groups_of(into: Sequence[IntegerJunction], sources: Sources, real: int) -> l
     return found
 
 
-_Edges = tuple[tuple[Ids, Ids, NDArray[np.int64]], NDArray[np.int8] | None]
+_List = tuple[Ids, Ids, NDArray[Any]]
+_Edges = tuple[_List, NDArray[Any] | None]
 
 
-def _edges(each: IntegerJunction, sources: Sources) -> _Edges:
+def _edges(junction: Junction, weights: NDArray[Any], sources: Sources) -> _Edges:
     """Destination, source and weight of every edge; of a dense junction the sources, and its matrix beside them."""
-    first, known = sources[each.junction.source]
-    match each.junction:
+    first, known = sources[junction.source]
+    match junction:
         case DenseJunction(real=(_, into), transposed=transposed):
-            matrix = (each.weights.T if transposed else each.weights).astype(np.int8)
+            matrix = weights.T if transposed else weights
             ids = np.arange(first, first + into)
-            return (np.arange(len(matrix)), ids, np.zeros(0, np.int64)), np.ascontiguousarray(matrix)
+            return (np.arange(len(matrix)), ids, weights[:0, 0]), np.ascontiguousarray(matrix)
         case PathJunction(generator=generator, number=number):
             source, target = (generator.units(v, 0, generator.count).astype(np.int64) for v in (number - 1, number))
             heard = source < known
-            return (target[heard], source[heard] + first, each.weights[heard]), None
+            return (target[heard], source[heard] + first, weights[heard]), None
         case _:
-            raise ValueError("integers know paths, dense lines and skips")
+            raise ValueError("groups are made of paths and dense lines")
 
 
-def _all_edges(edges: Sequence[_Edges]) -> tuple[Ids, Ids, NDArray[np.int64]]:
+def _all_edges(edges: Sequence[_Edges]) -> _List:
     """The edges of paths and of matrices, one by one."""
-    found: list[tuple[Ids, Ids, NDArray[np.int64]]] = []
+    found: list[_List] = []
     for (rows, columns, weights), matrix in edges:
         if matrix is None:
             found.append((rows, columns, weights))
         else:
             ends = np.repeat(rows, len(columns)), np.tile(columns, len(rows))
-            found.append((*ends, matrix.reshape(-1).astype(np.int64)))
+            found.append((*ends, matrix.reshape(-1)))
     rows, columns, weights = (np.concatenate([part[k] for part in found]) for k in range(3))
     return rows, columns, weights

@@ -1,0 +1,1 @@
+"""Kernels driven by events: units that are zero, or were not sampled, send nothing."""
