@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pathc.exchange.draft import Draft
 from pathc.ir.catalogue import canonical
@@ -18,6 +19,7 @@ FILTERS = (
     "GlobalAveragePool",
     "GlobalMaxPool",
     "ReduceMean",
+    "Slice",
     "Concat",
     "BatchNormalization",
 )
@@ -111,7 +113,12 @@ def _pads(options: dict[str, Any], reach: list[int], extents: tuple[int, ...]) -
 def _pool(draft: Draft, kind: str, inputs: list[str], output: str, options: dict[str, Any]) -> str:
     extents = draft.read_extents(draft.at[inputs[0]])
     name = "maxpool" if "Max" in kind else "avgpool"
-    if kind == "ReduceMean":
+    if kind == "Slice":
+        picked = _pick(extents, [draft.constants.get(each) for each in inputs[1:]])
+        if isinstance(picked, str):
+            return picked
+        stage = picked
+    elif kind == "ReduceMean":
         constant = draft.constants.get(inputs[1]) if len(inputs) > 1 else None
         given = options.get("axes", ()) if constant is None else constant.reshape(-1)
         axes = {int(n) % (2 + len(extents)) for n in given}
@@ -138,6 +145,28 @@ def _pool(draft: Draft, kind: str, inputs: list[str], output: str, options: dict
         draft.pipelines[station].pop()
         return str(reason)
     return ""
+
+
+def _pick(extents: tuple[int, ...], parts: list[NDArray[Any] | None]) -> Call | str:
+    """The stage that takes what a slice takes, or why there is none."""
+    if not extents or len(parts) < 3 or any(part is None for part in parts):
+        return "it takes apart what has no extents, or does not say which axes"
+    starts, ends, axes, *steps = ([int(n) for n in part.reshape(-1)] for part in parts if part is not None)
+    strides = steps[0] if steps else [1] * len(axes)
+    window, tap, stride = list(extents), [0] * len(extents), [1] * len(extents)
+    taken = dict(zip(axes, zip(starts, ends, strides, strict=True), strict=True))
+    if any(axis not in range(2, 2 + len(extents)) for axis in taken):
+        return "it takes more apart than extents"
+    for axis, extent in enumerate(extents):
+        positions = range(extent)[slice(*taken.get(axis + 2, (0, extent, 1)))]
+        if not positions or positions.step < 1:
+            return "it takes nothing, or goes backwards"
+        tap[axis], stride[axis] = positions[0], positions.step
+        window[axis] = extent - positions.step * (len(positions) - 1)
+    if any(t >= w for t, w in zip(tap, window, strict=True)):
+        return "it takes positions that no window of one size has"
+    number = int(np.ravel_multi_index(tap, window))
+    return Call("pick", (("window", _size(window)), ("stride", _size(stride)), ("tap", number)))
 
 
 def _norm(draft: Draft, inputs: list[str], output: str, options: dict[str, Any]) -> str:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pathc.exchange.onnx_cells_out import Constant
 from pathc.ir.catalogue import options_of
-from pathc.ir.extents import read_extents
-from pathc.ir.filters import pool_of
+from pathc.ir.extents import POOLS, read_extents
+from pathc.ir.filters import pool_of, tap_of
 from pathc.ir.graph import Station
 from pathc.ir.interp.base import Junction
 from pathc.ir.interp.expand import owner
@@ -59,8 +59,15 @@ def stage_nodes(
 ) -> list[Any]:
     """The nodes of a stage that nets with extents have, empty for others."""
     spread = len(station.shape) > 1
-    if stage.name in ("maxpool", "avgpool"):
+    if stage.name in POOLS:
         geometry = pool_of(stage, _extents_at(station, stage))
+        tap = tap_of(stage, geometry)
+        if tap is not None:
+            ends = [t + s * (n - 1) + 1 for t, s, n in zip(tap, geometry.stride, geometry.result, strict=True)]
+            axes = list(range(2, 2 + len(tap)))
+            parts = {"first": list(tap), "behind": ends, "axes": axes, "steps": list(geometry.stride)}
+            names = [constant(f"{after}.{name}", np.array(part, np.int64)) for name, part in parts.items()]
+            return [helper.make_node("Slice", [before, *names], [after])]
         kind = "MaxPool" if stage.name == "maxpool" else "AveragePool"
         windows = {"kernel_shape": list(geometry.kernel), "strides": list(geometry.stride)}
         return [helper.make_node(kind, [before], [after], **windows)]

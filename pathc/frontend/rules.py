@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathc.frontend import ast
 from pathc.frontend.draft import Draft
 from pathc.ir.catalogue import MAX_UNITS
-from pathc.ir.extents import conv_extents, pool_extents, read_extents
+from pathc.ir.extents import POOLS, conv_extents, pool_extents, read_extents
 from pathc.ir.graph import Line, Station
 from pathc.ir.types import Call
 from pathc.support.diagnostics import Diagnostic, Severity, error
@@ -182,8 +182,8 @@ def _with_extents(station: Station, extents: tuple[int, ...], node: ast.Station)
 
 
 def _check_pools(station: Station, node: ast.Station) -> None:
-    stages = [stage for stage in node.pipeline if _stage_name(stage) in ("maxpool", "avgpool")]
-    pools: list[Call] = [call for call in station.pipeline if call.name in ("maxpool", "avgpool")]
+    stages = [stage for stage in node.pipeline if _stage_name(stage) in POOLS]
+    pools: list[Call] = [call for call in station.pipeline if call.name in POOLS]
     extents = station.shape[1:]
     for stage, pool in zip(stages, pools, strict=True):
         if not extents:

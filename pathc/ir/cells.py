@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from pathc.ir.catalogue import CELLS, canonical, find, options_of
+from pathc.ir.extents import POOLS
 from pathc.ir.graph import Graph, Station
 from pathc.ir.types import Call, Word
 from pathc.support.diagnostics import Diagnostic
@@ -38,7 +39,7 @@ STATES: dict[str, int] = {"lstm": 2}
 """Vectors a cell hands on from step to step, one unless named here: h, or c where the output is made of c."""
 
 _ELEMENTWISE = ("sru", "indrnn")
-_INSIDE = ("batchnorm", "maxpool", "avgpool")
+_INSIDE = ("batchnorm", *POOLS)
 """Stages of a trained layer that move in front of the recurrence when the layer becomes recurrent."""
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from pathc.ir.catalogue import options_of
 from pathc.ir.graph import Station
 from pathc.ir.types import Call, Size, Value, Word
+
+POOLS = ("maxpool", "avgpool", "pick")
+"""Stages that make one value of each window of positions."""
 
 
 def per_axis(value: Value, rank: int) -> tuple[int, ...]:
@@ -44,11 +49,15 @@ def conv_extents(conv: Call, extents: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def pool_extents(pool: Call, extents: tuple[int, ...]) -> tuple[int, ...]:
-    """Extents after a pool; ValueError if the window does not fit."""
+    """Extents after a pool; ValueError if the window does not fit, or has not the tap that is picked."""
     options = options_of(pool)
-    if options["window"] == Word("global"):
+    whole = options["window"] == Word("global")
+    window = extents if whole else per_axis(options["window"], len(extents))
+    tap, taps = options.get("tap", 0), math.prod(window)
+    if isinstance(tap, int) and tap >= taps:
+        raise ValueError(f"a window of {taps} values has no tap {tap}")
+    if whole:
         return (1,) * len(extents)
-    window = per_axis(options["window"], len(extents))
     stride = window if options["stride"] == Word("window") else per_axis(options["stride"], len(extents))
     return tuple(_positions(n, w, s) for n, w, s in zip(extents, window, stride, strict=True))
 
@@ -57,7 +66,7 @@ def read_extents(station: Station) -> tuple[int, ...]:
     """Extents of the channels as the next station sees them, after the pools of the pipeline."""
     extents = station.shape[1:]
     for stage in station.pipeline:
-        if stage.name in ("maxpool", "avgpool"):
+        if stage.name in POOLS:
             extents = pool_extents(stage, extents)
     return extents
 

@@ -101,6 +101,12 @@ def pool_of(pool: Call, extents: tuple[int, ...]) -> Geometry:
     return Geometry(extents, pool_extents(pool, extents), window, stride, (1,) * rank, none, none)
 
 
+def tap_of(pool: Call, geometry: Geometry) -> Tap | None:
+    """The tap of each window that a pool picks, None for one that looks at all of them."""
+    tap = options_of(pool).get("tap")
+    return geometry.taps[tap] if isinstance(tap, int) else None
+
+
 def taps_of(destination: Station) -> tuple[int, ...]:
     """Extents of the filter that a weight into the station stands for; () if it has no convolution."""
     stage = destination.stage("conv")

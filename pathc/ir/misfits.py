@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pathc.ir.catalogue import options_of
 from pathc.ir.cells import cell_stage, without_cells
-from pathc.ir.extents import read_extents
+from pathc.ir.extents import POOLS, read_extents
 from pathc.ir.filters import filter_of, groups_of, taps_of
 from pathc.ir.graph import Graph, Line, Station
 from pathc.support.diagnostics import Diagnostic
@@ -85,7 +85,7 @@ def _station_problems(station: Station, entering: list[tuple[Line, Station]]) ->
         elif shapes != {(station.units, station.real_units, *station.shape[1:])}:
             yield f"`{station.name}` has not the shape of `{next(iter(sources))}`, where it begins", "make them equal"
         before = station.pipeline[: names.index("ode")]
-        if any(stage.name in ("maxpool", "avgpool") for stage in before):
+        if any(stage.name in POOLS for stage in before):
             yield f"a pool in the equation of `{station.name}` makes its state smaller", "pool behind `ode`"
 
 
@@ -116,6 +116,6 @@ def flat_only(graph: Graph, who: str) -> list[Diagnostic]:
     return found
 
 
-BEYOND = ("conv", "batchnorm", "maxpool", "avgpool", "concat", "channelshuffle", "ode")
+BEYOND = ("conv", "batchnorm", *POOLS, "concat", "channelshuffle", "ode")
 """Stages that stations with extents may have, or that few targets know."""
 _ELSEWHERE = "the targets `reference` and `llvm` have convolutions and what belongs to them"

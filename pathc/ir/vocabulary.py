@@ -166,7 +166,7 @@ _PLAIN_STAGES = (
 )
 
 
-def _pool(name: str, doc: str) -> Entry:
+def _pool(name: str, doc: str, *more: Option) -> Entry:
     window = Option(
         "window", ("size", "int", "word"), None, "extents of the window, or the whole extents", ("global",),
         low=1, high=1 << 12, positional=True,
@@ -174,10 +174,18 @@ def _pool(name: str, doc: str) -> Entry:
     stride = Option(
         "stride", ("word", "int", "size"), Word("window"), "step between two windows", ("window",), low=1, high=1 << 12
     )
-    return Entry(name, "pool", doc, (window, stride))
+    return Entry(name, "pool", doc, (window, stride, *more))
 
 
-_POOLS = (_pool("maxpool", "largest value of each window"), _pool("avgpool", "mean of each window"))
+_POOLS = (
+    _pool("maxpool", "largest value of each window"),
+    _pool("avgpool", "mean of each window"),
+    _pool(
+        "pick",
+        "one value of each window",
+        Option("tap", ("int",), 0, "which one, counted row by row from 0", low=0, high=1 << 24),
+    ),
+)
 
 _CELLS = (
     Entry(

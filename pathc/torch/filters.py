@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from pathc.ir.catalogue import options_of
 from pathc.ir.cells import is_recurrent
-from pathc.ir.filters import pool_of
+from pathc.ir.extents import POOLS
+from pathc.ir.filters import pool_of, tap_of
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.interp.base import Junction
@@ -142,7 +143,7 @@ class FilterNet:
         if station.stage("bias") is not None:
             x = x + weights[f"{name}.bias"].reshape(-1, *[1] * rank)
         for stage in station.pipeline:
-            if stage.name in ("maxpool", "avgpool"):
+            if stage.name in POOLS:
                 x = _pooled(stage, x)
             elif stage.name == "batchnorm":
                 x = _normalized(
@@ -160,6 +161,10 @@ class FilterNet:
 
 def _pooled(stage: Call, x: torch.Tensor) -> torch.Tensor:
     geometry = pool_of(stage, tuple(x.shape[2:]))
+    tap = tap_of(stage, geometry)
+    if tap is not None:
+        spans = zip(tap, geometry.stride, geometry.result, strict=True)
+        return x[(..., *(slice(a, a + s * (n - 1) + 1, s) for a, s, n in spans))]
     flat = len(geometry.kernel) == 1
     if stage.name == "maxpool":
         pool = functional.max_pool1d if flat else functional.max_pool2d

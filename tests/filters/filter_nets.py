@@ -75,7 +75,10 @@ def texts(draw: st.DrawFn, smooth: bool = False) -> str:
         stages = draw(st.lists(st.sampled_from(words), max_size=2, unique=True))
         bias = draw(st.sampled_from([["bias"], []]))
         if draw(st.booleans()):
-            stages.insert(0, draw(st.sampled_from(["avgpool(1)"] if smooth else ["maxpool(1)", "avgpool(1)"])))
+            stages.insert(
+                0,
+                draw(st.sampled_from(["avgpool(1)", "pick(1)"] if smooth else ["maxpool(1)", "avgpool(1)", "pick(1)"])),
+            )
         pipeline = " | ".join([f"conv({', '.join(options)})", *bias, *stages])
         lines.append(f"layer h{k}[{draw(st.sampled_from([4, 8]))}] : {pipeline}")
         names.append(f"h{k}")

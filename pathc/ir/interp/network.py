@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from pathc.ir.catalogue import options_of
 from pathc.ir.cells import cell_of, cell_stage, is_recurrent, misplaced, plain
-from pathc.ir.filters import pool_of
+from pathc.ir.extents import POOLS
+from pathc.ir.filters import pool_of, tap_of
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input
 from pathc.ir.interp.activations import Activation, KWinners, Softmax, activation
 from pathc.ir.interp.base import Junction, Values
 from pathc.ir.interp.expand import expanded, owner
-from pathc.ir.interp.stages import Norm, PerPosition, Pool, Shuffle
+from pathc.ir.interp.stages import Norm, PerPosition, Pick, Pool, Shuffle
 from pathc.ir.misfits import BEYOND, misfits
 from pathc.ir.types import Call
 from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, Tensors, check_weights, tensor_values
@@ -86,9 +87,11 @@ def functions_of(station: Station, weights: Tensors, *, training: bool = False) 
     found: list[Activation] = []
     extents = station.shape[1:]
     for stage in plain(station).pipeline:
-        if stage.name in ("maxpool", "avgpool"):
-            geometry = pool_of(stage, extents)
-            found.append(Pool(geometry, station.real_units, stage.name == "maxpool"))
+        if stage.name in POOLS:
+            geometry, channels = pool_of(stage, extents), station.real_units
+            tap = tap_of(stage, geometry)
+            found.append(Pool(geometry, channels, stage.name == "maxpool") if tap is None
+                         else Pick(geometry, channels, tap))  # fmt: skip
             extents = geometry.result
         elif stage.name == "batchnorm":
             found.append(norm_of(station, stage, weights, training=training))

@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.filters import Geometry
+from pathc.ir.filters import Geometry, Tap
 from pathc.ir.interp.activations import Activation
 from pathc.ir.weights import GAIN, SHIFT
 
@@ -86,6 +86,30 @@ class Pool(Activation):
 
     def _spread(self, x: Values) -> Values:
         return x.reshape(len(x), self.channels, *self.geometry.source)
+
+
+@dataclass(frozen=True, eq=False)
+class Pick(Activation):
+    """One value of each window."""
+
+    geometry: Geometry
+    channels: int
+    tap: Tap
+
+    def apply(self, x: Values) -> Values:
+        """The values, [rows, channels * positions]."""
+        spread = x.reshape(len(x), self.channels, *self.geometry.source)
+        return self.geometry.view(spread, self.tap).reshape(len(x), self.channels * self.geometry.positions)
+
+    def backward(self, x: Values, gradient: Values) -> Values:
+        """Gradient with respect to `x`, zero where nothing was picked."""
+        back = np.zeros((len(x), self.channels, *self.geometry.source))
+        self.geometry.view(back, self.tap)[...] += gradient.reshape(len(x), self.channels, *self.geometry.result)
+        return back.reshape(x.shape)
+
+    def reach(self, x: Values, bound: Values, roundoff: float) -> Values:
+        """Bound on the error of the values."""
+        return self.apply(bound)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from pathc.support.diagnostics import Diagnostic, UsageError, did_you_mean
 _PASSES = {
     "canonical": ("canonical", "Canonical"),
     "prernn": ("prernn", "Prernn"),
+    "maxpool-to-relu": ("rectify", "Rectify"),
     "structure": ("structure", "Structure"),
     "coalesce": ("coalesce", "Coalesce"),
     "bicliques": ("bicliques", "Bicliques"),

@@ -87,6 +87,13 @@ GRAPH_CODES: tuple[Code, ...] = (
         "compiles them.",
     ),
     Code(
+        "E0380",
+        "a line that a pass would have to cut",
+        "`maxpool-to-relu` puts stations between a pool and what reads it. A line of paths that passes through the "
+        "station would be cut there, and its tensors would have other names. End the line at the station, and begin "
+        "another one there.",
+    ),
+    Code(
         "E0319",
         "internal error: a pass has made a wrong graph",
         "Every graph is verified after every pass. This is a mistake of pathc, whatever the model says.",

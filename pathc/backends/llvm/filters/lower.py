@@ -25,7 +25,7 @@ from pathc.backends.llvm.filters.plan import (
 )
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.vecmath import ELEMENTWISE
-from pathc.ir.filters import Geometry, pool_of, shuffle_order
+from pathc.ir.filters import Geometry, pool_of, shuffle_order, tap_of
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.base import Junction
 from pathc.ir.interp.expand import expanded, owner
@@ -169,8 +169,12 @@ class _Planner:
                 extents = value.planes.extents
                 geometry = pool_of(stage, extents if len(station.shape) == 3 else extents[1:])
                 dst = self._compact(value.planes.channels, two(geometry.result))
-                window, stride = two(geometry.kernel), two(geometry.stride)
-                self.ops.append(PoolOp(value.planes, dst, window, stride, stage.name == "maxpool"))
+                window, stride, src = two(geometry.kernel), two(geometry.stride), value.planes
+                tap = tap_of(stage, geometry)
+                if tap is not None:
+                    row, column = (0, *tap)[-2:]
+                    src, window = replace(src, at=src.at + row * src.pitch + column), (1, 1)
+                self.ops.append(PoolOp(src, dst, window, stride, stage.name != "avgpool"))
                 value = _Value(dst)
         self.values[station.name] = value
 
