@@ -2,7 +2,7 @@
 
     python benchmarks/integer.py [--units 1024,4096] [--fan-in 16,64] [--batch 1,256] [--seconds S]
 
-Chains of four junctions of Sobol' paths with ReLU and 16 outputs, quantized with all scales calibrated; one thread.
+Chains of four junctions of Sobol' paths with ReLU, quantized with all scales calibrated; one thread.
 Every net is held to the integer interpreter first, bit for bit. `faster` is the time of float32 over that of integers
 in the same run, `peak` the share of multiply-adds a second that registers alone allow.
 """
@@ -25,14 +25,15 @@ from pathc.ir.init import initial_weights
 from pathc.support.source import Source
 
 DEPTH = 4
-OUTPUTS = 16
+OUTPUTS = 64
+"""Units of a layer for each output."""
 METHODS: tuple[Method, ...] = ("int8", "int4", "ternary")
 
 
 def source(units: int, fan_in: int) -> Source:
-    """A chain of layers of one size, the output of 16 units."""
+    """A chain of layers of one size, a few outputs behind them."""
     stations = ["input s0", *(f"layer s{k}" for k in range(1, DEPTH)), f"output s{DEPTH}"]
-    sizes = [units] * DEPTH + [OUTPUTS]
+    sizes = [units] * DEPTH + [units // OUTPUTS]
     functions = ["", *[" : relu"] * (DEPTH - 1), ""]
     lines = [f"{name}[{n}]{then}" for name, n, then in zip(stations, sizes, functions, strict=True)]
     chain = " -> ".join(f"s{k}@{k}" for k in range(DEPTH + 1))

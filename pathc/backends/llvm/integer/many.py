@@ -19,6 +19,9 @@ from pathc.backends.llvm.integer.reading import Reader, emit_translation, emit_w
 from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation
 
+_SETS = 512
+"""Bytes at multiples of which rows would share few sets of a first-level cache."""
+
 
 @dataclass
 class ManySamples(PlanWriter):
@@ -50,7 +53,7 @@ class ManySamples(PlanWriter):
     def _enter(self) -> None:
         """Samples as integers, then units first."""
         f, plan, tile = self.f, self.plan, self.plan.tile
-        pitches = [-(-each.station.real_units // 16) * 16 for each in plan.inputs]
+        pitches = [_pitch(each.station.real_units) for each in plan.inputs]
         entered = self.take(tile * max(pitches) + LINE)
         with repeated(f, str(tile)) as sample:
             f.store(F32, constant(0.0), f.offset(self.poison, sample))
@@ -63,7 +66,7 @@ class ManySamples(PlanWriter):
                 to = f.offset(entered, f.op("mul", I64, sample, str(pitch)), "i8")
                 self.call(enter, x, to, f.offset(self.poison, sample))
             turn = self.kernels.add("turn", columns.emit_turn, plan.machine)
-            self.call(turn, entered, f.offset(self.values, first * tile, "i8"), pitch, pitch // 16)
+            self.call(turn, entered, f.offset(self.values, first * tile, "i8"), pitch, -(-real // 16))
             start += real
 
     def _step(self, step: Step) -> None:
@@ -133,6 +136,12 @@ class ManySamples(PlanWriter):
         save = self.kernels.add(("save", real), emit_save, plan.machine, plan.tile, real)
         numbers = [(I64, "%y_stride"), (I64, "%samples")]
         f.call("void", save, [("ptr", f.offset("%y", start)), ("ptr", tile), *numbers], declare=False)
+
+
+def _pitch(units: int) -> int:
+    """Bytes from sample to sample: no power of two, so that samples lie in different sets of the cache."""
+    pitch = -(-units // 16) * 16
+    return pitch + LINE if pitch % _SETS == 0 else pitch
 
 
 def _quads(step: Step) -> int:
