@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pathc.backends.llvm import aot
 from pathc.backends.llvm.events.executable import EventExecutable
 from pathc.backends.llvm.machine import machine
+from pathc.backends.llvm.native import aligned
 from pathc.cli import main
 from pathc.ir.compress.online import sparse_forward
 from pathc.ir.init import initial_weights
@@ -170,11 +173,35 @@ def test_options():
         ("rate=nan", "E1311"),
         ("rate=0.5, from=q", "E0302"),
         ("rats=0.5", "E0603"),
+        ("threads=-1", "E0603"),
     ],
 )
 def test_mistakes(options, code):
     with pytest.raises(PathcError, match=code):
         pathc.compile(chain([16, 40, 8], [256, 0]), f"llvm{{events=true, {options}}}")
+
+
+def test_options_of_events_alone():
+    for option in ("rate=0.2", "from=s1"):
+        with pytest.raises(PathcError, match="is for nets of events"):
+            pathc.compile(chain([16, 40, 8], [256, 0]), f"llvm{{{option}}}")
+
+
+def test_ahead_of_time(tmp_path):
+    graph = chain([16, 40, 8], [256, 0])
+    net = EventExecutable(graph, machine({}), initial_weights(graph, 2), "pathc_net", {"s1": 0.5})
+    program = net.program()
+    params = np.array(program.params)
+    params.flags.writeable = False
+    aot.write(program, tmp_path, ["so"])
+    run = ctypes.CDLL(str(tmp_path / "pathc_net.so")).pathc_net
+    run.argtypes = [*[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 3]
+    kept, room = aligned(params.nbytes), aligned(program.scratch)
+    kept[:] = params.view(np.uint8)
+    x, y = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32), np.empty((5, 8), np.float32)
+    run(x.ctypes.data, y.ctypes.data, kept.ctypes.data, room.ctypes.data, 5, 16, 8)
+    np.testing.assert_array_equal(y, net(x))
+    np.testing.assert_array_equal(kept, params.view(np.uint8))
 
 
 def test_misuse():

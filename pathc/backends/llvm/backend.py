@@ -68,6 +68,10 @@ class CpuBackend:
             return _integers(request, options)
         if _switch(options, "events"):
             return _events(request, options)
+        alone = next((name for name in ("rate", "from") if name in options), "")
+        if alone:
+            help = f"write llvm{{events=true, {alone}={options[alone]}}}"
+            raise error("E0603", f"the option `{alone}` is for nets of events", help=help)
         kind = str(options.pop("weights", "f32"))
         if kind not in WEIGHT_TYPES:
             raise error("E0603", f"weights of type `{kind}` have no kernels", help=" or ".join(WEIGHT_TYPES))

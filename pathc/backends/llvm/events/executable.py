@@ -56,8 +56,12 @@ class EventExecutable:
 
     @cached_property
     def _program(self) -> EventProgram:
+        return self._made(counted=True)
+
+    def _made(self, *, counted: bool) -> EventProgram:
         samples = {name: samples_of(self.graph.station(name), rate) for name, rate in self.rates.items()}
-        return emit_events(self.network, self.steps, self.machine, self.name, samples, self.seed)
+        made = self.network, self.steps, self.machine, self.name
+        return emit_events(*made, samples, self.seed, counted=counted)
 
     @cached_property
     def kernel(self) -> Kernel:
@@ -103,8 +107,8 @@ class EventExecutable:
         return found
 
     def program(self, batch: int = 0) -> aot.Program:
-        """The net as a program for files, any batch; its parameters hold the counters and are written to."""
-        made = self._program
+        """The net as a program for files, any batch, without counters."""
+        made = self._made(counted=False)
         return aot.Program(self.name, made.ir, self.machine, *self._ends(), made.parameters, made.scratch)
 
     def emit(self, kind: str) -> str | bytes:

@@ -50,6 +50,7 @@ class EventWriter(Writer):
     machine: Machine
     samples: Mapping[str, int]
     seed: int
+    counted: bool = True
     counters: dict[str, int] = field(default_factory=dict[str, int])
     lists: dict[str, _List] = field(default_factory=dict[str, _List])
 
@@ -57,7 +58,9 @@ class EventWriter(Writer):
         """The program."""
         f = self.f = Function(self.name, SIGNATURE, internal=False)
         read = dict.fromkeys(push.source for step in self.steps for push in step.pushes)
-        self.counters = {name: self.parameters.put(np.zeros(2, np.int64)) for name in read}
+        if self.counted:
+            self.counters = {name: self.parameters.put(np.zeros(2, np.int64)) for name in read}
+        self.uncounted = self.take(2 * 8)
         self.lists = {name: self._lists(name) for name in read}
         sums = self.take(4 * max((step.size for step in self.steps), default=0))
         with repeated(f, "%batch") as index:
@@ -91,7 +94,9 @@ class EventWriter(Writer):
         if station.name not in self.lists:
             return
         room = self.lists[station.name]
-        counters = self.f.offset("%params", self.counters[station.name], "i8")
+        counters = self.uncounted
+        if self.counted:
+            counters = self.f.offset("%params", self.counters[station.name], "i8")
         samples = self.samples.get(station.name, 0)
         kernel = self.kernels.add(("list", station.real_units, samples), kernels.emit_list, station.real_units, samples)
         given = [("ptr", each) for each in (row, room.units, room.values, room.count, counters)]
@@ -143,8 +148,18 @@ class EventWriter(Writer):
 
 
 def emit_events(
-    network: Network, steps: tuple[Step, ...], machine: Machine, name: str, samples: Mapping[str, int], seed: int
+    network: Network,
+    steps: tuple[Step, ...],
+    machine: Machine,
+    name: str,
+    samples: Mapping[str, int],
+    seed: int,
+    *,
+    counted: bool = True,
 ) -> EventProgram:
-    """The program of a plan that exports `name`, with the signature of every net; `samples` are drawn of a station."""
+    """The program of a plan that exports `name`, with the signature of every net; `samples` are drawn of a station.
+
+    `counted` programs write to their parameters, where the counters lie; the others leave them alone.
+    """
     made = (name, Parameters(), Room(), Kernels(f"{name}.kernel"))
-    return EventWriter(*made, network, steps, machine, samples, seed).write()
+    return EventWriter(*made, network, steps, machine, samples, seed, counted).write()
