@@ -109,6 +109,13 @@ def _accuracy(request: Request) -> Plot:
     return accuracy(_swept(request))
 
 
+def _share(request: Request) -> Plot:
+    from pathc.viz.results import share
+
+    fields = {"model": "text", "paths": "number", "share": "number", "accuracy": "number"}
+    return share([r for _, records in _records(request, fields, "pathc sample --json") for r in records])
+
+
 def _pareto(request: Request) -> Plot:
     from pathc.viz.results import pareto
 
@@ -136,6 +143,7 @@ KINDS: dict[str, tuple[Callable[[Request], Plot], int, int, str]] = {
     "interleaver": (_interleaver, 0, 0, "patterns of clash-free interleavers (--patterns, --size, --fan-out, --lanes)"),
     "training": (_training, 1, _MANY, "loss and accuracy over epochs, from `train --json`"),
     "accuracy": (_accuracy, 1, _MANY, "accuracy over paths, from the results of `sweep`"),
+    "share": (_share, 1, _MANY, "accuracy over the share of weights on sampled paths, from `sample --json`"),
     "pareto": (_pareto, 1, _MANY, "accuracy over weights and its front, from the results of `sweep`"),
     "pipeline": (_pipeline, 1, 1, "which units of a simulated machine work when, from `sim --json`"),
     "roofline": (_roofline, 1, _MANY, "rate over arithmetic intensity, from `bench --json`"),

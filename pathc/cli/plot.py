@@ -12,7 +12,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "kind",
         metavar="KIND",
-        help="adjacency, sobol, banks, interleaver, training, accuracy, pareto, roofline, pipeline",
+        help="adjacency, sobol, banks, interleaver, training, accuracy, share, pareto, roofline, pipeline",
     )
     parser.add_argument("files", metavar="FILE", nargs="*", help="a model, or files that `--json` wrote")
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="give a `let` another value")

@@ -65,6 +65,18 @@ def accuracy(records: Sequence[Record]) -> Plot:
     return Plot("accuracy over paths, mean and standard deviation over the seeds", (chart,))
 
 
+def share(records: Sequence[Record]) -> Plot:
+    """Accuracy over the share of weights that are on sampled paths; the nets they come from are dashed levels."""
+    series: list[Series] = []
+    for model in dict.fromkeys(str(r["model"]) for r in records):
+        own = [r for r in records if r["model"] == model]
+        drawn = sorted((r for r in own if r["paths"] > 0), key=lambda r: float(r["share"]))
+        series.append(Series(model, [100.0 * r["share"] for r in drawn], [r["accuracy"] for r in drawn]))
+        series += [Series(f"{model}, whole", (), [r["accuracy"]], look="level") for r in own if not r["paths"]]
+    chart = Chart("", "weights on a path [%]", "test accuracy [%]", tuple(series))
+    return Plot("accuracy over the share of weights sampled", (chart,))
+
+
 def pareto(records: Sequence[Record]) -> Plot:
     """Accuracy over the number of weights, and the front of nets that none with fewer weights surpasses."""
     rows = [r for r in records if r["accuracy"] is not None]

@@ -40,7 +40,19 @@ SIMULATED = [
                   {"unit": "LD", "start": 0, "end": 3}],
     }
 ]  # fmt: skip
-RESULTS = {"pipeline": SIMULATED, "training": EPOCHS, "accuracy": SWEPT, "pareto": SWEPT, "roofline": MEASURED}
+SHARES = [
+    {"model": "m", "paths": 64, "share": 0.25, "accuracy": 50.0},
+    {"model": "m", "paths": 512, "share": 0.75, "accuracy": 90.0},
+    {"model": "m", "paths": 0, "share": 1.0, "accuracy": 95.0},
+]
+RESULTS = {
+    "share": SHARES,
+    "pipeline": SIMULATED,
+    "training": EPOCHS,
+    "accuracy": SWEPT,
+    "pareto": SWEPT,
+    "roofline": MEASURED,
+}
 MODELS = {"adjacency": "unequal", "sobol": "unequal", "banks": "unequal"}
 
 
