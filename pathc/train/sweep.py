@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -59,7 +60,8 @@ def _ended(
     submit: Submit, todo: Sequence[Cell], keys: dict[Cell, str], stop: Callable[[], bool]
 ) -> Generator[tuple[Cell, Record]]:
     """Cells as they end."""
-    waiting: dict[Any, Cell] = {submit(cell, keys[cell]): cell for cell in todo}
+    with _unheard():
+        waiting: dict[Any, Cell] = {submit(cell, keys[cell]): cell for cell in todo}
     while waiting:
         if stop():
             for future in waiting:
@@ -93,7 +95,8 @@ def _pool(scheduler: str, jobs: int) -> Generator[Submit]:
         with ExitStack() as opened:
             address: Any = scheduler
             if scheduler == "local":
-                cluster = distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
+                with _unheard():
+                    cluster = distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
                 address = opened.enter_context(cluster)
             client: Any = opened.enter_context(distributed.Client(address))
             yield lambda cell, key: client.submit(train_cell, cell, key)
@@ -102,10 +105,21 @@ def _pool(scheduler: str, jobs: int) -> Generator[Submit]:
         raise error("E0914", text, help="start one with `dask scheduler`, or leave --scheduler out") from reason
 
 
+@contextmanager
+def _unheard() -> Generator[None]:
+    """Hold Ctrl-C back while processes start, which inherit that: until they ignore it, it would end them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _quiet() -> None:
     """Workers leave Ctrl-C to the process that started them."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

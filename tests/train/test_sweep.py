@@ -7,6 +7,9 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -182,6 +185,26 @@ def test_stopped_sweep_keeps_what_it_has(folder: Path, monkeypatch: pytest.Monke
     here(monkeypatch)
     assert sweep(cells("small.path", P=("64", "128")), stop=lambda: True) == []
     assert len(sweep(cells("small.path", P=("64", "128")))) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked for in /proc")
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3, 0.8])
+def test_ctrl_c_while_processes_start(folder: Path, delay: float) -> None:
+    # A terminal sends Ctrl-C to all processes at once, those among them that have only just been started.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pathc", "sweep", "small.path", "--data", "data.npz", "--seeds", "40", "--epochs", "60",
+         "--jobs", "2", "-o", "out"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None and len(children.read_text().split()) < 2:
+        time.sleep(0.005)
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "E0914" not in said
 
 
 def test_rows_are_means_over_seeds(folder: Path) -> None:
