@@ -26,6 +26,8 @@ NETS = {
     "dense a : x -> h\ndense b : h -> y",
     "one extent": "model n\ninput x[2, 17]\nlayer h[4] : conv(3) | maxpool(4, stride = 3)\noutput y[5] : bias\n"
     "dense a : x -> h\ndense b : h -> y",
+    "bias behind": "model n\ninput x[2, 8x8]\nlayer h[4] : conv(3x3) | maxpool(2x2) | bias | relu\noutput y[5] : bias\n"
+    "dense a : x -> h\ndense b : h -> y",
     "output": "model n\ninput x[2, 8x8]\noutput y[4] : conv(3x3, pad = same) | bias | maxpool(2x2) | leaky(0.1)\n"
     "dense a : x -> y",
     "input": "model n\ninput x[2, 8x8] : maxpool(2x2)\noutput y[4] : bias\ndense a : x -> y",
@@ -90,6 +92,12 @@ def test_lines_that_pass_through_are_not_cut():
     graph = net(text + "paths a : x -> h -> g { count = 16 }\ndense b : g -> y")
     with pytest.raises(PathcError, match="E0380"):
         Rectify()(graph)
+
+
+def test_a_normalization_behind_the_pool_keeps_its_name():
+    text = "model n\ninput x[2, 8x8]\nlayer h[4] : conv(3x3) | maxpool(2x2) | batchnorm | relu\noutput y[4] : bias\n"
+    with pytest.raises(PathcError, match="E0380"):
+        Rectify()(net(text + "dense a : x -> h\ndense b : h -> y"))
 
 
 def test_a_tap_outside_the_window():

@@ -37,6 +37,11 @@ class Rectify:
 
 
 def _passed_through(graph: Graph, station: Station) -> list[Diagnostic]:
+    """E0380 for all that would have other names: tensors of lines, and of a normalization behind the pool."""
+    names = [stage.name for stage in station.pipeline]
+    if "batchnorm" in names[names.index("maxpool") :]:
+        text = f"the normalization behind the pool of `{station.name}` belongs to a station of another name then"
+        return [Diagnostic("E0380", text, station.loc, help="normalize in front of the pool")]
     help = f"end the line at `{station.name}` and begin another one there"
     return [
         Diagnostic("E0380", f"line `{line.name}` passes through `{station.name}`, whose pool is taken apart", line.loc,
@@ -58,8 +63,11 @@ class _Tree:
         """The graph with the tree in place of the pool."""
         station, graph = self.station, self.graph
         at = max(k for k, stage in enumerate(station.pipeline) if stage.name == "maxpool")
-        pool, behind = station.pipeline[at], station.pipeline[at + 1 :]
-        whole = replace(station, pipeline=station.pipeline[:at], role=_within(station.role))
+        pool = station.pipeline[at]
+        # A bias is added to the sums, wherever it stands in a pipeline.
+        bias = tuple(stage for stage in station.pipeline[at + 1 :] if stage.name == "bias")
+        behind = tuple(stage for stage in station.pipeline[at + 1 :] if stage.name != "bias")
+        whole = replace(station, pipeline=(*station.pipeline[:at], *bias), role=_within(station.role))
         extents = read_extents(whole)
         taps = len(pool_of(pool, extents).taps)
         options = tuple(option for option in pool.options if option[0] in ("window", "stride"))

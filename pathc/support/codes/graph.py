@@ -88,10 +88,10 @@ GRAPH_CODES: tuple[Code, ...] = (
     ),
     Code(
         "E0380",
-        "a line that a pass would have to cut",
+        "tensors that a pass would have to name anew",
         "`maxpool-to-relu` puts stations between a pool and what reads it. A line of paths that passes through the "
-        "station would be cut there, and its tensors would have other names. End the line at the station, and begin "
-        "another one there.",
+        "station would be cut there, and its tensors would have other names; so would those of a normalization behind "
+        "the pool. End the line at the station, and begin another one there; normalize in front of the pool.",
     ),
     Code(
         "E0319",
