@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends import backend_names
-from pathc.backends.base import Executable
+from pathc.backends.base import Executable, Integers, Sampled
 from pathc.bench.limits import Limits, Work
 from pathc.bench.network import prepare
 from pathc.bench.peers import Peer
@@ -163,11 +163,19 @@ def peer_seconds(peer: Peer, compiled: Compiled, x: NDArray[np.float32], seconds
     if plain_only(compiled.graph, "peers have"):
         return None
     net = prepare(compiled, x, peer)
-    expected = np.asarray(compiled.executable(x))
+    expected = _floats(compiled, x)
     error = np.abs(net.result() - expected).max(initial=0.0)
     if not error <= _PEER_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0))):
         return None
     return time_call(net.run, seconds).median
+
+
+def _floats(compiled: Compiled, x: NDArray[np.float32]) -> NDArray[Any]:
+    """Outputs of the net in floating point, as peers compute it; what quantizes or samples is left aside."""
+    executable = compiled.executable
+    if isinstance(executable, Integers) or (isinstance(executable, Sampled) and executable.sampled):
+        executable = compile_model(compiled.graph, "llvm{threads=1}", compiled.weights).executable
+    return np.asarray(executable(x))
 
 
 def _row(

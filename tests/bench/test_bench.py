@@ -16,8 +16,12 @@ from pathc.bench.peers import PEERS
 from pathc.bench.table import duration, show
 from pathc.bench.timing import calibrate, time_call
 from pathc.driver import Compiled, compile_model
+from pathc.ir.compress.quantize import quantize
+from pathc.ir.compress.tensors import Settings
+from pathc.ir.weights import load_weights
 from pathc.support.diagnostics import Diagnostic, UsageError
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 NET = """pathc 1
 model peers
 input  x[20] : abs { pad = pow2 }
@@ -82,6 +86,16 @@ def test_a_peer_that_computes_something_else_has_no_time(monkeypatch: pytest.Mon
     assert peer_seconds(PEERS["scipy"], net, x, 0.001)
     monkeypatch.setattr(PEERS["scipy"], "relu", lambda values: values)
     assert peer_seconds(PEERS["scipy"], net, x, 0.001) is None
+
+
+@pytest.mark.parametrize("target", ["llvm{integers=true}", "llvm{events=true, rate=0.2}"])
+def test_peers_beside_nets_that_are_quantized_or_sampled(target: str) -> None:
+    graph = pathc.load(EXAMPLES / "digits.path")
+    weights = load_weights(EXAMPLES / "digits.safetensors", graph)
+    data = np.random.default_rng(0).integers(0, 17, (50, 64)).astype(np.float32)
+    made = quantize(graph, weights, Settings("ternary", per="unit"), data)
+    net = compile_model(made.graph, target, made.tensors)
+    assert peer_seconds(PEERS["scipy"], net, inputs_for(net, 8, seed=0), 0.001)
 
 
 def test_time_of_a_call_that_sleeps() -> None:
