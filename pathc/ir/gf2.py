@@ -143,6 +143,14 @@ def apply_array(columns: Sequence[int], vectors: IndexArray) -> IndexArray:
     return images
 
 
+def reduce_array(vectors: IndexArray, basis: Sequence[int]) -> IndexArray:
+    """`reduce` of many vectors (int64, any shape) at once, modulo the span of one echelon basis."""
+    found = vectors.copy()
+    for element in reversed(basis):
+        found ^= (found >> (element.bit_length() - 1) & 1) * np.int64(element)
+    return found
+
+
 def parity_array(vectors: IndexArray) -> NDArray[np.uint8]:
     """The parity of the number of set bits of each non-negative entry, 0 or 1."""
     return np.bitwise_count(vectors) & np.uint8(1)

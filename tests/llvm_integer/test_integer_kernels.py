@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.integer.executable import IntegerExecutable
-from pathc.backends.llvm.integer.orders import Linear, meeting, natural, reduced
+from pathc.backends.llvm.integer.orders import Linear, meeting, natural
 from pathc.backends.llvm.machine import machine
 from pathc.driver import DEFAULT_PIPELINE
+from pathc.ir import gf2
 from pathc.ir.facts import Scale, Weights
 from pathc.ir.graph import Graph, Line
 from pathc.ir.passes import parse_pipeline
@@ -138,7 +139,7 @@ def test_a_space_that_meets_rows_and_columns():
     assert len(space) == 6
     assert meeting(made, (1, 2, 4), replace(read, src=()), None, 16) is None
     assert natural(20, 16) is None
-    assert reduced(np.arange(64), natural(64, 16) or ()).tolist() == [0] * 64
+    assert gf2.reduce_array(np.arange(64), natural(64, 16) or ()).tolist() == [0] * 64
 
 
 def test_exceptional_inputs():

@@ -28,10 +28,8 @@ from pathc.backends.llvm.separate import separated
 from pathc.backends.llvm.simplify import simplified
 from pathc.backends.llvm.verify import verify_plan
 from pathc.ir.cells import is_recurrent
-from pathc.ir.compress.online import check_rates
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
-from pathc.ir.interp.network import prepare
 from pathc.ir.misfits import flat_only, plain_only, unscaled_only
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import run_passes
@@ -143,12 +141,12 @@ def _events(request: Request, options: dict[str, Value]) -> EventExecutable:
     found = [*supports(graph), *found, *check_weights(graph, request.weights)]
     if found:
         raise PathcError(*found)
-    network = prepare(graph, request.weights)
     if start and start not in {station.name for station in graph.stations}:
         raise error("E0302", f"there is no station `{start}`", graph.loc, help="`from` names the first that is sampled")
-    rates = sampled_stations(network, rate, start) if rate else dict[str, float]()
-    check_rates(graph, rates)
-    return EventExecutable(graph, chosen, request.weights, c_name(graph.name), rates)
+    rates = sampled_stations(graph, rate, start) if rate else dict[str, float]()
+    made = EventExecutable(graph, chosen, request.weights, c_name(graph.name), rates)
+    made.network  # noqa: B018
+    return made
 
 
 def _rate(value: Value) -> float:

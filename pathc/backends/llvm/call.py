@@ -64,6 +64,15 @@ class _MethodDef(ctypes.Structure):
     )
 
 
+def as_floats(x: NDArray[Any]) -> Array:
+    """An input as float32; raises E0701 for what is no array of numbers."""
+    if x.dtype == _F32:
+        return x
+    if x.dtype.kind not in "uifb":
+        raise error("E0701", f"the input is {x.dtype}", help="give floats or integers")
+    return x.astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A compiled net of `inputs` and `outputs` float32 units per sample.

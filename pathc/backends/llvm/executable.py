@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm import aot
-from pathc.backends.llvm.call import BY_ROWS, Bound, Kernel, order_of
+from pathc.backends.llvm.call import BY_ROWS, Bound, Kernel, as_floats, order_of
 from pathc.backends.llvm.column.tiling import tile_columns
 from pathc.backends.llvm.forms import Choices
 from pathc.backends.llvm.jit import compile_ir
@@ -34,7 +34,6 @@ Steps = tuple[tuple[str, Tiles, str], ...]
 """Forms, tiles and types of all kernels of a plan: what the order of packed weights depends on, in one family."""
 Key = tuple[str, tuple[int, ...], Orders]
 """Family and sizes of a kernel, and how the arrays lie it is called with."""
-_F32 = np.dtype(np.float32)
 ROWS = 4
 """Samples a row kernel takes at a time where the batch has them."""
 _FEW_WEIGHTS = 4
@@ -174,11 +173,7 @@ class CpuExecutable:
         """
         batch = x.shape[0] if x.ndim == 2 else 1
         kernel = self.kernel(batch, _orders(x, y) if batch > 1 else BY_ROWS)
-        if x.dtype != _F32:
-            if x.dtype.kind not in "uifb":
-                raise error("E0701", f"the input is {x.dtype}", help="give floats or integers")
-            x = x.astype(np.float32)
-        return kernel(x, y)
+        return kernel(as_floats(x), y)
 
     def bind(
         self, x: NDArray[np.float32], y: NDArray[np.float32] | None = None, *, threads: int | None = None

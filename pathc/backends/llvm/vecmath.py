@@ -28,8 +28,8 @@ _EXP_E = (0.4999999343215156, 0.16666520398949644, 0.04166839077800105, 0.008368
 _LOG2_E = 1.4426950408889634
 _LOG_2_HIGH = 0.693359375  # nine bits, so a small integer times it is exact
 _LOG_2_LOW = -2.12194440054690e-4
-_ROUND = 12582912.0  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits of the mantissa
-_ROUND_BITS = 0x4B400000
+ROUND = 12582912.0  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits of the mantissa
+ROUND_BITS = 0x4B400000
 
 
 def apply(function: Function, lanes: int, value: str, activation: Call | None, machine: Machine) -> str:
@@ -142,10 +142,10 @@ def polynomial(function: Function, lanes: int, x: str, coefficients: Sequence[fl
 def _reduced(function: Function, lanes: int, x: str) -> tuple[str, str]:
     """exp(x) as a float in [0.7, 1.42] and an integer power of two."""
     kind, whole = vector(lanes), vector(lanes, "i32")
-    shifted = function.fma(lanes, x, constant(_LOG2_E, lanes), constant(_ROUND, lanes))
+    shifted = function.fma(lanes, x, constant(_LOG2_E, lanes), constant(ROUND, lanes))
     bits = function.assign(f"bitcast {kind} {shifted} to {whole}")
-    exponent = function.op("sub", whole, bits, _whole(_ROUND_BITS, lanes))
-    count = function.op("fsub", kind, shifted, constant(_ROUND, lanes))
+    exponent = function.op("sub", whole, bits, _whole(ROUND_BITS, lanes))
+    count = function.op("fsub", kind, shifted, constant(ROUND, lanes))
     rest = function.fma(lanes, count, constant(-_LOG_2_HIGH, lanes), x)
     rest = function.fma(lanes, count, constant(-_LOG_2_LOW, lanes), rest)
     square = function.op("fmul", kind, rest, rest)

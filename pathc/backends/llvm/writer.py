@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.native import aligned
 
@@ -28,7 +29,7 @@ class Parameters:
         """Where an array lies from now on, in bytes."""
         at, flat = self.size, np.ascontiguousarray(values).reshape(-1).view(np.uint8)
         self.parts.append(flat)
-        self.size += -(-flat.nbytes // LINE) * LINE
+        self.size += round_up(flat.nbytes, LINE)
         return at
 
     def packed(self) -> NDArray[np.uint8]:
@@ -38,7 +39,7 @@ class Parameters:
         at = 0
         for part in self.parts:
             whole[at : at + part.nbytes] = part
-            at += -(-part.nbytes // LINE) * LINE
+            at += round_up(part.nbytes, LINE)
         return whole
 
 
@@ -51,7 +52,7 @@ class Room:
     def take(self, size: int) -> int:
         """Where `size` bytes lie."""
         at = self.size
-        self.size += -(-size // LINE) * LINE
+        self.size += round_up(size, LINE)
         return at
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm import aot
-from pathc.backends.llvm.call import Bound, Kernel
+from pathc.backends.llvm.call import Bound, Kernel, as_floats
 from pathc.backends.llvm.events.net import EventProgram, emit_events
 from pathc.backends.llvm.events.plan import Step, plan_events
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
 from pathc.ir.compress.online import Activity, check_rates, samples_of
 from pathc.ir.graph import Graph
+from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.interp.network import Network, prepare
 from pathc.support.diagnostics import Diagnostic, error
 
@@ -74,18 +76,11 @@ class EventExecutable:
         )  # fmt: skip
 
     def _ends(self) -> tuple[int, int]:
-        return (
-            sum(station.real_units for station in self.graph.inputs),
-            sum(station.real_units for station in self.graph.outputs),
-        )
+        return math.prod(input_shape(self.graph)), math.prod(output_shape(self.graph))
 
     def __call__(self, x: NDArray[Any], y: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Outputs of inputs [batch, units] or [units]; raises E0701 to E0705 for arrays that do not fit."""
-        if x.dtype != np.float32:
-            if x.dtype.kind not in "uifb":
-                raise error("E0701", f"the input is {x.dtype}", help="give floats or integers")
-            x = x.astype(np.float32)
-        return self.kernel(x, y)
+        return self.kernel(as_floats(x), y)
 
     def bind(
         self, x: NDArray[np.float32], y: NDArray[np.float32] | None = None, *, threads: int | None = None

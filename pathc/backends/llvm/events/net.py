@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.emit import F32, I64, Function, module
 from pathc.backends.llvm.ends import copy_out, repeated
 from pathc.backends.llvm.events import kernels
 from pathc.backends.llvm.events.plan import Push, Step
 from pathc.backends.llvm.general.post import emit_post
 from pathc.backends.llvm.integer.rows import emit_pick
+from pathc.backends.llvm.lower import stages_of
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.net import SIGNATURE
 from pathc.backends.llvm.writer import LINE, Kernels, Parameters, Room, Writer
@@ -104,10 +106,10 @@ class EventWriter(Writer):
 
     def _functions(self, station: Station, row: str, *, own: bool) -> str:
         """The row with the functions of a station applied; in place if it is our `own`."""
-        calls = [stage for stage in station.pipeline if stage.name not in ("bias", "identity")]
+        calls = stages_of(station)
         real, machine = station.real_units, self.machine
         if calls and not own:
-            copy = self.take(4 * -(-real // machine.width) * machine.width)
+            copy = self.take(4 * round_up(real, machine.width))
             kernel = self.kernels.add(("copy", real), copy_out, machine, 1, real, real)
             self.call(kernel, row, copy, 0)
             row = copy
@@ -121,7 +123,7 @@ class EventWriter(Writer):
         f.call("void", "llvm.memcpy.p0.p0.i64", size)
         for push in step.pushes:
             self._push(push, sums)
-        row = self.take(4 * -(-real // width) * width)
+        row = self.take(4 * round_up(real, width))
         pick = self.kernels.add(("pick", real), emit_pick, real)
         given = [("ptr", sums), ("ptr", self.put(step.places.astype(np.int32))), ("ptr", row), (F32, "-0.0")]
         f.call("void", pick, given, declare=False)

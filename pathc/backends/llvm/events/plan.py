@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.groups import Group, Ids, Sources, groups_of
 from pathc.backends.llvm.machine import Machine
-from pathc.ir.graph import Station
+from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.base import Junction
 from pathc.ir.interp.junctions import SkipJunction, junction_values
 from pathc.ir.interp.network import Network
+from pathc.ir.order import station_order
 from pathc.ir.weights import Tensors
 
 Floats = NDArray[np.float32]
@@ -77,7 +79,7 @@ def _step(station: Station, network: Network, weights: Tensors, sources: Sources
     real = station.real_units
     groups = groups_of([(j, junction_values(weights, j)) for j in into], sources, real, np.float32)
     wide = [group for group in groups if 2 * len(group.rows) >= width and len(group.columns)]
-    length = max((-(-len(group.rows) // width) * width for group in wide), default=0)
+    length = max((round_up(len(group.rows), width) for group in wide), default=0)
     places = np.zeros(real, np.int64)
     at = 0
     begins: list[int] = []
@@ -89,7 +91,7 @@ def _step(station: Station, network: Network, weights: Tensors, sources: Sources
     for group in narrow:
         places[group.rows] = at + np.arange(len(group.rows))
         at += len(group.rows)
-    bias = np.zeros(-(-at // width) * width, np.float32)
+    bias = np.zeros(round_up(at, width), np.float32)
     if station.stage("bias") is not None:
         bias[places] = network.bias(weights, station)[:real]
     names = dict.fromkeys(j.source for j in into)
@@ -166,12 +168,10 @@ def _skip(junction: SkipJunction, units: int, places: Ids) -> tuple[Ids, Ids, Fl
     return np.arange(count), places[:count], np.full(count, junction.scale, np.float32)
 
 
-def sampled_stations(network: Network, rate: float, start: str) -> Mapping[str, float]:
+def sampled_stations(graph: Graph, rate: float, start: str) -> Mapping[str, float]:
     """The rate of every station that is read and no input, from `start` on in the order of evaluation ("": all)."""
-    read = {junction.source for into in network.into.values() for junction in into}
-    names = [station.name for station in network.stations]
+    read = {visit.station for line in graph.lines for visit in line.visits[:-1]}
+    inputs = {station.name for station in graph.inputs} - {start}
+    names = station_order(graph)
     begin = names.index(start) if start in names else 0
-    return {
-        station.name: rate for station in network.stations[begin:]
-        if station.name in read and (station.role != "input" or station.name == start)
-    }  # fmt: skip
+    return {name: rate for name in names[begin:] if name in read and name not in inputs}

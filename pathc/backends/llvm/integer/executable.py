@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm import aot
-from pathc.backends.llvm.call import Bound, Kernel
+from pathc.backends.llvm.call import Bound, Kernel, as_floats
 from pathc.backends.llvm.integer.calls import functions_of
 from pathc.backends.llvm.integer.net import Program, emit_integers
 from pathc.backends.llvm.integer.plan import Plan, plan_integers
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
+from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.quantized import IntegerNetwork, integer_forward
 from pathc.support.diagnostics import Diagnostic, error
 from pathc.support.files import memory_limit
@@ -61,16 +63,11 @@ class IntegerExecutable:
         )  # fmt: skip
 
     def _ends(self) -> tuple[int, int]:
-        inputs, outputs = self.plan.inputs, self.plan.outputs
-        return sum(s.station.real_units for s in inputs), sum(s.station.real_units for s in outputs)
+        return math.prod(input_shape(self.network.graph)), math.prod(output_shape(self.network.graph))
 
     def __call__(self, x: NDArray[Any], y: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Outputs of inputs [batch, units] or [units]; raises E0701 to E0705 as every net, and E1308 for NaN."""
-        if x.dtype != np.float32:
-            if x.dtype.kind not in "uifb":
-                raise error("E0701", f"the input is {x.dtype}", help="give floats or integers")
-            x = x.astype(np.float32)
-        made = self.kernel(x, y)
+        made = self.kernel(as_floats(x), y)
         if np.isnan(made).any() and np.isnan(x).any():
             raise error("E1308", "the input holds NaN", self.network.graph.loc)
         return made

@@ -8,6 +8,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.column.post import emit_post
 from pathc.backends.llvm.column.transpose import emit_save
 from pathc.backends.llvm.emit import F32, I64, Function, constant
@@ -15,7 +16,7 @@ from pathc.backends.llvm.ends import repeated
 from pathc.backends.llvm.integer import columns, rows
 from pathc.backends.llvm.integer.calls import PlanWriter, functions_of
 from pathc.backends.llvm.integer.plan import Step, Tile, given, offset_of
-from pathc.backends.llvm.integer.reading import Reader, emit_translation, emit_winners, table_of
+from pathc.backends.llvm.integer.reading import Reader
 from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation
 
@@ -32,22 +33,14 @@ class ManySamples(PlanWriter):
         strides = ((I64, "x_stride"), (I64, "y_stride"), (I64, "samples"))
         self.f = Function(self.name, (*POINTERS, *strides))
         plan, tile = self.plan, self.plan.tile
-        last = max(first + -(-real // LINE) * LINE for first, real in plan.sources.values())
+        last = max(first + round_up(real, LINE) for first, real in plan.sources.values())
         self.poison = self.take(4 * tile)
         self.values = self.take(last * tile)
         self.arranged = self.take(4 * tile * max((_quads(step) for step in plan.steps), default=0))
         most = max((step.station.station.real_units for step in plan.steps), default=0)
         self.sums = self.take(4 * tile * most)
         self._enter()
-        starts = self.starts()
-        for step in plan.steps:
-            self._step(step)
-            if step.station.reading is None and step.station.station.name in starts:
-                self._give(step.station, starts[step.station.station.name], self.sums, None)
-        for each in plan.outputs:
-            if each.reading is not None:
-                rows_of = self.f.offset(self.values, plan.sources[each.station.name][0] * tile, "i8")
-                self._give(each, starts[each.station.name], rows_of, offset_of(each))
+        self.run()
         return self.f
 
     def _enter(self) -> None:
@@ -69,7 +62,8 @@ class ManySamples(PlanWriter):
             self.call(turn, entered, f.offset(self.values, first * tile, "i8"), pitch, -(-real // 16))
             start += real
 
-    def _step(self, step: Step) -> None:
+    def step(self, step: Step) -> None:
+        """Sums of a few units at a time, read before the next."""
         f, plan, tile, station = self.f, self.plan, self.plan.tile, step.station
         name, real = station.station.name, station.station.real_units
         before = self.put(step.bias)
@@ -86,15 +80,7 @@ class ManySamples(PlanWriter):
             parts = [reader.positive] if reader.negative is None else [reader.positive, reader.negative]
             factors = self.put(np.concatenate(parts))
         self._mix(step, before, self.sums if reader is None else own, factors, reader)
-        if read is None:
-            return
-        if read.table is not None:
-            translate = self.kernels.add("translate", emit_translation, plan.machine)
-            self.call(translate, own, self.put(table_of(station, read)), real * tile)
-        if read.winners and read.winners < real:
-            arguments = real, read.winners, offset_of(station)
-            winners = self.kernels.add(("winners", *arguments), emit_winners, *arguments)
-            self.call(winners, own, self.put(np.arange(real) * tile), "%samples")
+        self.finish(station, own, real * tile, np.arange(real) * tile, "%samples")
 
     def _mix(self, step: Step, before: str, to: str, factors: str, reader: Reader | None) -> None:
         """Bring the sources of a station into fours, then sum up and read."""
@@ -110,7 +96,7 @@ class ManySamples(PlanWriter):
         arrange = self.kernels.add("arrange", columns.emit_arrange, plan.machine)
         table = (np.maximum(np.concatenate(fours), 0) * tile).astype(np.uint32)
         self.call(arrange, self.values, self.arranged, self.put(table), at)
-        weights = self.put(np.concatenate([tile.weights.reshape(-1) for tile in step.tiles]))
+        weights = self.weights_of(step)
         entries = sorted(_entries(step, plan.width, starts), key=lambda entry: entry[0])
         for units, alike in groupby(entries, key=lambda entry: entry[0]):
             kind = reader if reader is None else (step.station.station.name, "reader")
@@ -123,9 +109,12 @@ class ManySamples(PlanWriter):
             given_ = before, to, factors, self.put(chunks)
             self.call(kernel, self.arranged, weights, *given_, len(chunks))
 
-    def _give(self, station: IntegerStation, start: int, source: str, offset: int | None) -> None:
-        """An output: as floats, functions that are left, then sample by sample."""
+    def give(self, station: IntegerStation, start: int, step: Step | None) -> None:
+        """As floats, the functions that are left, then sample by sample."""
         f, plan, real = self.f, self.plan, station.station.real_units
+        offset = offset_of(station) if step is None else None
+        rows_of = f.offset(self.values, plan.sources[station.station.name][0] * plan.tile, "i8")
+        source = rows_of if step is None else self.sums
         tile = self.take(4 * real * plan.tile)
         scales = station.sum_scale if offset is None else np.full(real, station.scale)
         floats = self.kernels.add(("tile", offset), columns.emit_floats, plan.machine, offset)
@@ -140,7 +129,7 @@ class ManySamples(PlanWriter):
 
 def _pitch(units: int) -> int:
     """Bytes from sample to sample: no power of two, so that samples lie in different sets of the cache."""
-    pitch = -(-units // 16) * 16
+    pitch = round_up(units, 16)
     return pitch + LINE if pitch % _SETS == 0 else pitch
 
 

@@ -29,8 +29,9 @@ def emit_integers(plan: Plan, name: str) -> Program:
     """The program of a plan that exports `name`, with the signature of every net."""
     parameters, kernels = Parameters(), Kernels(f"{name}.kernel")
     rooms = Room(), Room()
-    one = OneSample(f"{name}.one", parameters, rooms[0], kernels, plan).write()
-    many = ManySamples(f"{name}.many", parameters, rooms[1], kernels, plan).write()
+    weights = {step.station.station.name: parameters.put(step.weights) for step in plan.steps}
+    one = OneSample(f"{name}.one", parameters, rooms[0], kernels, plan, weights).write()
+    many = ManySamples(f"{name}.many", parameters, rooms[1], kernels, plan, weights).write()
     f = Function(name, SIGNATURE, internal=False)
     tile = plan.tile
 

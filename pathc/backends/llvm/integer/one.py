@@ -8,6 +8,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.emit import F32, Function, constant
 from pathc.backends.llvm.ends import copy_out
 from pathc.backends.llvm.general.post import emit_post
@@ -15,7 +16,7 @@ from pathc.backends.llvm.groups import Ids
 from pathc.backends.llvm.integer import rows
 from pathc.backends.llvm.integer.calls import PlanWriter, functions_of
 from pathc.backends.llvm.integer.plan import CHAINS, Step, given, offset_of
-from pathc.backends.llvm.integer.reading import Reader, emit_translation, emit_winners, table_of
+from pathc.backends.llvm.integer.reading import Reader
 from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation
 
@@ -34,7 +35,7 @@ class OneSample(PlanWriter):
         self.f = Function(self.name, POINTERS)
         last = max(first + real for first, real in self.plan.sources.values())
         self.places = np.zeros(last, np.int64)
-        self.registers = {step.station.station.name: -(-len(step.rows) // 4) * 4 for step in self.plan.steps}
+        self.registers = {step.station.station.name: round_up(len(step.rows), 4) for step in self.plan.steps}
 
     def write(self) -> Function:
         """The function."""
@@ -53,14 +54,7 @@ class OneSample(PlanWriter):
             at = f.offset(self.values, int(self.places[first]), "i8")
             self.call(own, f.offset("%x", start), at, self.poison)
             start += real
-        ends = self.starts()
-        for step in plan.steps:
-            self._step(step)
-            if step.station.reading is None and step.station.station.name in ends:
-                self._give(step.station, ends[step.station.station.name], step)
-        for each in plan.outputs:
-            if each.reading is not None:
-                self._give(each, ends[each.station.name], None)
+        self.run()
         return f
 
     def _lay_out(self) -> None:
@@ -70,7 +64,7 @@ class OneSample(PlanWriter):
         for source, (first, real) in plan.sources.items():
             if source not in steps:
                 self.places[first : first + real] = total + np.arange(real)
-                total += -(-real // LINE) * LINE
+                total += round_up(real, LINE)
                 continue
             step = steps[source]
             register, lane = np.nonzero(step.rows >= 0)
@@ -78,10 +72,11 @@ class OneSample(PlanWriter):
             vector = total + register // 4 * 4 * plan.width
             self.places[first + units] = vector + lane // 4 * 16 + register % 4 * 4 + lane % 4
             self.bases[source] = total
-            total += -(-self.registers[source] * plan.width // LINE) * LINE
+            total += round_up(self.registers[source] * plan.width, LINE)
         self.values = self.take(total + LINE)
 
-    def _step(self, step: Step) -> None:
+    def step(self, step: Step) -> None:
+        """Sums in registers of units, then bytes from all of them."""
         plan, width, station = self.plan, self.plan.width, step.station
         name = station.station.name
         registers = self.registers[name]
@@ -112,14 +107,7 @@ class OneSample(PlanWriter):
         first, count = plan.sources[name]
         at = self.f.offset(self.values, self.bases[name], "i8")
         self.call(kernel, self.sums, at, factors)
-        if station.reading.table is not None:
-            kernel = self.kernels.add("translate", emit_translation, plan.machine)
-            self.call(kernel, at, self.put(table_of(station, station.reading)), registers * width)
-        if station.reading.winners and station.reading.winners < count:
-            offset = offset_of(station)
-            arguments = count, station.reading.winners, offset
-            kernel = self.kernels.add(("winners", *arguments), emit_winners, *arguments)
-            self.call(kernel, self.values, self.put(self.places[first : first + count]), 1)
+        self.finish(station, at, registers * width, self.places[first : first + count] - self.bases[name], 1)
 
     def _dots(self, step: Step, before: str) -> None:
         """Bring the sources of a station into order, then sum up."""
@@ -133,7 +121,6 @@ class OneSample(PlanWriter):
         for block, start in zip(step.blocks, starts, strict=True):
             ids[start : start + block.columns.size] = block.columns.reshape(-1)
         arranged = self._arrange(ids)
-        weights: list[NDArray[np.uint8]] = []
         entries: list[tuple[tuple[int, int], list[int]]] = []
         weight, register = 0, 0
         for tile in step.tiles:
@@ -142,10 +129,9 @@ class OneSample(PlanWriter):
             chains = max(1, CHAINS // size)
             entry = [quads // chains, starts[tile.block], weight, 4 * width * register]
             entries.append(((size, lanes), entry))
-            weights.append(tile.weights.reshape(-1))
             weight += tile.weights.size
             register += size
-        packed = self.put(np.concatenate(weights))
+        packed = self.weights_of(step)
         for key, alike in groupby(sorted(entries, key=lambda entry: entry[0]), key=lambda entry: entry[0]):
             table = np.array([entry for _, entry in alike], np.int64)
             kernel = self.kernels.add(("dot", *key, step.field), rows.emit_dot, plan.machine, *key, step.field)
@@ -176,13 +162,13 @@ class OneSample(PlanWriter):
                 self.call(kernel, self.values, self.arranged, self.put(table), self.put(orders), len(own))
         return self.arranged
 
-    def _give(self, station: IntegerStation, start: int, step: Step | None) -> None:
-        """An output from its sums, or from its bytes if it has a format."""
+    def give(self, station: IntegerStation, start: int, step: Step | None) -> None:
+        """Floats in the order of lanes, picked in that of units, then the functions that are left."""
         f, name, real, width = self.f, station.station.name, station.station.real_units, self.plan.width
         calls = functions_of(station)
         row = y = f.offset("%y", start)
         if calls:
-            row = self.take(4 * -(-real // width) * width)
+            row = self.take(4 * round_up(real, width))
         places = np.zeros(real, np.int32)
         if step is not None:
             lanes = step.rows.reshape(-1)
@@ -210,7 +196,7 @@ class OneSample(PlanWriter):
         for call in calls:
             self.call(self.kernels.add(("post", real, call), emit_post, machine, real, call), row)
         if calls:
-            copy = self.kernels.add(("copy", real), copy_out, machine, 1, real, -(-real // width) * width)
+            copy = self.kernels.add(("copy", real), copy_out, machine, 1, real, round_up(real, width))
             self.call(copy, row, y, 0)
 
 
@@ -244,4 +230,4 @@ def _moves(places: Ids, used: NDArray[np.bool_]) -> list[_Move]:
 
 def _bytes(columns: Ids) -> int:
     """Bytes of the arranged sources of a block."""
-    return -(-columns.size // LINE) * LINE
+    return round_up(columns.size, LINE)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pathc.backends.llvm.groups import Group, Ids
 from pathc.ir import gf2
@@ -49,7 +48,8 @@ class Linear:
         src, dst = _span(columns), _span(rows)
         if src is None or dst is None:
             return None
-        ends = list(zip(reduced(columns, src)[:, 0].tolist(), reduced(rows, dst)[:, 0].tolist(), strict=True))
+        firsts = (gf2.reduce_array(units[:, 0], span).tolist() for units, span in ((columns, src), (rows, dst)))
+        ends = list(zip(*firsts, strict=True))
         wide = max(d for _, d in ends).bit_length()
         joined = [s << wide | d for s, d in ends]
         reps = gf2.echelon(value ^ joined[0] for value in joined)
@@ -140,18 +140,10 @@ def _together(made: Linear, shared: Space, read: Linear | None, width: int) -> i
     return min(wanted, len(gf2.intersection(made.reach(shared), read.src)))
 
 
-def reduced(units: Ids, space: Space) -> Ids:
-    """The smallest units of the cosets of a space that units lie in."""
-    found: NDArray[np.int64] = units.copy()
-    for element in reversed(space):
-        found ^= (found >> (element.bit_length() - 1) & 1) * element
-    return found
-
-
 def _span(units: Ids) -> Space | None:
     """The space that every row [blocks, units] is a coset of, None if there is none."""
     basis = gf2.echelon((units[0] ^ units[0, 0]).tolist())
-    same = 1 << len(basis) == units.shape[1] and bool((reduced(units ^ units[:, :1], basis) == 0).all())
+    same = 1 << len(basis) == units.shape[1] and bool((gf2.reduce_array(units ^ units[:, :1], basis) == 0).all())
     return basis if same and all(len(np.unique(row)) == len(row) for row in units) else None
 
 

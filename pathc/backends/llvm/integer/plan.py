@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.groups import Group, Ids, Sources, groups_of
-from pathc.backends.llvm.integer.orders import Linear, Space, meeting, natural, reduced
+from pathc.backends.llvm.integer.orders import Linear, Space, meeting, natural
 from pathc.backends.llvm.machine import Machine
+from pathc.ir import gf2
 from pathc.ir.interp.junctions import SkipJunction
 from pathc.ir.quantized import IntegerNetwork, IntegerStation
 
@@ -66,9 +69,9 @@ class Step:
         return np.concatenate([tile.rows for tile in self.tiles])
 
     @property
-    def pack(self) -> int:
-        """Weights in a byte."""
-        return 8 // self.field
+    def weights(self) -> NDArray[np.uint8]:
+        """The weights of all tiles, one after the other."""
+        return np.concatenate([tile.weights.reshape(-1) for tile in self.tiles])
 
     @property
     def work(self) -> int:
@@ -140,7 +143,7 @@ def plan_integers(network: IntegerNetwork, machine: Machine) -> Plan:
         name, real = each.station.name, each.station.real_units
         for source in dict.fromkeys((inputs.get(name, name), name)):
             sources[source], offsets[source] = (first, real), offset_of(each)
-            first += -(-real // 64) * 64
+            first += round_up(real, 64)
     plain = {name for name, source in inputs.items() if name == source}
     computed = [each for each in network.stations if each.station.name not in plain]
     groups = {
@@ -216,7 +219,7 @@ class _Order:
         _, then = readers.get(target, ("", None))
         shared = self.linear.shared(spaces.get(_only_source(network, name)) or (), read, self.width)
         numbers = self.linear.blocks(self.groups)
-        cosets = reduced(np.array(numbers, np.int64), shared).tolist()
+        cosets = gf2.reduce_array(np.array(numbers, np.int64), shared).tolist()
         self.keys = list(zip(cosets, numbers, strict=True))
         self.space = meeting(self.linear, shared, read, then, self.width)
 
@@ -235,11 +238,8 @@ def _tiles(
     at = 0
     while at < len(ranked):
         lead = groups[ranked[at]]
-        alike = [
-            k for k in ranked[at : at + width]
-            if 2 * len(groups[k].rows) > len(lead.rows) and 2 * _quads(groups[k]) >= _quads(lead)
-        ]  # fmt: skip
-        chosen = [_sorted(groups[k], cells, order.space) for k in alike[: _run(ranked[at : at + width], alike)]]
+        alike = takewhile(partial(_alike, lead), (groups[k] for k in ranked[at : at + width]))
+        chosen = [_sorted(group, cells, order.space) for group in alike]
         at += len(chosen)
         lanes = 1 << (len(chosen) - 1).bit_length()
         parts = width // lanes
@@ -266,9 +266,9 @@ def _tiles(
     return tuple(blocks), tuple(tiles)
 
 
-def _run(ranked: Sequence[int], alike: Sequence[int]) -> int:
-    """How many of the first of `ranked` are all alike."""
-    return next((n for n, (a, b) in enumerate(zip(ranked, alike, strict=False)) if a != b), len(alike))
+def _alike(lead: Group, group: Group) -> bool:
+    """Whether a group, no larger than the one it stands behind, fills more than half of the same registers."""
+    return 2 * len(group.rows) > len(lead.rows) and 2 * _quads(group) >= _quads(lead)
 
 
 def _quads(group: Group) -> int:
@@ -292,13 +292,14 @@ def _cells(sources: Sources, spaces: Mapping[str, Space | None]) -> Ids:
     for name, space in spaces.items():
         if space is not None:
             first, real = sources[name]
-            cells[first : first + real] = reduced(np.arange(real), space)
+            cells[first : first + real] = gf2.reduce_array(np.arange(real), space)
     return cells
 
 
 def _sorted(group: Group, cells: Ids, space: Space | None) -> Group:
     """A group with rows and columns of a vector next to each other."""
-    rows = np.lexsort((group.rows, reduced(group.rows, space))) if space is not None else np.arange(len(group.rows))
+    vectors = gf2.reduce_array(group.rows, space) if space is not None else np.arange(len(group.rows))
+    rows = np.lexsort((group.rows, vectors))
     columns = np.lexsort((group.columns, cells[group.columns]))
     weights = np.ascontiguousarray(group.weights[np.ix_(rows, columns)])
     return Group(group.rows[rows], group.columns[columns], weights)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
 from pathc.backends.llvm.integer.plan import offset_of
 from pathc.backends.llvm.integer.vectors import I8, I32, cast, in_order, saturated, saturates, splat, together
@@ -22,7 +23,7 @@ F64 = "double"
 _NARROW = 25
 _EXACT = 2.0**22
 """Below it the sum with 1.5 * 2^23 is a whole number."""
-_MAGIC = {F32: (12582912.0, 0x4B400000), F64: (1.5 * 2.0**52, 0x4338000000000000)}
+_MAGIC = {F32: (vecmath.ROUND, vecmath.ROUND_BITS), F64: (1.5 * 2.0**52, 0x4338000000000000)}
 """1.5 times the power of two whose unit in the last place is one, and its bits."""
 
 

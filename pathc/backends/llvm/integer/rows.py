@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import frexp
 
+from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
 from pathc.backends.llvm.general.rows import load_units
 from pathc.backends.llvm.integer.plan import CHAINS, offset_of
@@ -13,7 +14,7 @@ from pathc.backends.llvm.machine import Machine
 from pathc.ir.quantized import IntegerStation
 
 _NAN = "0x7FF8000000000000"
-_MAGIC, _HALF = 12582912.0, 0.5
+_HALF = 0.5
 _UNROLLED = 4
 
 
@@ -37,7 +38,7 @@ def emit_enter(name: str, station: IntegerStation, machine: Machine) -> Function
         for how, bound in (("ogt", low), ("olt", high)):
             inside = f.assign(f"fcmp {how} {kind} {value}, {bound}")
             value = f.assign(f"select {flags} {inside}, {kind} {value}, {kind} {bound}")
-        value = _rounded(f, machine, value, scale, _MAGIC + offset)
+        value = _rounded(f, machine, value, scale, vecmath.ROUND + offset)
         bytes_ = vector(lanes, I8)
         f.store(bytes_, cast(f, cast(f, value, kind, whole), whole, bytes_, "trunc"), f.offset("%bytes", at, I8), 1)
         return unknown
@@ -108,15 +109,8 @@ def emit_dot(name: str, machine: Machine, registers: int, lanes: int, field: int
     An entry of the table holds, in 64-bit numbers, the rounds of a tile, and where its sources, its weights and its
     sums lie in bytes; sums begin with what stands at the same place behind `before`.
     """
-    given = (
-        ("ptr", "arranged"),
-        ("ptr", "weights"),
-        ("ptr", "before"),
-        ("ptr", "sums"),
-        ("ptr", "table"),
-        (I64, "count"),
-    )
-    f = Function(name, given)
+    names = ("arranged", "weights", "before", "sums", "table")
+    f = Function(name, (*(("ptr", each) for each in names), (I64, "count")))
     width, kind = machine.width, vector(machine.width, I32)
     pack = 8 // field
     chains = max(1, CHAINS // registers)
@@ -126,9 +120,8 @@ def emit_dot(name: str, machine: Machine, registers: int, lanes: int, field: int
         before, sums = (f.offset(base, place, I8) for base in ("%before", "%sums"))
         started = [f.load(kind, f.offset(before, 4 * width * r, I8), 4 * width) for r in range(registers)]
         started += ["zeroinitializer"] * (registers * (chains - 1))
-        carried = [*((kind, value) for value in started)]
         ends = [("ptr", f.offset("%arranged", source, I8)), ("ptr", f.offset("%weights", weight, I8))]
-        with f.loop(rounds, [*carried, *ends]) as loop:
+        with f.loop(rounds, [*((kind, value) for value in started), *ends]) as loop:
             found, (sources, weights) = loop.carried[:-2], loop.carried[-2:]
             for chain in range(chains):
                 seen = [

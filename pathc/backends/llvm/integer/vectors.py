@@ -36,10 +36,8 @@ def dot(f: Function, machine: Machine, sums: str, sources: str, weights: str) ->
     """sums + the products of four u8 sources and four s8 weights in every lane; all vectors of 32-bit integers."""
     width = machine.width
     kind, bytes_ = vector(width, I32), vector(4 * width, I8)
-    if (width == 16 and machine.vnni) or (width < 16 and {"avx512vnni", "avx512vl"} <= machine.has):
-        a, b = (cast(f, value, kind, bytes_) for value in (sources, weights))
-        return f.call(kind, f"llvm.x86.avx512.vpdpbusd.{32 * width}", [(kind, sums), (bytes_, a), (bytes_, b)])
-    if width < 16 and "avxvnni" in machine.has:
+    narrow = {"avx512vnni", "avx512vl"} <= machine.has or "avxvnni" in machine.has
+    if machine.vnni if width == 16 else narrow:
         a, b = (cast(f, value, kind, bytes_) for value in (sources, weights))
         return f.call(kind, f"llvm.x86.avx512.vpdpbusd.{32 * width}", [(kind, sums), (bytes_, a), (bytes_, b)])
     halves = vector(2 * width, I16)
