@@ -75,7 +75,7 @@ class Limits:
         if integers and not (chosen.vnni and chosen.width == _WIDE):
             return None
         several = work.macs * batch >= PARALLEL_WORK * (4 if integers else 1) and batch > 1
-        threads = min(chosen.threads or chosen.cores, batch) if several else 1
+        threads = min(chosen.workers, batch) if several else 1
         streamed = batch == 1 and all(len(station.shape) == 1 for station in compiled.graph.stations)
 
         def rate(roof: Roofline) -> float:

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pathc.backends.llvm.machine import Machine, host
 from pathc.backends.llvm.netplan import Order, Orders
 from pathc.support.diagnostics import Diagnostic, UnavailableError, did_you_mean, error
 from pathc.support.files import write_atomically
+from pathc.support.source import Loc
 
 KINDS = ("ll", "s", "o", "so", "h", "c", "params")
 """What can be written; each is the suffix of its file."""
@@ -95,6 +96,14 @@ def write(program: Program, folder: str | Path, kinds: Iterable[str] = KINDS) ->
             write_atomically(path, code if kind == "o" else text(program, kind))
         written.append(path)
     return written
+
+
+def without_plan(program: Callable[[], Program], kind: str, what: str, loc: Loc | None) -> str | bytes:
+    """A stage of a net that has no plan as text or bytes; raises E0804 for `plan`, where `what` names such nets."""
+    if kind == "plan":
+        help = f"{what} show `ll`, `asm`, `o`, `so`, `h`, `c` and `params`"
+        raise error("E0804", f"{what} have no stage `plan`", loc, help=help)
+    return text(program(), {"asm": "s"}.get(kind, kind))
 
 
 def text(program: Program, kind: str) -> str | bytes:

@@ -23,11 +23,11 @@ from pathc.backends.llvm.net import emit_net, pack, sizes_of
 from pathc.backends.llvm.netplan import NetPlan, Orders
 from pathc.backends.llvm.plan import Family, Junction, Tiles
 from pathc.backends.llvm.plantext import PlanText, print_plans
+from pathc.backends.llvm.scratch import check_scratch
 from pathc.backends.llvm.verify import verify_plan
 from pathc.ir.graph import Graph
 from pathc.ir.order import station_order
-from pathc.support.diagnostics import Diagnostic, error
-from pathc.support.files import memory_limit
+from pathc.support.diagnostics import Diagnostic
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Steps = tuple[tuple[str, Tiles, str], ...]
@@ -135,7 +135,7 @@ class CpuExecutable:
                 plan.inputs,
                 plan.outputs,
                 self.parameters(plan),
-                threads=self.machine.threads or self.machine.cores,
+                threads=self.machine.workers,
                 scratch=plan.scratch * 4,
                 tile=sizes[0],
                 work=plan.work,
@@ -145,10 +145,7 @@ class CpuExecutable:
 
     def _code(self, plan: NetPlan, sizes: Sequence[int]) -> str:
         """The IR of a plan that has been checked: none is ever made of another."""
-        needed, most = plan.scratch * 4 * (self.machine.threads or self.machine.cores), memory_limit()
-        if needed > most:
-            text = f"`{self.graph.name}` needs {needed} bytes for its units, the memory can take {most}"
-            raise error("E0502", text, self.graph.loc, help="use layers of fewer units, or fewer threads")
+        check_scratch(self.graph, self.machine, 4 * plan.scratch)
         given = self.given.get(plan.family)
         verify_plan(plan, self.graph, self.machine, given.places if given else None)
         return emit_net(plan, self.machine, self.name, sizes)

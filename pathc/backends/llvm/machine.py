@@ -51,6 +51,11 @@ class Machine:
         return self.triple.split("-", 1)[0]
 
     @property
+    def workers(self) -> int:
+        """Threads that a call uses: those asked for, or all cores."""
+        return self.threads or self.cores
+
+    @property
     def avx512(self) -> bool:
         """Whether 512-bit vectors with 32 registers and masks on every type may be used."""
         return {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= self.has

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,11 +17,12 @@ from pathc.backends.llvm.events.net import EventProgram, emit_events
 from pathc.backends.llvm.events.plan import Step, plan_events
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.scratch import check_scratch
 from pathc.ir.compress.online import Activity, check_rates, samples_of
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.interp.network import Network, prepare
-from pathc.support.diagnostics import Diagnostic, error
+from pathc.support.diagnostics import Diagnostic
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +63,9 @@ class EventExecutable:
 
     def _made(self, *, counted: bool) -> EventProgram:
         samples = {name: samples_of(self.graph.station(name), rate) for name, rate in self.rates.items()}
-        made = self.network, self.steps, self.machine, self.name
-        return emit_events(*made, samples, self.seed, counted=counted)
+        made = emit_events(self.network, self.steps, self.machine, self.name, samples, self.seed, counted=counted)
+        check_scratch(self.graph, replace(self.machine, threads=1), made.scratch)
+        return made
 
     @cached_property
     def kernel(self) -> Kernel:
@@ -108,7 +110,4 @@ class EventExecutable:
 
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes: `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
-        if kind == "plan":
-            help = "nets of events show `ll`, `asm`, `o`, `so`, `h`, `c` and `params`"
-            raise error("E0804", "nets of events have no stage `plan`", self.graph.loc, help=help)
-        return aot.text(self.program(), {"asm": "s"}.get(kind, kind))
+        return aot.without_plan(self.program, kind, "nets of events", self.graph.loc)

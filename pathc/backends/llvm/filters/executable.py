@@ -19,12 +19,12 @@ from pathc.backends.llvm.filters.net import Behind, emit_filters, emit_whole, pa
 from pathc.backends.llvm.filters.plan import FilterPlan
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.scratch import check_scratch
 from pathc.backends.llvm.simplify import uneven, unfoldable
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input, input_shape, output_shape
 from pathc.support.diagnostics import Diagnostic, error
-from pathc.support.files import memory_limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +58,10 @@ class FilterExecutable:
     def kernel(self) -> Kernel:
         """The filters, compiled."""
         plan = self.plan
-        threads = self.machine.threads or self.machine.cores
-        needed, most = 4 * plan.scratch * threads, memory_limit()
-        if needed > most:
-            text = f"`{self.graph.name}` needs {needed} bytes for its planes, the memory can take {most}"
-            raise error("E0502", text, self.graph.loc, help="use smaller extents, fewer channels, or fewer threads")
+        check_scratch(self.graph, self.machine, 4 * plan.scratch, "channels or smaller extents")
         return Kernel(
             compile_ir(self.ir(), self.machine), self.name, plan.inputs, plan.outputs, pack_filters(plan),
-            threads=threads, scratch=4 * plan.scratch, work=plan.work,
+            threads=self.machine.workers, scratch=4 * plan.scratch, work=plan.work,
         )  # fmt: skip
 
     @cached_property
@@ -128,10 +124,7 @@ class FilterExecutable:
 
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes: `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
-        if kind == "plan":
-            help = "nets with extents show `ll`, `asm`, `o`, `so`, `h`, `c` and `params`"
-            raise error("E0804", f"nets with extents have no stage `{kind}`", self.graph.loc, help=help)
-        return aot.text(self.program(), {"asm": "s"}.get(kind, kind))
+        return aot.without_plan(self.program, kind, "nets with extents", self.graph.loc)
 
 
 def _rounded(size: int) -> int:

@@ -17,10 +17,10 @@ from pathc.backends.llvm.integer.net import Program, emit_integers
 from pathc.backends.llvm.integer.plan import Plan, plan_integers
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.scratch import check_scratch
 from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.quantized import IntegerNetwork, integer_forward
 from pathc.support.diagnostics import Diagnostic, error
-from pathc.support.files import memory_limit
 
 _FUNCTIONS = 4e-6
 
@@ -45,11 +45,7 @@ class IntegerExecutable:
     @cached_property
     def _program(self) -> Program:
         made = emit_integers(self.plan, self.name)
-        needed, most = made.scratch * (self.machine.threads or self.machine.cores), memory_limit()
-        if needed > most:
-            graph = self.network.graph
-            text = f"`{graph.name}` needs {needed} bytes for its units, the memory can take {most}"
-            raise error("E0502", text, graph.loc, help="use layers of fewer units, or fewer threads")
+        check_scratch(self.network.graph, self.machine, made.scratch)
         return made
 
     @cached_property
@@ -58,7 +54,7 @@ class IntegerExecutable:
         made, plan = self._program, self.plan
         return Kernel(
             compile_ir(made.ir, self.machine), self.name, *self._ends(), made.parameters,
-            threads=self.machine.threads or self.machine.cores, scratch=made.scratch, tile=plan.tile,
+            threads=self.machine.workers, scratch=made.scratch, tile=plan.tile,
             work=plan.work // 4,
         )  # fmt: skip
 
@@ -99,7 +95,4 @@ class IntegerExecutable:
 
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes: `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
-        if kind == "plan":
-            help = "integer nets show `ll`, `asm`, `o`, `so`, `h`, `c` and `params`"
-            raise error("E0804", "integer nets have no stage `plan`", self.network.graph.loc, help=help)
-        return aot.text(self.program(), {"asm": "s"}.get(kind, kind))
+        return aot.without_plan(self.program, kind, "integer nets", self.network.graph.loc)
