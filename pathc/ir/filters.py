@@ -44,6 +44,15 @@ class Geometry:
         """All taps in the order of the weights."""
         return tuple(product(*map(range, self.kernel)))
 
+    def planar(self) -> Geometry:
+        """The same over rows and columns: one extent is a single row."""
+        if len(self.source) == 2:
+            return self
+        return Geometry(
+            (1, *self.source), (1, *self.result), (1, *self.kernel), (1, *self.stride), (1, *self.dilation),
+            (0, *self.front), (0, *self.behind),
+        )  # fmt: skip
+
     def padded(self, values: NDArray[Any]) -> NDArray[Any]:
         """[rows, channels, *source] with the zeros around it."""
         return np.pad(values, ((0, 0), (0, 0), *zip(self.front, self.behind, strict=True)))

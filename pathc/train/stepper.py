@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.optimizers import Adam, Momentum, Optimizer, Sgd
 from pathc.ir.graph import Graph
+from pathc.ir.interp.junctions import real_read_size
 from pathc.ir.misfits import plain_only
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
@@ -147,10 +148,10 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
         raise UsageError(
             Diagnostic("E0915", f"the target `{target}` cannot train", help=did_you_mean(target, TARGETS) or "-t llvm")
         )
-    beyond = plain_only(graph, "the compiled trainer has")
-    if target == "llvm" and plan.feedback == "paths" and not beyond:
-        from pathc.backends.llvm.training import Trainer
+    from pathc.backends.llvm.training import Trainer, untrainable
 
+    lacking = untrainable(graph)
+    if target == "llvm" and plan.feedback == "paths" and not lacking:
         threads = plan.threads or len(os.sched_getaffinity(0))
         trainer = Trainer(
             graph,
@@ -168,10 +169,10 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
     found = supports(graph)
     if found:
         raise PathcError(*found)
-    if beyond and (plan.feedback != "paths" or plan.fixed_signs):
+    if plain_only(graph, "feedback has") and (plan.feedback != "paths" or plan.fixed_signs):
         text = "nets with extents or recurrent cells are trained along their paths, signs free"
         raise error("E0909", text, graph.loc, help="leave out --feedback and --fixed-signs")
-    return ReferenceStepper(graph, weights, plan), [_slow(plan, bool(beyond) and target == "llvm")]
+    return ReferenceStepper(graph, weights, plan), [_slow(plan, bool(lacking) and target == "llvm")]
 
 
 class OneHot:
@@ -182,7 +183,7 @@ class OneHot:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        self._units = np.eye(sum(s.real_units for s in trainer.graph.outputs), dtype=np.float32)
+        self._units = np.eye(sum(real_read_size(s) for s in trainer.graph.outputs), dtype=np.float32)
         self.weights, self.load = trainer.weights, trainer.load
         self.state, self.load_state = trainer.state, trainer.load_state
 
@@ -210,7 +211,7 @@ class OneHot:
 
 def _slow(plan: Plan, beyond: bool) -> Diagnostic:
     lacking = "direct feedback has" if plan.feedback != "paths" else ""
-    lacking = "training through recurrent cells and filters has" if beyond else lacking
+    lacking = "training this net has" if beyond else lacking
     why = f"{lacking} no compiled kernels" if lacking else "the reference was asked for"
     text = f"{why}: training runs in the float64 interpreter, some hundred times slower than compiled kernels"
     return Diagnostic("W0902", text, help="use few samples, few paths or few epochs", severity=Severity.NOTE)

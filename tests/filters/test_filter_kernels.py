@@ -10,7 +10,7 @@ import pytest
 from filter_nets import inputs_of, net, texts, weights_of
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from test_filter_meaning import EQUATION, RESIDUAL, loaded
+from test_filter_meaning import EQUATION, RESIDUAL
 
 import pathc
 from pathc.backends.base import Request
@@ -44,7 +44,7 @@ def assert_right(graph, weights, x, cpu="native") -> None:
 @given(texts(), st.sampled_from(WIDTHS), st.integers(1, 5))
 def test_random_nets(text, cpu, batch) -> None:
     assume("kwinners" not in text)
-    graph = loaded(text)
+    graph = net(text)
     assert_right(graph, weights_of(graph), inputs_of(graph, batch), cpu)
 
 

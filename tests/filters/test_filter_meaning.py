@@ -7,14 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from filter_nets import correlated, inputs_of, net, texts, weights_of, windows
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pathc.ir.cost import cost
 from pathc.ir.generators import resolve
 from pathc.ir.init import initial_weights
 from pathc.ir.interp import backward, error_bound, evaluate, forward, tolerance
-from pathc.support.diagnostics import PathcError
 
 RANDOM = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
@@ -232,17 +231,8 @@ def test_gradients(text, training) -> None:
 @RANDOM
 @given(texts(smooth=True), st.booleans())
 def test_gradients_of_random_nets(text, training) -> None:
-    graph = loaded(text)
+    graph = net(text)
     assert_gradients(graph, weights_of(graph), inputs_of(graph, 3), training=training)
-
-
-def loaded(text):
-    """The net, unless a filter drawn for it is larger than what arrives."""
-    try:
-        return net(text)
-    except PathcError as refused:
-        assume({d.code for d in refused.diagnostics} != {"E0231"})
-        raise
 
 
 @pytest.mark.parametrize("kind", ["maxpool", "relu"])
@@ -261,7 +251,7 @@ def test_gradient_of_a_kink_goes_to_the_first_of_the_largest(kind) -> None:
 @given(texts())
 def test_rounded_arithmetic_stays_within_the_bound(text) -> None:
     """Weights and inputs rounded to float32 are one of the ways to be off by what the bound allows."""
-    graph = loaded(text)
+    graph = net(text)
     weights, x = weights_of(graph), inputs_of(graph, 3)
     rounded = {name: w.astype(np.float32).astype(np.float64) for name, w in weights.items()}
     roundoff = 2.0**-24

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from filter_nets import inputs_of, net, texts, weights_of
 from hypothesis import HealthCheck, assume, given, settings
-from test_filter_meaning import EQUATION, RESIDUAL, loaded
+from test_filter_meaning import EQUATION, RESIDUAL
 
 from pathc.ir.interp import forward
 from pathc.ir.verify import violations
@@ -47,7 +47,7 @@ def assert_there_and_back(graph, tmp_path, back: bool = True) -> None:
 @given(text=texts())
 def test_random_nets_mean_the_same_in_onnxruntime(text, tmp_path) -> None:
     assume("kwinners" not in text)
-    assert_there_and_back(loaded(text), tmp_path, back="channelshuffle" not in text)
+    assert_there_and_back(net(text), tmp_path, back="channelshuffle" not in text)
 
 
 @pytest.mark.parametrize("text", [EQUATION, RESIDUAL])

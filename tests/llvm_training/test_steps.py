@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from training_support import (
     BIAS,
+    GENERATORS,
     OPTIMIZERS,
     SOFTMAX,
     PerPath,
@@ -100,6 +101,19 @@ def test_tied_and_mirrored_weights(tied, optimizer):
         reference.update(squares(graph, reference.weights, x, x)[1])
         for name, weight in trainer.weights().items():
             np.testing.assert_allclose(weight, reference.weights[name], rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("count", [8, 11, 20])
+def test_nothing_is_learned_where_no_path_leads(count, optimizer):
+    graph = chain((4, 3), count, out=(BIAS,), generator=GENERATORS[3])
+    weights, x = drawn(graph, 0), inputs(graph, 9, 1)
+    target = np.random.default_rng(2).normal(size=(9, 3)).astype(np.float32)
+    trainer = Trainer(graph, weights, loss="mse", optimizer=optimizer, batch=9)
+    for _ in range(3):
+        trainer.step(x, target)
+    again = Trainer(graph, trainer.weights(), loss="mse", batch=9)
+    assert trainer.evaluate(x, target).loss == pytest.approx(again.evaluate(x, target).loss, rel=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS[::3], ids=str)

@@ -193,8 +193,8 @@ class _Planner:
 
     def _laid_out(self, mix: FilterJunction, mixes: list[FilterJunction]) -> Planes:
         """The planes a filter runs over: zeros around them, phases apart. All mixes of a station share a pitch."""
-        pitch = max(_pitch(_flat(other.geometry)) for other in mixes)
-        geometry = _flat(mix.geometry)
+        pitch = max(_pitch(other.geometry.planar()) for other in mixes)
+        geometry = mix.geometry.planar()
         value = self.values[mix.source]
         plain = (
             not value.functions and not value.order and value.planes.phases == (1, 1) and not value.planes.padded
@@ -219,7 +219,7 @@ class _Planner:
         self, mix: FilterJunction, source: Planes, sums: Planes, station: Station, *, fresh: bool,
         functions: tuple[Elementwise, ...],
     ) -> None:  # fmt: skip
-        geometry = _flat(mix.geometry)
+        geometry = mix.geometry.planar()
         values = junction_values(self.weights, mix)
         taps: list[int] = []
         for r in range(geometry.kernel[0]):
@@ -251,16 +251,6 @@ class _Planner:
 def _side_by_side(base: Base, at: int, channels: int, extents: Pair) -> Planes:
     """Planes without room between rows and channels."""
     return Planes(base, at, channels, extents, extents[1], extents[0] * extents[1])
-
-
-def _flat(geometry: Geometry) -> Geometry:
-    """The geometry over rows and columns: one extent is a single row."""
-    if len(geometry.source) == 2:
-        return geometry
-    return Geometry(
-        (1, *geometry.source), (1, *geometry.result), (1, *geometry.kernel), (1, *geometry.stride),
-        (1, *geometry.dilation), (0, *geometry.front), (0, *geometry.behind),
-    )  # fmt: skip
 
 
 def _pitch(geometry: Geometry) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,9 +10,29 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.model import Model
 from pathc.backends.llvm.training.optimizers import Optimizer
+from pathc.backends.llvm.training.stages import WHOLE
+from pathc.ir.cells import without_cells
+from pathc.ir.extents import POOLS, pool_extents
 from pathc.ir.graph import Graph
-from pathc.support.diagnostics import did_you_mean, error
+from pathc.ir.misfits import unscaled_only
+from pathc.support.diagnostics import Diagnostic, did_you_mean, error
 from pathc.support.files import memory_limit
+
+
+def untrainable(graph: Graph) -> list[Diagnostic]:
+    """What the trainer has no kernels for: E0376 for recurrent cells, E0379 for what belongs to extents."""
+    who = "the compiled trainer has"
+    found = [*without_cells(graph, who), *unscaled_only(graph, who)]
+    for station in graph.stations:
+        extents = station.shape[1:]
+        for stage in station.pipeline:
+            extents = pool_extents(stage, extents) if stage.name in POOLS else extents
+            if stage.name in WHOLE and math.prod(extents) > 1:
+                text = f"`{station.name}` has the stage `{stage.name}` at every position, for which {who} no kernel"
+                help = "use the target `reference`, or a pool over all positions in front of it"
+                found.append(Diagnostic("E0379", text, station.loc, help=help))
+    return found
+
 
 LOSSES = ("none", "cross-entropy", "mse")
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.column.common import byte_offset, round_up
-from pathc.backends.llvm.emit import F32, I64, Function, constant, indices, vector
+from pathc.backends.llvm.emit import F32, I64, Function, constant, indices, suffix, vector
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.native import aligned
 
@@ -143,6 +143,15 @@ def lane_masks(lanes: int) -> NDArray[np.uint16]:
     """The first part of every arena: for steps 1, 2, 4, ... which lanes lie in the upper half of their group."""
     steps = [1 << k for k in range(lanes.bit_length() - 1)]
     return np.array([sum(1 << lane for lane in range(lanes) if lane & step) for step in steps], np.uint16)
+
+
+def lane_sum(f: Function, frame: Frame, value: str) -> str:
+    """The sum of all lanes of one vector."""
+    if frame.lanes == 1:
+        return value
+    name = f"llvm.vector.reduce.fadd.{suffix(frame.lanes)}"
+    f.declared[name] = f"declare float @{name}(float, {frame.kind})"
+    return f.assign(f"call reassoc float @{name}(float -0.0, {frame.kind} {value})")
 
 
 class Reduction:

@@ -43,7 +43,7 @@ class Masks:
         mask = aligned(self._model.aside_bytes + 64).view(np.int32)
         for tensor in self._model.tensors.values():
             if tensor.aside >= 0:
-                number = np.arange(tensor.shape[0])
+                number = np.arange(tensor.slot.size) // (tensor.slot.size // tensor.shape[0])
                 behind, ahead = number >= window[0], number < window[1]
                 inside = behind & ahead if window[0] <= window[1] else behind | ahead
                 mask[tensor.aside // 4 + tensor.places[inside]] = -1

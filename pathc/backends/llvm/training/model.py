@@ -2,129 +2,46 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
-from pathc.backends.llvm.lower import stages_of
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Junction
+from pathc.backends.llvm.training.filters.cut import FilterCut, cut_filter
+from pathc.backends.llvm.training.filters.passes import Padding, backward_passes, forward_pass
+from pathc.backends.llvm.training.filters.sums import GroupTable
 from pathc.backends.llvm.training.frame import SPARE_ROWS, Arena, Frame, Ints, lane_masks
 from pathc.backends.llvm.training.panels import PanelTables
 from pathc.backends.llvm.training.pieces import Cut, Edges, cut
 from pathc.backends.llvm.training.rows import RowTables
-from pathc.backends.llvm.training.stages import kept
+from pathc.backends.llvm.training.stations import Place, numbered, placed
+from pathc.backends.llvm.training.tensors import Copy, FilterUse, Planes, Skip, Tensor, Use
 from pathc.ir.facts import Blocks
-from pathc.ir.graph import Graph, Station
-from pathc.ir.order import station_order
+from pathc.ir.graph import Graph
+from pathc.ir.interp.base import Junction as Lead
+from pathc.ir.interp.expand import expanded, owner
+from pathc.ir.interp.filters import FilterJunction, PartJunction
+from pathc.ir.interp.junctions import DenseJunction, PathJunction, SkipJunction
 from pathc.ir.passes.structure import Structure
-from pathc.ir.types import Call
-from pathc.ir.weights import expected_tensors
+from pathc.ir.weights import MEAN, VARIANCE, expected_tensors
 
-Floats = NDArray[np.float32]
 _WIDEST, _SCATTERED = 64, 32
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
-    """A station: its stages, and where its buffers lie in a tile's memory, in bytes.
+class _Cut:
+    """A junction cut into pieces, and the slot of every weight in natural order."""
 
-    `buffers[0]` holds sums, `buffers[i]` the values after stage i (the same buffer where stage i needs only its
-    values for the derivative), `delta` the gradient; `first` is its first column in the user's array.
-    """
-
-    station: Station
-    stages: tuple[Call, ...]
-    buffers: tuple[int, ...]
-    delta: int
-    first: int
-
-    @property
-    def units(self) -> int:
-        """Units, silent ones included."""
-        return self.station.units
-
-    @property
-    def real(self) -> int:
-        """Units that are not silent."""
-        return self.station.real_units
-
-    @property
-    def values(self) -> int:
-        """The buffer others read."""
-        return self.buffers[-1]
-
-
-@dataclass(frozen=True, eq=False)
-class Tensor:
-    """A tensor as the trainer holds it; offsets are bytes in the parameters.
-
-    Element k of the natural order is in copy `copy[k]` of slot `slot[k]`. `master` is float32 [copies, size], and
-    so is each of `moments`; `working` [size] holds the sums over copies that kernels read, and is `master` where
-    there is one copy. `gradient` [size] receives gradients, `extra` (or -1) those of other uses of a tied tensor.
-    `counts` (or -1) are the copies that exist of each slot, where not all do. `aside` (or -1 if windows do not concern
-    the tensor) is where [copies, size] of it lie in masks and in what is laid aside during a step with a window.
-    """
-
-    name: str
-    shape: tuple[int, ...]
+    lead: Lead
+    parts: Cut | FilterCut
     slot: Ints
     copy: Ints
-    copies: int
-    size: int
-    master: int
-    working: int
-    moments: tuple[int, ...]
-    gradient: int
-    extra: int
-    counts: int
-    trained: bool
-    bias: bool
-    aside: int
-
-    @cached_property
-    def places(self) -> Ints:
-        """Where element k of the natural order lies in an array [copies, size], flattened."""
-        return self.copy * self.size + self.slot
-
-
-@dataclass(frozen=True, eq=False)
-class Use:
-    """A junction with weights: its pieces and tables, and where its copy of the weights lies.
-
-    The first use of a tensor owns it: its slots are the tensor's. Every other use has `same`, the owner's slot of
-    each of its own (the size of the tensor for padding), and copies `weights` from there; `gradient` is where its
-    own gradients go. `turned` are the weights in the order of the rows of the input gradient.
-    """
-
-    junction: Junction
-    cut: Cut
-    tensor: str
-    owner: bool
-    weights: int
-    gradient: int
-    same: Ints
-    panels: tuple[PanelTables, ...]
-    rows: RowTables | None
-    back: RowTables | None
-    turned: int
-    turned_same: Ints
-
-
-@dataclass(frozen=True)
-class Copy:
-    """`size` floats at `target` are those at `source` in the order of the indices at `index`, or these are added."""
-
-    index: int
-    source: int
-    target: int
-    size: int
-    add: bool
 
 
 @dataclass
@@ -140,32 +57,42 @@ class Model:
     places: dict[str, Place] = field(default_factory=dict[str, Place])
     tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     uses: list[Use] = field(default_factory=list[Use])
-    skips: list[Junction] = field(default_factory=list[Junction])
+    filters: list[FilterUse] = field(default_factory=list[FilterUse])
+    skips: list[Skip] = field(default_factory=list[Skip])
     copies: list[Copy] = field(default_factory=list[Copy])
     sums: list[Copy] = field(default_factory=list[Copy])
+    order: tuple[str, ...] = ()
     tile_bytes: int = 0
     aside_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.memory.put(lane_masks(self.frame.lanes))
-        junctions = junctions_of(self.graph)
-        self.skips = [j for j in junctions if j.kind == "skip"]
-        self._buffers()
-        shapes = expected_tensors(self.graph)
-        by_tensor: dict[str, list[Junction]] = {}
-        for junction in junctions:
-            if junction.kind != "skip":
-                by_tensor.setdefault(junction.tensor.removesuffix(TRANSPOSE), []).append(junction)
-        for name, shape in shapes.items():
-            if name in by_tensor:
-                self._weights(name, shape, by_tensor[name])
+        stations, into = expanded(self.graph)
+        self.order = tuple(station.name for station in stations)
+        leads = [lead for name in self.order for lead in into[name]]
+        self._at = 0
+        read = {lead.source for lead in leads}
+        for station in stations:
+            self.places[station.name] = placed(station, read, self._rows, self._numbers)
+        numbered(self.places, [station.name for station in self.graph.stations])
+        self._planes: dict[tuple[str, bool, Padding], Planes] = {}
+        by_tensor: dict[str, list[Lead]] = defaultdict(list)
+        for lead in leads:
+            if lead.tensor:
+                by_tensor[lead.tensor].append(lead)
+            elif isinstance(lead, PartJunction):
+                self.skips.append(Skip(lead.source, lead.destination, lead.first, lead.count, lead.scale))
             else:
-                self._bias(name, shape)
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """Stations, each after those that feed it."""
-        return station_order(self.graph)
+                assert isinstance(lead, SkipJunction)
+                units = self.places[lead.source].units(-1)
+                self.skips.append(Skip(lead.source, lead.destination, 0, units, lead.scale))
+        flat = _Flat(self.graph)
+        for name, shape in expected_tensors(self.graph).items():
+            if name in by_tensor:
+                self._weights(name, shape, [self._cut(lead, shape, flat) for lead in by_tensor[name]])
+            else:
+                self._of_station(name, shape)
+        self.tile_bytes = round_up(self._at)
 
     @property
     def tiles(self) -> int:
@@ -176,93 +103,145 @@ class Model:
         """Whether a tensor is trained."""
         return tensor not in self.frozen
 
-    def entering(self, station: str) -> Iterator[Use]:
-        """Uses of weights that lead into a station."""
-        return (u for u in self.uses if u.junction.dst == station)
+    def of_station(self, name: str) -> list[Place]:
+        """The places of a station of the graph: one, or one for every evaluation of its equation."""
+        return [place for place in self.places.values() if owner(place.station.name) == name]
 
-    def leaving(self, station: str) -> Iterator[Use]:
+    def entering(self, station: str) -> Iterator[Use | FilterUse]:
+        """Uses of weights that lead into a station."""
+        return (u for u in (*self.uses, *self.filters) if u.dst == station)
+
+    def leaving(self, station: str) -> Iterator[Use | FilterUse]:
         """Uses of weights that lead out of a station."""
-        return (u for u in self.uses if u.junction.src == station)
+        return (u for u in (*self.uses, *self.filters) if u.src == station)
 
     def needing(self, inputs: bool) -> frozenset[str]:
         """Stations whose gradient is needed: something trained lies at or before them; `inputs` are asked for."""
         needed = {s.name for s in self.graph.inputs} if inputs else set[str]()
         for name in self.order:
-            bias = self.graph.station(name).stage("bias") is not None and self.trains(f"{name}.bias")
-            trained = any(self.trains(u.tensor) or u.junction.src in needed for u in self.entering(name))
-            if bias or trained or any(s.dst == name and s.src in needed for s in self.skips):
+            base = owner(name)
+            own = any(t.trained for key, t in self.tensors.items() if t.bias and key.startswith(f"{base}."))
+            own = own and bool(self._own_stages(name))
+            trained = any(self.trains(u.tensor) or u.src in needed for u in self.entering(name))
+            if own or trained or any(s.dst == name and s.src in needed for s in self.skips):
                 needed.add(name)
         return frozenset(needed)
 
-    def _buffers(self) -> None:
-        at, first = 0, {"input": 0, "output": 0, "layer": 0}
+    def _own_stages(self, name: str) -> bool:
+        station = self.places[name].station
+        return station.stage("bias") is not None or station.stage("batchnorm") is not None
 
-        def reserve(units: int) -> int:
-            nonlocal at
-            start = at
-            at += (units + SPARE_ROWS) * self.frame.stride
-            return start
+    # The memory of a tile
 
-        read = {line.visits[v - 1].station for line in self.graph.lines for v in line.junctions}
-        for name in self.order:
-            station = self.graph.station(name)
-            stages = stages_of(station)
-            buffers = [reserve(station.units)]
-            for number, stage in enumerate(stages):
-                scored = station.role == "output" and stage.name == "softmax"
-                free = not scored and (number == 0 or kept(stages[number - 1]) == "argument")
-                buffers.append(buffers[-1] if free and kept(stage) == "value" else reserve(station.units))
-            # Nobody looks at the sums under a last softmax once their gradient is known: it takes their place.
-            ends = station.role == "output" and [s.name for s in stages] == ["softmax"] and name not in read
-            self.places[name] = Place(
-                station, stages, tuple(buffers), buffers[0] if ends else reserve(station.units), 0
-            )
-        for station in self.graph.stations:
-            place = self.places[station.name]
-            self.places[station.name] = replace(place, first=first[station.role])
-            first[station.role] += station.real_units
-        self.tile_bytes = round_up(at)
+    def _rows(self, rows: int) -> int:
+        at = self._at
+        self._at += (rows + SPARE_ROWS) * self.frame.stride
+        return at
 
-    def _bias(self, name: str, shape: tuple[int, ...]) -> None:
-        units = self.graph.station(name.removesuffix(".bias")).units + SPARE_ROWS
-        size = round_up(units, self.frame.lanes)
+    def _numbers(self, count: int) -> int:
+        at = self._at
+        self._at += round_up(4 * count)
+        return at
+
+    def _reads(self, place: Place, padding: Padding, *, back: bool) -> Planes:
+        """What a pass over a station reads: its values, or the gradient at its sums, with zeros around."""
+        key = place.station.name, back, padding
+        if key not in self._planes:
+            source = place.deltas[0] if back else place.values
+            at = source if padding.plain else self._rows(place.channels * padding.rows)
+            self._planes[key] = Planes(padding, place.channels, source, at)
+        return self._planes[key]
+
+    # Weights
+
+    def _of_station(self, name: str, shape: tuple[int, ...]) -> None:
+        """A bias, or a tensor of a normalization."""
+        station = self.graph.station(name.partition(".")[0])
+        size = round_up(station.units + SPARE_ROWS, self.frame.lanes)
         slot = np.arange(shape[0], dtype=np.int64)
-        self._tensor(name, shape, slot, np.zeros_like(slot), 1, size, bias=True, tied=False)
+        plain = name.endswith(".bias") and len(self.of_station(station.name)) == 1 and len(station.shape) == 1
+        self._tensor(
+            name, shape, slot, np.zeros_like(slot), 1, size, bias=True, tied=False, paths=False, gathered=not plain
+        )
 
-    def _weights(self, name: str, shape: tuple[int, ...], junctions: list[Junction]) -> None:
+    def _cut(self, lead: Lead, shape: tuple[int, ...], flat: _Flat) -> _Cut:
+        """A junction cut into pieces."""
         lanes = self.frame.lanes
-        cuts = [cut(junction, _edges(self.graph, junction), lanes) for junction in junctions]
-        owner = cuts[0]
-        slot, copy = np.empty_like(owner.slot), np.empty_like(owner.copy)
-        slot[owner.edges.element], copy[owner.edges.element] = owner.slot, owner.copy
-        tied = len(junctions) > 1
-        tensor = self._tensor(name, shape, slot, copy, owner.copies, owner.size, bias=False, tied=tied)
-        for junction, parts in zip(junctions, cuts, strict=True):
-            self._use(junction, parts, tensor, parts is owner)
+        if isinstance(lead, FilterJunction):
+            real = self.places[lead.destination].channels, self.places[lead.source].channels
+            sizes = (8, 4, 2, 1) if self.frame.machine.registers == 32 else (4, 2, 1)
+            parts = cut_filter(lead, real, math.prod(shape), lanes, sizes)
+            return _Cut(lead, parts, parts.slot, parts.copy)
+        junction = flat.junction(lead, self.places)
+        edges = _edges(self.places, junction)
+        pieces = cut(junction, edges, lanes)
+        slot, copy = np.empty_like(pieces.slot), np.empty_like(pieces.copy)
+        slot[edges.element], copy[edges.element] = pieces.slot, pieces.copy
+        return _Cut(lead, pieces, slot, copy)
 
-    def _use(self, junction: Junction, parts: Cut, tensor: Tensor, owner: bool) -> None:
-        lanes, memory, frame = self.frame.lanes, self.memory, self.frame
+    def _weights(self, name: str, shape: tuple[int, ...], cuts: list[_Cut]) -> None:
+        first = cuts[0]
+        paths = isinstance(_within(first.lead), PathJunction)
+        gathered = any(isinstance(each.parts, FilterCut) for each in cuts)
+        holes = isinstance(first.parts, Cut) and first.parts.holes
+        tensor = self._tensor(
+            name, shape, first.slot, first.copy, first.parts.copies, first.parts.size, bias=False,
+            tied=len(cuts) > 1, paths=paths, gathered=gathered, holes=holes,
+        )  # fmt: skip
+        for each in cuts:
+            self._use(each, tensor, each is first)
+
+    def _use(self, given: _Cut, tensor: Tensor, owns: bool) -> None:
+        lanes, memory, parts = self.frame.lanes, self.memory, given.parts
         same = np.full(parts.size, tensor.size, np.int64)
-        same[parts.slot] = tensor.slot[parts.edges.element]
-        weights = tensor.working if owner else memory.reserve(4 * (parts.size + lanes))
-        gradient = tensor.gradient if owner else memory.reserve(4 * (parts.size + lanes))
-        if not owner:
+        same[given.slot] = tensor.slot
+        weights = tensor.working if owns else memory.reserve(4 * (parts.size + lanes))
+        gradient = tensor.gradient if owns else memory.reserve(4 * (parts.size + lanes))
+        if not owns:
             self._copy(self.copies, same, tensor.working, weights)
             back = np.full(tensor.size, parts.size, np.int64)
-            back[tensor.slot[parts.edges.element]] = parts.slot
+            back[tensor.slot] = given.slot
             self._copy(self.sums, back, gradient, tensor.extra)
-        sizes = junction.n_src, junction.n_dst
+        same = np.append(same, tensor.size)
+        if isinstance(given.lead, FilterJunction) and isinstance(parts, FilterCut):
+            turned = memory.reserve(4 * (len(parts.turned) + lanes))
+            self._copy(self.copies, same[parts.turned], tensor.working, turned)
+            self._filter(given.lead, parts, tensor, owns, (weights, turned, gradient))
+        elif isinstance(parts, Cut):
+            self._flat(given.lead, parts, tensor, owns, same, weights, gradient)
+
+    def _flat(
+        self, lead: Lead, parts: Cut, tensor: Tensor, owns: bool, same: Ints, weights: int, gradient: int
+    ) -> None:
+        memory, frame = self.memory, self.frame
+        sizes = self.places[lead.source].units(-1), self.places[lead.destination].units(0)
         panels = tuple(PanelTables.of(p, frame, memory, *sizes) for p in parts.panels)
         rows = RowTables.of(parts.rows, frame, memory, *sizes) if parts.rows else None
-        back_rows, turned, turned_same = None, -1, np.zeros(0, np.int64)
+        back_rows, turned = None, -1
         if parts.turned:
             back_rows = RowTables.of(parts.turned.rows, frame, memory, *sizes[::-1])
-            turned = memory.reserve(4 * (parts.turned.rows.size + lanes))
-            turned_same = np.append(same, tensor.size)[parts.turned.slots]
-            self._copy(self.copies, turned_same, tensor.working, turned)
+            turned = memory.reserve(4 * (parts.turned.rows.size + frame.lanes))
+            self._copy(self.copies, same[parts.turned.slots], tensor.working, turned)
         self.uses.append(
-            Use(junction, parts, tensor.name, owner, weights, gradient, same, panels, rows, back_rows, turned,
-                turned_same)
+            Use(lead.source, lead.destination, parts, tensor.name, owns, weights, gradient, panels, rows, back_rows,
+                turned)
+        )  # fmt: skip
+
+    def _filter(
+        self, lead: FilterJunction, parts: FilterCut, tensor: Tensor, owns: bool, at: tuple[int, int, int]
+    ) -> None:
+        geometry = lead.geometry.planar()
+        ahead, run = forward_pass(geometry)
+        behind, runs = backward_passes(geometry)
+        source, destination = self.places[lead.source], self.places[lead.destination]
+        forward, back = (tuple(GroupTable.of(g, self.memory) for g in way) for way in (parts.forward, parts.back))
+        weights, turned, gradient = at
+        self.filters.append(
+            FilterUse(
+                lead.source, lead.destination, tensor.name, owns, run, runs,
+                self._reads(source, ahead, back=False), self._reads(destination, behind, back=True),
+                forward, back, weights, turned, gradient,
+            )
         )  # fmt: skip
 
     def _copy(self, to: list[Copy], same: Ints, source: int, target: int) -> None:
@@ -271,20 +250,20 @@ class Model:
 
     def _tensor(
         self, name: str, shape: tuple[int, ...], slot: Ints, copy: Ints, copies: int, size: int, *, bias: bool,
-        tied: bool
+        tied: bool, paths: bool, gathered: bool, holes: bool = False,
     ) -> Tensor:  # fmt: skip
-        memory, trained = self.memory, self.trains(name)
+        memory, trained = self.memory, self.trains(name) and not name.endswith((f".{MEAN}", f".{VARIANCE}"))
         whole = 4 * size * copies
         master = memory.reserve(whole + 4 * self.frame.lanes)
         working = memory.reserve(4 * (size + self.frame.lanes)) if copies > 1 else master
         moments = tuple(memory.reserve(whole) for _ in range(self.moments if trained else 0))
         held = np.bincount(slot, minlength=size)
-        counts = memory.put(held.astype(np.int32)) if copies > 1 and (held < copies).any() else -1
+        counts = memory.put(held.astype(np.int32)) if holes or (copies > 1 and (held < copies).any()) else -1
         gradient = memory.reserve(4 * (size + self.frame.lanes))
         extra = memory.reserve(4 * size) if tied else -1
         tensor = Tensor(
             name, shape, slot, copy, copies, size, master, working, moments, gradient, extra, counts, trained, bias,
-            self.aside_bytes if len(shape) == 1 and not bias else -1,
+            self.aside_bytes if paths else -1, gathered,
         )  # fmt: skip
         self.aside_bytes += round_up(whole) if tensor.aside >= 0 else 0
         self.tensors[name] = tensor
@@ -301,8 +280,11 @@ def build(graph: Graph, machine: Machine, batch: int, frozen: Collection[str], m
 def columns_of(graph: Graph, machine: Machine, batch: int) -> int:
     """Columns of a tile: up to 64, or 32 where paths without blocks read units all over a layer.
 
-    Fewer where the batch has fewer, or a layer would leave the second-level cache.
+    Fewer where the batch has fewer, or a layer would leave the second-level cache; one vector where a station has
+    extents.
     """
+    if any(len(station.shape) > 1 for station in graph.stations):
+        return machine.width
     widest = max((s.units for s in graph.stations), default=1)
     linear = {fact.line for fact in graph.facts_of(Blocks)}
     scattered = any(line.kind == "paths" and line.name not in linear for line in graph.lines)
@@ -312,12 +294,45 @@ def columns_of(graph: Graph, machine: Machine, batch: int) -> int:
     return columns
 
 
-def _edges(graph: Graph, junction: Junction) -> Edges:
+class _Flat:
+    """Junctions without filters as kernels see them."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._found: dict[tuple[str, str], list[Junction]] = defaultdict(list)
+        for junction in junctions_of(graph):
+            self._found[junction.tensor.removesuffix(TRANSPOSE), junction.dst].append(junction)
+        self._given: dict[tuple[str, str], int] = defaultdict(int)
+
+    def junction(self, lead: Lead, places: dict[str, Place]) -> Junction:
+        """The junction of a lead, between rows; steps of an equation ask for the same ones in the same order."""
+        key, own = (lead.tensor, owner(lead.destination)), (lead.tensor, lead.destination)
+        found = self._found[key][self._given[own]]
+        self._given[own] += 1
+        rows = places[lead.source].units(-1), places[lead.destination].units(0)
+        found = replace(found, src=lead.source, dst=lead.destination, n_src=rows[0], n_dst=rows[1])
+        if isinstance(lead, PathJunction):
+            generator, number = lead.generator, lead.number
+
+            def edges() -> tuple[Ints, Ints]:
+                ends = (generator.units(v, 0, generator.count) for v in (number - 1, number))
+                return next(ends), next(ends)
+
+            return replace(found, edges=edges)
+        assert isinstance(lead, DenseJunction)
+        return replace(found, count=rows[0] * rows[1])
+
+
+def _within(lead: Lead) -> Lead:
+    """A junction between channels, or the junction itself."""
+    return lead.each if isinstance(lead, FilterJunction) else lead
+
+
+def _edges(places: dict[str, Place], junction: Junction) -> Edges:
     """The weights of a junction, every path or every pair of real units."""
     if junction.kind == "paths":
         src, dst = junction.edges()
         return Edges(src.astype(np.int64), dst.astype(np.int64), np.arange(src.size, dtype=np.int64))
-    n_src, n_dst = graph.station(junction.src).real_units, graph.station(junction.dst).real_units
+    n_src, n_dst = places[junction.src].real(-1), places[junction.dst].real(0)
     dst, src = (part.reshape(-1) for part in np.indices((n_dst, n_src)))
     turned = junction.tensor.endswith(TRANSPOSE)
     return Edges(src, dst, src * n_dst + dst if turned else dst * n_src + src)

@@ -6,6 +6,7 @@ over the whole batch in one order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,9 +14,21 @@ from typing import Literal
 from pathc.backends.llvm.column.common import byte_offset
 from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.training import outer, panels, rows
-from pathc.backends.llvm.training.model import Copy, Model, Tensor, Use
+from pathc.backends.llvm.training.filters.gradient import write_filter_gradient
+from pathc.backends.llvm.training.model import Model
+from pathc.backends.llvm.training.norms import write_moved, write_norm_gradients
 from pathc.backends.llvm.training.optimizers import Optimizer
-from pathc.backends.llvm.training.update import RANGE, Sink, write_bias_gradient, write_copy, write_swap
+from pathc.backends.llvm.training.tensors import Copy, FilterUse, Tensor, Use
+from pathc.backends.llvm.training.update import (
+    RANGE,
+    Sink,
+    write_bias_gradient,
+    write_channel_sums,
+    write_copy,
+    write_settled,
+    write_swap,
+)
+from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE
 
 Loss = Literal["none", "cross-entropy", "mse"]
 CONTEXT = (
@@ -32,7 +45,7 @@ _WORK = 16384
 class Variant:
     """What a program does: from `x` forwards, to a loss or to `y`; backwards to stored gradients or to a step.
 
-    A `windowed` step takes the paths of a mask alone.
+    A `windowed` step takes the paths of a mask alone. `by_batch`, normalizations go by the statistics of the batch.
     """
 
     loss: Loss = "none"
@@ -42,6 +55,7 @@ class Variant:
     inputs: bool = False
     update: Literal["none", "store", "step"] = "none"
     windowed: bool = False
+    by_batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,14 +84,24 @@ class Updates:
         if variant.update == "none":
             return []
         phases = list[tuple[str, list[Task]]]()
-        others = [u for u in model.uses if not u.owner and model.tensors[u.tensor].trained]
-        phases.append(("others", [task for use in others for task in self._gradient(use)]))
-        trained = {model.tensors[u.tensor].extra for u in others}
+        tensors = [t for t in model.tensors.values() if t.trained]
+        others = [u for u in model.uses if model.tensors[u.tensor].trained and not self._sinks(u)]
+        filters = [u for u in model.filters if model.tensors[u.tensor].trained]
+        gathered = [task for use in others for task in self._gradient(use)]
+        gathered.extend(task for use in filters for task in self._filter_gradient(use))
+        gathered.extend(task for t in tensors if t.bias and t.gathered for task in self._station_gradient(t))
+        phases.append(("others", gathered))
+        trained = {model.tensors[u.tensor].extra for u in (*others, *filters) if not u.owner}
         phases.extend((f"sum{k}", [self._copy(c)]) for k, c in enumerate(model.sums) if c.target in trained)
-        owned = [u for u in reversed(model.uses) if u.owner and model.tensors[u.tensor].trained]
+        owned = [u for u in reversed(model.uses) if model.tensors[u.tensor].trained and self._sinks(u)]
         tasks = [task for use in owned for task in self._gradient(use)]
-        biases = [t for t in model.tensors.values() if t.bias and t.trained]
-        tasks.extend(self._bias_gradient(t) for t in biases)
+        tasks.extend(self._bias_gradient(t) for t in tensors if t.bias and not t.gathered)
+        stepping = variant.update == "step"
+        tasks.extend(self._settled(t) for t in tensors if t.gathered and (stepping or t.extra >= 0))
+        if stepping and variant.by_batch:
+            tasks.extend(
+                self._moved(t) for t in model.tensors.values() if t.name.endswith(f".{MEAN}") and model.trains(t.name)
+            )
         if variant.windowed:
             frozen = [t for t in model.tensors.values() if t.aside >= 0 and not t.trained]
             tasks.extend(self._swap(t, hide=False) for t in frozen)
@@ -110,10 +134,10 @@ class Updates:
         def start() -> tuple[Function, Callable[[Function, str, str], None] | None, str, str]:
             f = Function(self.name("gradient"), RANGE)
             sink: Callable[[Function, str, str], None] | None = None
-            if use.owner:
+            if self._sinks(use):
                 sink = Sink(f, frame, tensor, self.optimizer if step else None, self.fixed, tensor.extra >= 0, windowed)
-            values = byte_offset(f, "%acts", model.places[use.junction.src].values)
-            return f, sink, values, byte_offset(f, "%acts", model.places[use.junction.dst].delta)
+            values = byte_offset(f, "%acts", model.places[use.src].values)
+            return f, sink, values, byte_offset(f, "%acts", model.places[use.dst].deltas[0])
 
         for panel, tables in zip(use.cut.panels, use.panels, strict=True):
             f, sink, values, deltas = start()
@@ -124,7 +148,7 @@ class Updates:
 
             if outer.suits(panel, frame):
                 gradients = byte_offset(f, "%params", use.gradient)
-                if use.owner and not step and tensor.extra < 0:
+                if self._sinks(use) and not step and tensor.extra < 0:
                     sink = None
                 outer.write_gradient(f, frame, panel, tables, (values, deltas), gradients, model.tile_bytes, sink)
             else:
@@ -134,7 +158,7 @@ class Updates:
         if use.cut.rows and use.rows:
             f, sink, values, deltas = start()
             gradients = byte_offset(f, "%params", use.gradient)
-            if use.owner and not step and tensor.extra < 0:
+            if self._sinks(use) and not step and tensor.extra < 0:
                 sink = None
             rows.write_gradient(f, frame, use.cut.rows, use.rows, values, deltas, gradients, model.tile_bytes, sink)
             self.functions.append(f)
@@ -142,14 +166,67 @@ class Updates:
             found.append(Task(f.name, use.cut.rows.sets, max(1, int(_WORK / each))))
         return found
 
+    def _sinks(self, use: Use) -> bool:
+        """Whether the gradients of a use go on as they are computed: no other use and no filter adds to them."""
+        return use.owner and not self.model.tensors[use.tensor].gathered
+
+    def _filter_gradient(self, use: FilterUse) -> list[Task]:
+        found: list[Task] = []
+        for table in use.forward:
+            f = Function(self.name("filter_gradient"), RANGE)
+            buffers = byte_offset(f, "%acts", use.values.at), byte_offset(f, "%acts", use.deltas.source)
+            gradients = byte_offset(f, "%params", use.gradient)
+            write_filter_gradient(f, self.model.frame, use.run, table, buffers, gradients, self.model.tile_bytes)
+            self.functions.append(f)
+            found.append(Task(f.name, len(table.groups.records), 1))
+        return found
+
+    def _station_gradient(self, tensor: Tensor) -> list[Task]:
+        """Gradients of a bias over positions and evaluations, or of gain and shift, which come together."""
+        model = self.model
+        name, _, part = tensor.name.partition(".")
+        places, channels = model.of_station(name), tensor.shape[0]
+        if part == "bias":
+            kernel = self.name("bias_gradient")
+            deltas = [place.deltas[0] for place in places if place.station.stage("bias") is not None]
+            positions = math.prod(places[0].extents[0])
+            f = write_channel_sums(model.frame, kernel, deltas, positions, tensor.gradient, model.tile_bytes)
+        elif part == GAIN or not model.tensors[f"{name}.{GAIN}"].trained:
+            kernel = self.name("norm_gradient")
+            found = [place.norm for place in places if place.norm is not None]
+            both = tuple(model.tensors[f"{name}.{own}"].gradient for own in (GAIN, SHIFT))
+            f = write_norm_gradients(kernel, found, (both[0], both[1]), model.tile_bytes)
+        else:
+            return []
+        self.functions.append(f)
+        return [Task(kernel, channels, channels)]
+
+    def _settled(self, tensor: Tensor) -> Task:
+        """What becomes of gradients that are complete in memory."""
+        frame = self.model.frame
+        f = Function(self.name("settled"), RANGE)
+        optimizer = self.optimizer if self.variant.update == "step" else None
+        windowed = self.variant.windowed and tensor.aside >= 0
+        write_settled(Sink(f, frame, tensor, optimizer, self.fixed, tensor.extra >= 0, windowed))
+        self.functions.append(f)
+        return Task(f.name, tensor.size // frame.lanes, _WORK // frame.lanes)
+
+    def _moved(self, tensor: Tensor) -> Task:
+        """The stored statistics of a normalization follow those of the batch."""
+        model, name = self.model, tensor.name.partition(".")[0]
+        norms = [place.norm for place in model.of_station(name) if place.norm is not None]
+        stored = tensor.master, model.tensors[f"{name}.{VARIANCE}"].master
+        self.functions.append(write_moved(self.name("moved"), norms, stored))
+        return Task(self.functions[-1].name, tensor.shape[0], tensor.shape[0])
+
     def _bias_gradient(self, tensor: Tensor) -> Task:
         place = self.model.places[tensor.name.removesuffix(".bias")]
         f = Function(self.name("bias_gradient"), RANGE)
         optimizer = self.optimizer if self.variant.update == "step" else None
         sink = Sink(f, self.model.frame, tensor, optimizer, self.fixed, False)
-        write_bias_gradient(self.model.frame, f.name, place.delta, self.model.tile_bytes, place.units, sink)
+        write_bias_gradient(self.model.frame, f.name, place.deltas[0], self.model.tile_bytes, place.units(0), sink)
         self.functions.append(f)
-        return Task(f.name, -(-place.units // self.model.frame.lanes), _WORK)
+        return Task(f.name, -(-place.units(0) // self.model.frame.lanes), _WORK)
 
     def _copy(self, copy: Copy) -> Task:
         kernel = write_copy(self.name("copy"), self.model.frame, copy.index, copy.source, copy.target, add=copy.add)

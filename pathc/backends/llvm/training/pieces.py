@@ -121,7 +121,8 @@ class Cut:
     """A junction cut into pieces, `size` slots in all, and where each weight of the tensor is.
 
     Weight k of the edges is kept in copy `copy[k]` of slot `slot[k]`; `copies` is how many a slot has at most.
-    `turned` holds, for every piece of rows, the rows of the input gradient.
+    `turned` holds, for every piece of rows, the rows of the input gradient. `holes` says that a panel has cells between
+    units where no path leads.
     """
 
     edges: Edges
@@ -132,13 +133,14 @@ class Cut:
     slot: Ints
     copy: Ints
     copies: int
+    holes: bool
 
 
 def cut(junction: Junction, edges: Edges, width: int) -> Cut:
     """Cut a junction for vectors of `width` lanes."""
     count = edges.src.size
     slot = np.full(count, -1, np.int64)
-    panels, base = list[Panels](), 0
+    panels, base, holes = list[Panels](), 0, False
     rest = np.arange(count)
     for block in _windows(junction, width):
         panel, slots = _panel_of(block, junction, edges, base, width)
@@ -150,12 +152,13 @@ def cut(junction: Junction, edges: Edges, width: int) -> Cut:
         panel = _dense_panel(junction, width)
         slot = panel.slots(np.zeros(count, np.int64), edges.dst, edges.src)
         panels, base, rest = [panel], panel.size, rest[:0]
+        holes = np.unique(slot).size < junction.n_src * junction.n_dst and junction.kind == "paths"
     rows, turned = None, None
     if rest.size or not panels:
         rows, turned = _rows_of(junction, edges, rest, slot, base, width)
         base += rows.size
     copy = ranks(slot)
-    return Cut(edges, tuple(panels), rows, turned, base, slot, copy, int(copy.max(initial=0)) + 1)
+    return Cut(edges, tuple(panels), rows, turned, base, slot, copy, int(copy.max(initial=0)) + 1, holes)
 
 
 def ranks(keys: Ints) -> Ints:

@@ -5,25 +5,46 @@ The conventions at kinks are those of `pathc.ir.interp.activations`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column import post
+from pathc.backends.llvm.column.common import byte_offset
 from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
 from pathc.backends.llvm.training.frame import Frame, every_vector
 from pathc.ir.catalogue import options_of
+from pathc.ir.extents import POOLS
 from pathc.ir.types import Call
 
 Kept = Literal["value", "argument"]
 WHOLE = frozenset({"softmax", "kwinners"})
 """Activations of a whole station."""
+_FROM_ARGUMENT = frozenset({"abs", "kwinners", "batchnorm", "channelshuffle", *POOLS})
+"""Stages whose derivative asks for the argument, or for neither."""
 
 
 def kept(stage: Call) -> Kept:
     """What the derivative is computed from; a value may take its argument's place in memory."""
-    if stage.name in ("abs", "kwinners") or (stage.name == "leaky" and number(stage, "slope") < 0.0):
+    if stage.name in _FROM_ARGUMENT or (stage.name == "leaky" and number(stage, "slope") < 0.0):
         return "argument"
     return "value"
+
+
+def elementwise(stage: Call) -> bool:
+    """Whether a stage makes every value of one value."""
+    return stage.name not in WHOLE and stage.name not in ("batchnorm", "channelshuffle", *POOLS)
+
+
+def in_place(stage: Call) -> bool:
+    """Whether a stage is elementwise and may write where it reads."""
+    return elementwise(stage) and kept(stage) == "value"
+
+
+def in_place_behind(stages: Sequence[Call], number: int) -> Call | None:
+    """The stage behind stage `number` if that is elementwise and may write where it reads."""
+    follows = stages[number + 1] if number + 1 < len(stages) else None
+    return follows if follows is not None and in_place(follows) else None
 
 
 def number(stage: Call, option: str) -> float:
@@ -140,15 +161,15 @@ def write_fill(frame: Frame, name: str, units: int, first: int = 0) -> Function:
     return f
 
 
-def write_bias(frame: Frame, name: str, units: int, *, add: bool) -> Function:
-    """`void name(ptr buffer, ptr bias)`: the bias of every row, alone or added to what is there."""
+def write_bias(frame: Frame, name: str, units: int, positions: int, *, add: bool) -> Function:
+    """`void name(ptr buffer, ptr bias)`: the bias of every `positions` rows, alone or added to what is there."""
     f = Function(name, (("ptr", "buffer"), ("ptr", "bias")))
-    with every_vector(f, frame, units) as at:
-        row = f.op("lshr", I64, at, str(frame.shift))
-        value = f.broadcast(frame.lanes, f.load(F32, f.offset("%bias", row)))
-        if add:
-            value = f.op("fadd", frame.kind, frame.load(f, "%buffer", at), value)
-        frame.store(f, value, "%buffer", at)
+    with f.loop(units // positions) as channels:
+        bias = f.broadcast(frame.lanes, f.load(F32, f.offset("%bias", channels.index)))
+        plane = byte_offset(f, "%buffer", f.op("mul", I64, channels.index, str(positions * frame.stride)))
+        with every_vector(f, frame, positions) as at:
+            value = f.op("fadd", frame.kind, frame.load(f, plane, at), bias) if add else bias
+            frame.store(f, value, plane, at)
     return f
 
 

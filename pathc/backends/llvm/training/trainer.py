@@ -14,19 +14,20 @@ from pathc.backends.llvm.jit import Library, compile_ir
 from pathc.backends.llvm.machine import Machine, host
 from pathc.backends.llvm.native import aligned, runtime
 from pathc.backends.llvm.threads import pool
-from pathc.backends.llvm.training.arguments import check_arguments, check_memory
+from pathc.backends.llvm.training.arguments import check_arguments, check_memory, untrainable
 from pathc.backends.llvm.training.entry import ENTRY
 from pathc.backends.llvm.training.held import Held
 from pathc.backends.llvm.training.masks import Masks
-from pathc.backends.llvm.training.model import Tensor, build
+from pathc.backends.llvm.training.model import build
 from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
 from pathc.backends.llvm.training.phases import CONTEXT, Loss, Variant
 from pathc.backends.llvm.training.program import Program
+from pathc.backends.llvm.training.stations import NORM_NUMBERS
+from pathc.backends.llvm.training.tensors import Tensor
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
-from pathc.ir.interp.junctions import float_tensors
-from pathc.ir.misfits import plain_only
-from pathc.ir.weights import check_weights
+from pathc.ir.interp.junctions import float_tensors, real_read_size, real_size
+from pathc.ir.weights import MEAN, VARIANCE, check_weights
 from pathc.support.diagnostics import PathcError, error
 
 Array = NDArray[np.float32]
@@ -46,10 +47,14 @@ class StepResult:
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What a forward pass leaves behind for the backward pass: the tiles of `count` samples."""
+    """What a forward pass leaves behind for the backward pass: the tiles of `count` samples.
+
+    `by_batch`, normalizations went by the statistics of these samples.
+    """
 
     acts: NDArray[np.uint8]
     count: int
+    by_batch: bool = False
 
 
 class Trainer:
@@ -78,7 +83,7 @@ class Trainer:
         fixed_signs: bool = False,
         frozen: Collection[str] = (),
     ) -> None:
-        found = [*supports(graph), *plain_only(graph, "the compiled trainer has"), *check_weights(graph, weights)]
+        found = [*supports(graph), *untrainable(graph), *check_weights(graph, weights)]
         if found:
             raise PathcError(*found)
         check_arguments(graph, loss, optimizer, batch, frozen, weights)
@@ -94,8 +99,8 @@ class Trainer:
         self._model = build(graph, self.machine, batch, frozen, len(optimizer.moments) if optimizer else 0)
         check_memory(self._model)
         self._params = self._model.memory.build()
-        self._inputs = sum(s.real_units for s in graph.inputs)
-        self._outputs = sum(s.real_units for s in graph.outputs)
+        self._inputs = sum(real_size(s) for s in graph.inputs)
+        self._outputs = sum(real_read_size(s) for s in graph.outputs)
         self._programs: dict[Variant, tuple[Callable[[int], None], Library]] = {}
         self._free: list[NDArray[np.uint8]] = []
         self._acts = self._tiles(self._model.tiles)
@@ -109,7 +114,7 @@ class Trainer:
         if self.threads > 1:
             self._set(pool=pool(self.threads).address)
         self._step_context = self._context.ctypes.data
-        self._training = Variant(loss, backward=True, update="step")
+        self._training = Variant(loss, backward=True, update="step", by_batch=True)
         self._windowed = replace(self._training, windowed=True)
         self._masks = Masks(self._model)
         self.load(weights)
@@ -166,21 +171,22 @@ class Trainer:
         """Loss and gradients of its mean with respect to every trained tensor, natural order; raises as `step`."""
         self._needs_loss()
         self._prepare(x, target)
-        self._run(Variant(self.loss, backward=True, update="store"))
+        self._run(Variant(self.loss, backward=True, update="store", by_batch=True))
         self._check_labels()
         return self._outcome().loss, self._stored_gradients()
 
-    def forward(self, x: Array) -> tuple[Array, Saved]:
+    def forward(self, x: Array, *, by_batch: bool = False) -> tuple[Array, Saved]:
         """Outputs [n, outputs] of float32 inputs [n, inputs], n >= 1 as large as you like, and what `backward` needs.
 
-        Raises E0701, E0702.
+        `by_batch`, normalizations go by the statistics of these samples, by the stored ones otherwise. Raises E0701,
+        E0702.
         """
         x = self._rows(x, self._inputs, "input", any_count=True)
         y = np.empty((len(x), self._outputs), np.float32)
-        saved = Saved(self._spare(-(-len(x) // self.columns)), len(x))
+        saved = Saved(self._spare(-(-len(x) // self.columns)), len(x), by_batch)
         self._set(x=_address(x), x_stride=x.strides[0] // 4, y=_address(y), y_stride=self._outputs)
         self._shape(len(x))
-        self._run(Variant(outputs=True), saved.acts)
+        self._run(Variant(outputs=True, by_batch=by_batch), saved.acts)
         return y, saved
 
     def backward(self, saved: Saved, dy: Array, *, inputs: bool = True) -> tuple[Array, dict[str, Array]]:
@@ -194,8 +200,21 @@ class Trainer:
         dx = np.empty((len(dy), self._inputs if inputs else 0), np.float32)
         self._set(target=_address(dy), target_stride=dy.strides[0] // 4, dx=_address(dx), dx_stride=self._inputs)
         self._shape(len(dy))
-        self._run(Variant(forward=False, backward=True, inputs=inputs, update="store"), saved.acts)
+        variant = Variant(forward=False, backward=True, inputs=inputs, update="store", by_batch=saved.by_batch)
+        self._run(variant, saved.acts)
         return dx, self._stored_gradients()
+
+    def statistics(self, saved: Saved) -> dict[str, Array]:
+        """Mean and variance that normalizations went by in a forward pass, by tensor; the mean over evaluations."""
+        found: dict[str, Array] = {}
+        for name, tensor in self._model.tensors.items():
+            number = {f".{MEAN}": 2, f".{VARIANCE}": 4}.get(name[name.find(".") :])
+            if number is not None:
+                norms = (place.norm for place in self._model.of_station(name.partition(".")[0]))
+                parts = [saved.acts[n.at :][: 4 * NORM_NUMBERS * n.channels] for n in norms if n is not None]
+                numbers = [part.view(np.float32).reshape(-1, NORM_NUMBERS)[:, number] for part in parts]
+                found[name] = np.stack(numbers).mean(axis=0).reshape(tensor.shape)
+        return found
 
     def release(self, saved: Saved) -> None:
         """Let a later forward pass use the memory of this one, whose backward pass is done."""

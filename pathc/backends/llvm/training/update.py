@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pathc.backends.llvm.column.common import byte_offset
 from pathc.backends.llvm.emit import F32, I64, Function, constant, suffix, vector
-from pathc.backends.llvm.training.frame import Frame, Reduction, added
-from pathc.backends.llvm.training.model import Tensor
+from pathc.backends.llvm.training.frame import Frame, Reduction, added, lane_sum
 from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
+from pathc.backends.llvm.training.tensors import Tensor
 
 RANGE = (
     ("ptr noalias", "params"),
@@ -60,6 +60,9 @@ class Sink:
         if self.optimizer is None:
             frame.store(f, gradient, byte_offset(f, "%params", tensor.gradient), at)
         elif tensor.copies == 1:
+            # Cells of a panel where no path leads have gradients, too, but no weight that could move.
+            if tensor.counts >= 0:
+                gradient = self._existing(f, at, gradient, "zeroinitializer")
             self._step(f, self.optimizer, at, gradient)
         else:
             self._copies(f, self.optimizer, at, gradient)
@@ -67,20 +70,23 @@ class Sink:
     def _copies(self, f: Function, optimizer: Optimizer, at: str, gradient: str) -> None:
         """One step for every path of a slot, and the sum of their weights."""
         frame, tensor = self.frame, self.tensor
-        whole, mask = vector(frame.lanes, "i32"), vector(frame.lanes, "i1")
-        counts = ""
-        if tensor.counts >= 0:
-            counts = f.load(whole, byte_offset(f, byte_offset(f, "%params", tensor.counts), at), frame.bytes)
         with f.loop(tensor.copies, [(frame.kind, frame.zero())]) as loop:
             own = gradient
-            if counts:
+            if tensor.counts >= 0:
                 number = f.broadcast(frame.lanes, f.assign(f"trunc i64 {loop.index} to i32"), "i32")
-                exists = f.assign(f"icmp slt {whole} {number}, {counts}")
-                own = f.assign(f"select {mask} {exists}, {frame.kind} {gradient}, {frame.kind} {frame.zero()}")
+                own = self._existing(f, at, gradient, number)
             moved = f.op("mul", I64, loop.index, str(4 * tensor.size), "nuw nsw")
             weight = self._step(f, optimizer, added(f, at, moved), own)
             loop.following = [f.op("fadd", frame.kind, loop.carried[0], weight)]
         frame.store(f, loop.results[0], byte_offset(f, "%params", tensor.working), at)
+
+    def _existing(self, f: Function, at: str, gradient: str, number: str) -> str:
+        """The gradient where copy `number` of a slot exists, zero elsewhere."""
+        frame, whole = self.frame, vector(self.frame.lanes, "i32")
+        counts = f.load(whole, byte_offset(f, byte_offset(f, "%params", self.tensor.counts), at), frame.bytes)
+        exists = f.assign(f"icmp slt {whole} {number}, {counts}")
+        mask = vector(frame.lanes, "i1")
+        return f.assign(f"select {mask} {exists}, {frame.kind} {gradient}, {frame.kind} {frame.zero()}")
 
     def _step(self, f: Function, optimizer: Optimizer, at: str, gradient: str) -> str:
         frame, tensor = self.frame, self.tensor
@@ -160,6 +166,40 @@ def write_bias_gradient(frame: Frame, name: str, delta: int, tile_bytes: int, ro
                 ]
             tiles.following = total
         sink(f, reduced(tiles.results.__getitem__), first)
+
+
+def write_channel_sums(
+    frame: Frame, name: str, deltas: Sequence[int], positions: int, gradient: int, tile_bytes: int
+) -> Function:
+    """The kernel that sums gradients of channels `%start` .. `%stop` - 1 over positions and the batch.
+
+    `deltas` are where they begin in a tile, `gradient` is where sums go.
+    """
+    f = Function(name, RANGE)
+    plane = positions * frame.stride
+    with f.loop("%stop", start="%start") as loop:
+        first = f.op("mul", I64, loop.index, str(plane), "nuw nsw")
+        places = [byte_offset(f, byte_offset(f, "%acts", delta), first) for delta in deltas]
+        with f.loop("%span", [(frame.kind, frame.zero())], step=tile_bytes) as tiles:
+            with f.loop(plane, [(frame.kind, tiles.carried[0])], step=frame.bytes) as rows:
+                total = rows.carried[0]
+                for place in places:
+                    at = added(f, tiles.index, rows.index)
+                    total = f.op("fadd", frame.kind, total, frame.load(f, place, at))
+                rows.following = [total]
+            tiles.following = rows.results
+        value = lane_sum(f, frame, tiles.results[0])
+        f.store(F32, value, f.offset(byte_offset(f, "%params", gradient), loop.index))
+    return f
+
+
+def write_settled(sink: Sink) -> None:
+    """Write what becomes of the gradients of vectors `%start` .. `%stop` - 1, which are complete in memory."""
+    f, frame = sink.f, sink.frame
+    with f.loop("%stop", start="%start") as loop:
+        slot = f.op("mul", I64, loop.index, str(frame.lanes), "nuw nsw")
+        gradients = f.offset(byte_offset(f, "%params", sink.tensor.gradient), slot)
+        sink(f, frame.load(f, gradients, 0), slot)
 
 
 def write_copy(name: str, frame: Frame, index: int, source: int, target: int, *, add: bool) -> Function:

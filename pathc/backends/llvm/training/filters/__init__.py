@@ -1,0 +1,1 @@
+"""Filters in training: channels as planes of rows, one row of samples for every position."""
