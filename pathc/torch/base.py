@@ -17,7 +17,7 @@ from pathc.ir.interp import supports
 from pathc.ir.misfits import plain_only
 from pathc.ir.weights import expected_tensors, save_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, render_all
-from pathc.torch.compiled import CompiledNet
+from pathc.torch.compiled import CompiledNet, Watch
 from pathc.torch.engine import Engine
 from pathc.torch.fallback import FallbackWarning, PlainNet
 
@@ -121,13 +121,19 @@ class GraphModule(torch.nn.Module):
             if half:
                 text = f"{kind} is computed in float32: inputs, weights and outputs are converted in every call"
                 self._say(f"{text}; parameters of float32 save that")
-            run = _outside_dynamo if torch.compiler.is_compiling() else _run_compiled
-            y = run(self, x, weights)
+            y = self._run_kernels(x, weights)
             return y.to(kind) if half else y
         text = f"there are no compiled kernels for {kind} on {x.device.type}, so PyTorch's operations are used: "
         cost = "every product of a path and a sample is stored, and a CPU takes about 20 times as long"
         self._say(f"{text}{cost}")
         return self._run_plain(x, weights).to(kind)
+
+    def _run_kernels(
+        self, x: torch.Tensor, weights: Mapping[str, torch.Tensor], watch: Watch | None = None
+    ) -> torch.Tensor:
+        """Outputs of rows by the compiled kernels; `watch` as for `CompiledNet`."""
+        run = _outside_dynamo if torch.compiler.is_compiling() else _run_compiled
+        return run(self, x, weights, watch)
 
     def _run_plain(self, x: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         if self._plain is None:
@@ -184,13 +190,15 @@ class GraphModule(torch.nn.Module):
         self._start()
 
 
-def _run_compiled(module: GraphModule, x: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _run_compiled(
+    module: GraphModule, x: torch.Tensor, weights: Mapping[str, torch.Tensor], watch: Watch | None
+) -> torch.Tensor:
     """Run the kernels; tensors that want no gradient are left out of the backward pass."""
     idle = frozenset(name for name, tensor in weights.items() if not tensor.requires_grad)
     frozen = idle if x.requires_grad or len(idle) < len(weights) else frozenset[str]()
     try:
         apply = cast("Callable[..., torch.Tensor]", CompiledNet.apply)
-        return apply(module.kernels(), tuple(weights), frozen, x, *weights.values())
+        return apply(module.kernels(), tuple(weights), frozen, watch, x, *weights.values())
     except PathcError as mistake:
         raise ValueError(render_all(mistake.diagnostics)) from mistake
 

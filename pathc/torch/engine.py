@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm.training import Saved, Trainer
 from pathc.ir.graph import Graph
+from pathc.ir.interp.junctions import real_read_size
 
 Array = NDArray[np.float32]
 Arrays = Mapping[str, Array]
@@ -26,6 +27,10 @@ class Lease:
     def __init__(self, kernels: _Kernels, saved: Saved) -> None:
         self.kernels = kernels
         self.saved = saved
+
+    def statistics(self) -> dict[str, Array]:
+        """Mean and variance that normalizations went by, by tensor."""
+        return self.kernels.trainer.statistics(self.saved)
 
     def __del__(self) -> None:
         self.kernels.returned.append(self.saved)
@@ -64,20 +69,23 @@ class Engine:
         self._threads = threads
         self._kernels: dict[tuple[int, frozenset[str]], _Kernels] = {}
         self._lock = threading.Lock()
-        self._outputs = sum(station.real_units for station in graph.outputs)
+        self._outputs = sum(real_read_size(station) for station in graph.outputs)
 
-    def forward(self, x: Array, weights: Arrays, frozen: frozenset[str]) -> tuple[Array, Lease | None]:
+    def forward(
+        self, x: Array, weights: Arrays, frozen: frozenset[str], *, by_batch: bool = False
+    ) -> tuple[Array, Lease | None]:
         """Outputs [n, outputs] of inputs [n, inputs], n >= 0, and what `backward` needs.
 
-        `frozen` names the tensors whose gradients nobody will ask for. Raises E0702 for another shape, E0502 to
-        E0508 for weights that do not fit.
+        `by_batch`, normalizations go by the statistics of these samples, which the lease knows. `frozen` names the
+        tensors whose gradients nobody will ask for. Raises E0702 for another shape, E0502 to E0508 for weights that do
+        not fit.
         """
         if not len(x):
             return np.zeros((0, self._outputs), np.float32), None
         kernels = self._find(len(x), weights, frozen)
         with kernels.lock:
             kernels.prepare(weights)
-            y, saved = kernels.trainer.forward(x)
+            y, saved = kernels.trainer.forward(x, by_batch=by_batch)
             return y, Lease(kernels, saved)
 
     def backward(self, lease: Lease, dy: Array, weights: Arrays, *, inputs: bool) -> tuple[Array, dict[str, Array]]:

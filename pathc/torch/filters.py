@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
+from pathc.backends.llvm.training import untrainable
 from pathc.ir.catalogue import options_of
 from pathc.ir.cells import is_recurrent
 from pathc.ir.extents import POOLS
@@ -30,9 +33,10 @@ Tensors = Mapping[str, torch.Tensor]
 class FilterModule(PathModule):
     """A model whose stations may have extents, normalizations and equations; takes what `PathModule` takes.
 
-    Inputs are [batch, channels, *extents]. Filters of paths become dense convolutions with zeros: PyTorch's own
-    kernels and autograd run on any device and in any floating type, and `pathc.compile` runs the weights without the
-    zeros. `train()` lets batch normalization go by the batch and moves its statistics, which are buffers.
+    Inputs are [batch, channels, *extents]. Compiled kernels run forward and backward in float32 on the CPU. On other
+    devices, in other types and with `compiled=False` filters of paths become dense convolutions with zeros, in
+    PyTorch's own operations. `train()` lets batch normalization go by the batch and moves its statistics, which are
+    buffers.
     """
 
     _buffers_of = (MEAN, VARIANCE)
@@ -42,9 +46,33 @@ class FilterModule(PathModule):
         wanted = input_shape(self.graph)
         if tuple(x.shape[1:]) != wanted:
             raise ValueError(f"E0512: the input has shape {list(x.shape)}, the model needs [batch, *{list(wanted)}]")
+        weights = self.tensors()
+        if self.compiled and self._has_kernels(x, weights):
+            return self._by_kernels(x, weights)
         net = FilterNet(self.graph) if self._net is None else self._net
         self._net = net
-        return net(x, self.tensors(), training=self.training)
+        return net(x, weights, training=self.training)
+
+    def _has_kernels(self, x: torch.Tensor, weights: Tensors) -> bool:
+        tensors = (x, *weights.values())
+        plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+        return plain and self._trainable
+
+    def _by_kernels(self, x: torch.Tensor, weights: Tensors) -> torch.Tensor:
+        """Outputs by the compiled kernels; in training, statistics move as those of `FilterNet` do."""
+
+        def watch(found: Mapping[str, NDArray[np.float32]]) -> None:
+            with torch.no_grad():
+                for name, values in found.items():
+                    stage = self.graph.station(owner(name)).stage("batchnorm")
+                    share = options_of(stage)["momentum"] if stage is not None else 0.0
+                    assert isinstance(share, float | int)
+                    weights[name].lerp_(torch.from_numpy(values), share)
+
+        # What moves is not what the backward pass looks at again.
+        given = {n: t.clone() if n.endswith(self._buffers_of) else t for n, t in weights.items()}
+        y = self._run_kernels(x.flatten(1), given, watch if self.training else None)
+        return y.reshape(len(x), *output_shape(self.graph))
 
     def _refused(self, graph: Graph) -> list[Diagnostic]:
         text = "recurrent cells have no operations in `FilterModule`"
@@ -53,6 +81,7 @@ class FilterModule(PathModule):
     def _start(self) -> None:
         super()._start()
         self._net: FilterNet | None = None
+        self._trainable = not untrainable(self.graph)
 
 
 class FilterNet:

@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch", reason="pathc.torch needs PyTorch")
 sys.path.insert(0, str(Path(__file__).parents[1] / "filters"))
 
 from filter_nets import inputs_of, net, texts, weights_of  # noqa: E402
-from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import HealthCheck, assume, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from test_filter_meaning import EQUATION, RESIDUAL, loaded  # noqa: E402
+from test_filter_meaning import EQUATION, RESIDUAL  # noqa: E402
 from test_filter_training import DIGITS  # noqa: E402
 
 import pathc  # noqa: E402
@@ -47,13 +47,53 @@ def assert_same(graph, training: bool) -> None:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(texts(), st.booleans())
 def test_random_nets(text, training) -> None:
-    assert_same(loaded(text), training)
+    assert_same(net(text), training)
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("text", [EQUATION, RESIDUAL])
 def test_equations_and_residuals(text, training) -> None:
     assert_same(net(text), training)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(texts(), st.booleans(), st.integers(3, 40))
+def test_kernels_do_what_the_operations_do(text, training, count) -> None:
+    assume("softmax" not in text and "kwinners" not in text)
+    graph = net(text)
+    weights = {name: (w / max(1.0, np.sqrt(w[0].size))).astype(np.float32) for name, w in weights_of(graph).items()}
+    x = torch.tensor(inputs_of(graph, count), dtype=torch.float32)
+    found = []
+    for compiled in (True, False):
+        model = FilterModule(graph, weights, compiled=compiled).train(training)
+        own = x.clone().requires_grad_()
+        y = model(own)
+        (y * torch.linspace(-1, 1, y.numel()).reshape(y.shape)).sum().backward()
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        found.append((y.detach(), own.grad, gradients, dict(model.named_buffers())))
+    assert all(grad is not None for grad in found[0][2].values())
+    size = max(float(grad.abs().max()) for grad in found[1][2].values())
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-3 * max(1.0, size))
+    for name, grad in found[1][2].items():
+        torch.testing.assert_close(found[0][2][name], grad, rtol=1e-3, atol=1e-4 * size)
+    for name, values in found[1][3].items():
+        torch.testing.assert_close(found[0][3][name], values, rtol=1e-4, atol=1e-5)
+
+
+def test_kernels_with_a_batch_of_none_and_without_gradients() -> None:
+    model = FilterModule(pathc.Source("digits.path", "pathc 1\n" + DIGITS)).eval()
+    assert model(torch.zeros(0, 1, 8, 8)).shape == (0, 10)
+    x = torch.rand(70, 1, 8, 8)
+    with torch.no_grad():
+        said = model(x)
+    wide = FilterModule(pathc.Source("digits.path", "pathc 1\n" + DIGITS)).double().eval()
+    torch.testing.assert_close(wide(x.double()).float(), said, rtol=1e-4, atol=1e-6)
+    before = {name: values.clone() for name, values in model.named_buffers()}
+    model(x)
+    assert all(torch.equal(values, before[name]) for name, values in model.named_buffers())
+    model.train()(x)
+    assert not any(torch.equal(values, before[name]) for name, values in model.named_buffers())
 
 
 def test_it_learns_and_its_weights_compile(tmp_path) -> None:
