@@ -32,6 +32,10 @@ layer a[4] : conv(3x4, stride = 2x4, dilation = 3x6, pad = 8)
 layer b[9] : conv(1x1, stride = 2) | sigmoid
 output y[4] : bias
 dense p : x -> a -> b -> y""",
+    "nothing but zeros": """input x[2, 5x1]
+layer a[4] : conv(1x1, pad = 1, stride = 2) | bias | tanh
+output y[3] : bias
+dense p : x -> a -> y""",
     "groups and depthwise": """input x[8, 7x6]
 layer a[8] : conv(3x3, groups = 8, pad = same) | bias | leaky(0.2)
 layer b[12] : conv(2x2, groups = 4) | channelshuffle(3) | abs | channelshuffle(2)

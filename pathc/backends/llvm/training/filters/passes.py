@@ -121,8 +121,8 @@ def _phases(geometry: Geometry, axis: int) -> _Axis:
         reach = (first + front - heard[0] * dilation) // stride if heard else 0
         found.append((first, count, len(heard), heard[0] if heard else 0, reach))
     back = every * dilation // stride
-    lowest = min(reach - (taps - 1) * back for _, _, taps, _, reach in found if taps)
-    highest = max(count - 1 + reach for _, count, taps, _, reach in found if taps)
+    lowest = min((reach - (taps - 1) * back for _, _, taps, _, reach in found if taps), default=0)
+    highest = max((count - 1 + reach for _, count, taps, _, reach in found if taps), default=0)
     before, behind = max(0, -lowest), max(0, highest - (result - 1))
     phases = tuple(
         (first, count, Taps(taps, reach + before, -back, weight, every)) for first, count, taps, weight, reach in found
