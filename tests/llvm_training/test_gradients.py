@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from training_support import (
     BIAS,
+    ELEMENTWISE,
     SOFTMAX,
+    WHOLE,
     canonical,
     chain,
     cross_entropy,
@@ -159,6 +161,20 @@ def test_kwinners_passes_the_gradient_to_winners_that_are_zero():
     dy = np.ones((4, 4), np.float32)
     dx, _ = trainer.backward(saved, dy)
     np.testing.assert_array_equal(dx, interp.backward(graph, weights, x, dy)[0])
+
+
+@pytest.mark.parametrize("first", [*ELEMENTWISE, *WHOLE], ids=str)
+@pytest.mark.parametrize("second", [*ELEMENTWISE, *WHOLE], ids=str)
+def test_a_stage_behind_another(first, second):
+    graph = chain((9, 7, 5), 40, first, second, out=(BIAS,))
+    weights, x = drawn(graph, 3), inputs(graph, 20, 4)
+    trainer = Trainer(graph, weights, loss="none", batch=20)
+    dy = np.random.default_rng(5).normal(size=(20, 5)).astype(np.float32)
+    dx, gradients = trainer.backward(trainer.forward(x)[1], dy)
+    right, expected = interp.backward(graph, weights, x, dy)
+    close(dx, right)
+    for name, gradient in expected.items():
+        close(gradients[name], gradient)
 
 
 def test_nan_is_reported():

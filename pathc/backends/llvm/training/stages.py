@@ -31,6 +31,11 @@ def kept(stage: Call) -> Kept:
     return "value"
 
 
+def looks_back(stage: Call) -> bool:
+    """Whether the derivative of a stage looks at its value, which no other stage may then overwrite."""
+    return kept(stage) == "value" or stage.name == "kwinners"
+
+
 def elementwise(stage: Call) -> bool:
     """Whether a stage makes every value of one value."""
     return stage.name not in WHOLE and stage.name not in ("batchnorm", "channelshuffle", *POOLS)

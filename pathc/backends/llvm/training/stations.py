@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from pathc.backends.llvm.lower import stages_of
-from pathc.backends.llvm.training.stages import kept
+from pathc.backends.llvm.training.stages import kept, looks_back
 from pathc.ir.catalogue import options_of
 from pathc.ir.extents import POOLS
 from pathc.ir.filters import Geometry, pool_of
@@ -99,7 +99,7 @@ def placed(
     buffers = [reserve(rows[0])]
     for number, stage in enumerate(stages):
         scored = station.role == "output" and stage.name == "softmax"
-        free = not scored and not moves_rows(stage) and (number == 0 or kept(stages[number - 1]) == "argument")
+        free = not scored and not moves_rows(stage) and (number == 0 or not looks_back(stages[number - 1]))
         buffers.append(buffers[-1] if free and kept(stage) == "value" else reserve(rows[number + 1]))
     # Nobody looks at the sums under a last softmax once their gradient is known: it takes their place.
     ends = station.role == "output" and [s.name for s in stages] == ["softmax"] and station.name not in read
