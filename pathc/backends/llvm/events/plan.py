@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.groups import Group, Ids, Sources, groups_of
 from pathc.backends.llvm.column.common import round_up
-from pathc.backends.llvm.groups import Group, Ids, Sources, groups_of
 from pathc.backends.llvm.machine import Machine
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.base import Junction

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pathc.backends.llvm.groups import Ids
+from pathc.backends.groups import Ids
 from pathc.backends.llvm.integer.plan import Plan, Step, offset_of
 from pathc.backends.llvm.integer.reading import emit_translation, emit_winners, table_of
 from pathc.backends.llvm.lower import stages_of

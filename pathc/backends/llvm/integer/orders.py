@@ -14,7 +14,7 @@ from random import Random
 
 import numpy as np
 
-from pathc.backends.llvm.groups import Group, Ids
+from pathc.backends.groups import Group, Ids
 from pathc.ir import gf2
 
 _TRIALS = 300

@@ -14,8 +14,8 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.groups import Group, Ids, Sources, groups_of
 from pathc.backends.llvm.column.common import round_up
-from pathc.backends.llvm.groups import Group, Ids, Sources, groups_of
 from pathc.backends.llvm.integer.orders import Linear, Space, meeting, natural
 from pathc.backends.llvm.machine import Machine
 from pathc.ir import gf2
