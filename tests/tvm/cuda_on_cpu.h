@@ -18,6 +18,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __align__(bytes) __attribute__((aligned(bytes)))
 
 struct Extent { int x, y, z; };
 struct float2 { float x, y; };
@@ -209,5 +210,30 @@ inline void mma_bf16(float* c, const uint32_t* a, const uint32_t* b) {
 }
 inline void mma_fp16(float* c, const uint32_t* a, const uint32_t* b) {
   multiply(c, a, b, 16, [](uint32_t word, int half) { return from_fp16(half ? word >> 16 : word & 0xffffu); });
+}
+// Sums of 32 bits of products s8 x u8 of bytes, four in a word.
+inline void multiply_bytes(int* c, const uint32_t* a, const uint32_t* b, int depth) {
+  std::memcpy(gpu::current->given, a, depth / 2);
+  std::memcpy(gpu::current->given + 4, b, depth / 4);
+  gpu::wait(gpu::State::warp);
+  int group = gpu::lane() >> 2, place = gpu::lane() & 3;
+  for (int e = 0; e < 4; e++) {
+    int row = group + (e >> 1) * 8, column = place * 2 + (e & 1);
+    for (int k = 0; k < depth; k++) {
+      int holder = k % 16 / 4, upper = k / 16, shift = k % 4 * 8;
+      uint32_t left = gpu::neighbour(row % 8 * 4 + holder).given[row / 8 + 2 * upper];
+      uint32_t right = gpu::neighbour(column * 4 + holder).given[4 + upper];
+      c[e] += int(int8_t(left >> shift)) * int(right >> shift & 255u);
+    }
+  }
+  gpu::wait(gpu::State::warp);
+}
+inline void mma_32(int* c, const uint32_t* a, const uint32_t* b) { multiply_bytes(c, a, b, 32); }
+inline void mma_16(int* c, const uint32_t* a, const uint32_t* b) { multiply_bytes(c, a, b, 16); }
+inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
+  uint64_t bytes = uint64_t(high) << 32 | low;
+  uint32_t found = 0;
+  for (int k = 0; k < 4; k++) found |= uint32_t(bytes >> ((selector >> (4 * k) & 7) * 8) & 255u) << (8 * k);
+  return found;
 }
 template <class T> inline T atomicAdd(T* place, T value) { T before = *place; *place += value; return before; }

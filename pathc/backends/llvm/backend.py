@@ -33,7 +33,7 @@ from pathc.ir.interp import supports
 from pathc.ir.misfits import flat_only, plain_only, unscaled_only
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import run_passes
-from pathc.ir.quantized import integer_network
+from pathc.ir.quantized import check_bytes, integer_network
 from pathc.ir.types import Value
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, error
@@ -169,7 +169,9 @@ def _integers(request: Request, options: dict[str, Value]) -> IntegerExecutable:
     _refuse_choices(request, "integer nets")
     _refuse_options(options, "integer nets")
     chosen = machine(options)
-    return IntegerExecutable(integer_network(request.graph, request.stored), chosen, c_name(request.graph.name))
+    network = integer_network(request.graph, request.stored)
+    check_bytes(network, "the kernels of `llvm` have")
+    return IntegerExecutable(network, chosen, c_name(request.graph.name))
 
 
 def _refuse_choices(request: Request, who: str) -> None:

@@ -14,6 +14,7 @@ from pathc.backends.tvm import driver, facade, nvrtc, tensorcore
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.cpu import check_request, gradient_inputs, stage
+from pathc.backends.tvm.integer.executable import CudaIntegers
 from pathc.backends.tvm.lower import fusable, plan_net
 from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import Blocks, NetPlan, Rows
@@ -36,6 +37,7 @@ OPTIONS = {
     "fused": "true or false: one kernel for the whole net",
     "precision": "f32, tf32, bf16 or fp16: what tensor cores round factors to",
     "gradients": "true or false: a backward pass, too",
+    "integers": "true or false: quantized nets with integers alone",
 }
 _MOST_LANES = 256
 
@@ -136,13 +138,23 @@ class CudaBackend:
         """Stages the interpreter cannot evaluate either (E0610)."""
         return supports(graph) or plain_only(graph, f"`{self.name}` has")
 
-    def compile(self, request: Request) -> CudaExecutable:
-        """Check everything and choose a plan; raises as `check_request`, E0611, E0612, E0661, E0666, E0667."""
+    def compile(self, request: Request) -> CudaExecutable | CudaIntegers:
+        """Check everything and choose a plan; raises as `check_request`, E0611, E0612, E0661, E0666, E0667, E13xx."""
         check_request(request, self.name, OPTIONS)
         arch = str(request.options.get("arch", _arch_here()))
         nvrtc.check_arch(arch)
+        if _switch(request, "integers"):
+            _refuse_beside_integers(request)
+            return CudaIntegers.of(request, arch)
         lowered, notes = choose(request, arch)
         return CudaExecutable(request, arch, lowered, notes)
+
+
+def _refuse_beside_integers(request: Request) -> None:
+    other = next((name for name in request.options if name not in ("arch", "integers")), "")
+    if other or request.forms:
+        what = f"no option `{other}`" if other else "no kernel forms to choose"
+        raise error("E0667", f"integer nets have {what}", request.graph.loc, help="leave it out")
 
 
 def _arch_here() -> str:

@@ -18,7 +18,7 @@ _KERNEL = re.compile(r'^extern "C" __global__', re.MULTILINE)
 _PARTS = re.compile(r'(?=^extern "C" __global__)', re.MULTILINE)
 T = TypeVar("T")
 _VERSION = 1
-_PRELUDE = """typedef unsigned char uchar;
+PRELUDE = """typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;
 #define CUDART_INF_F __int_as_float(0x7f800000)
@@ -122,7 +122,7 @@ def program(lowered: Lowered, arch: str) -> Program:
     if lowered.precision:
         body, launches = _on_tensor_cores(lowered, lowered.precision, body, launches)
     buffers = () if plan.fused else plan.buffers
-    text = head + _PRELUDE + body
+    text = head + PRELUDE + body
     return Program(plan.name, text, plan.lanes, plan.inputs, plan.outputs, launches, buffers, plan.gradients)
 
 

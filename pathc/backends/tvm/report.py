@@ -19,9 +19,7 @@ _GRANULE = 256
 
 def report(program: Program, plan: NetPlan, binary: Binary) -> str:
     """Every kernel with what it takes, and every junction with its operations for a byte of main memory."""
-    used = {one.kernel: one for one in binary.resources}
-    lines = [resources(binary).rstrip("\n")]
-    lines += [_launch(launch, used.get(launch.kernel), binary.arch) for launch in program.launches]
+    lines = [resources(binary).rstrip("\n"), launch_lines(program, binary).rstrip("\n")]
     if not plan.fused:
         lines += [f"  {op.name:14} {intensity(plan, op):.2f} operations a byte" for op in plan.ops if _counts(op)]
     elif plan.inputs + plan.outputs:
@@ -29,6 +27,12 @@ def report(program: Program, plan: NetPlan, binary: Binary) -> str:
         shown = 2 * macs / (4 * plan.lanes * (plan.inputs + plan.outputs))
         lines.append(f"  {'net':14} {shown:.2f} operations a byte")
     return "\n".join(lines) + "\n"
+
+
+def launch_lines(program: Program, binary: Binary) -> str:
+    """Every launch with its grid, threads, shared memory and occupancy."""
+    used = {one.kernel: one for one in binary.resources}
+    return "".join(f"{_launch(one, used.get(one.kernel), binary.arch)}\n" for one in program.launches)
 
 
 def occupancy(launch: Launch, used: Resources, arch: str) -> float:

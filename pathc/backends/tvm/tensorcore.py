@@ -152,11 +152,11 @@ def _start(op: Blocks, names: dict[str, str]) -> str:
 
 
 def _stored(op: Blocks) -> str:
-    value = _activated(op.end.activation)
+    value = activated(op.end.activation)
     return f"u < {op.end.real} ? {value} : 0.0f" if op.end.real < op.end.units else value
 
 
-def _activated(call: Call | None) -> str:
+def activated(call: Call | None) -> str:
     """An elementwise activation of `v` in C; NaN stays NaN."""
     if call is None:
         return "v"

@@ -31,6 +31,7 @@ from __future__ import annotations
 from pathc.ir.quantized.activations import TABLE, Reading, never_negative, reading
 from pathc.ir.quantized.evaluate import IntegerTrace, evaluate_integers, integer_forward, outputs_of, quantize_inputs
 from pathc.ir.quantized.formats import Format, format_of
+from pathc.ir.quantized.narrow import check_bytes
 from pathc.ir.quantized.network import IntegerJunction, IntegerNetwork, IntegerStation, integer_network
 from pathc.ir.quantized.rounding import Ratio, nearest_ratio, power_of_two, round_to_format, shift_right
 from pathc.ir.quantized.sums import bits_for, bits_from_fan_in, bits_of_bounds, too_wide
@@ -47,6 +48,7 @@ __all__ = [
     "bits_for",
     "bits_from_fan_in",
     "bits_of_bounds",
+    "check_bytes",
     "evaluate_integers",
     "format_of",
     "integer_forward",

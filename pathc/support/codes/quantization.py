@@ -54,6 +54,12 @@ CODES: tuple[Code, ...] = (
         "Infinities become the largest or least integer of a format, but no integer stands for NaN.",
     ),
     Code(
+        "E1309",
+        "integers wider than a byte",
+        "Kernels of quantized nets keep a value and a weight in a byte each: i8, u8, i4, t2 and fixed point of up to 8 "
+        "bits. The integer interpreter (`-t reference{integers=true}`) computes wider ones.",
+    ),
+    Code(
         "E1310",
         "a tensor of zeros",
         "No scale fits a tensor that holds nothing but zeros, and no sample can be drawn from it.",
