@@ -71,7 +71,7 @@ def compare(compiled: Compiled, inputs: NDArray[Any], outputs: NDArray[Any]) -> 
         share = 0.0 if same else float("inf")
         return Agreement(_largest(error), _largest(relative), 0.0, share, same, int(clean.size - clean.sum()))
     rounded, arithmetic = 0.0, unit_roundoff("float32")
-    factors = {"tf32": "float16", "fp16": "float16", "bf16": "bfloat16"}
+    factors = {"tf32": "float16", "fp16": "float16", "bf16": "bfloat16", "fp8": "float8"}
     precision = str(compiled.target.options.get("precision", ""))
     if precision in factors:
         rounded = unit_roundoff(factors[precision])

@@ -193,7 +193,7 @@ template <class Element> inline void multiply(float* c, const uint32_t* a, const
     int row = group + (e >> 1) * 8, column = place * 2 + (e & 1);
     double sum = c[e];
     for (int k = 0; k < depth; k++) {
-      int holder = k % (depth / 2) * 8 / depth, half = depth == 16 ? k & 1 : 0, upper = k / (depth / 2);
+      int holder = k % (depth / 2) * 8 / depth, half = depth == 16 ? k & 1 : depth == 32 ? k & 3 : 0, upper = k / (depth / 2);
       uint32_t left = gpu::neighbour(row % 8 * 4 + holder).given[row / 8 + 2 * upper];
       uint32_t right = gpu::neighbour(column * 4 + holder).given[4 + upper];
       sum += double(element(left, half)) * element(right, half);
@@ -210,6 +210,27 @@ inline void mma_bf16(float* c, const uint32_t* a, const uint32_t* b) {
 }
 inline void mma_fp16(float* c, const uint32_t* a, const uint32_t* b) {
   multiply(c, a, b, 16, [](uint32_t word, int half) { return from_fp16(half ? word >> 16 : word & 0xffffu); });
+}
+inline uint32_t to_fp8(float v) {
+  uint32_t sign = bits_of(v) >> 24 & 0x80u;
+  float size = std::fabs(v);
+  if (std::isnan(v)) return 0x7fu;
+  if (size >= 448.0f) return sign | 0x7eu;
+  int exponent = size < 0x1p-6f ? -6 : std::ilogb(size);
+  uint32_t steps = uint32_t(std::nearbyint(std::ldexp(size, 3 - exponent)));
+  return sign | (uint32_t(exponent + 6) * 8u + steps);
+}
+inline float from_fp8(uint32_t byte) {
+  uint32_t exponent = byte >> 3 & 15, steps = byte & 7;
+  float size = exponent == 15 && steps == 7 ? NAN
+               : exponent ? std::ldexp(float(steps + 8), int(exponent) - 10) : std::ldexp(float(steps), -9);
+  return byte & 0x80u ? -size : size;
+}
+inline uint32_t rounded_fp8(float a, float b, float c, float d) {
+  return to_fp8(a) | to_fp8(b) << 8 | to_fp8(c) << 16 | to_fp8(d) << 24;
+}
+inline void mma_fp8(float* c, const uint32_t* a, const uint32_t* b) {
+  multiply(c, a, b, 32, [](uint32_t word, int byte) { return from_fp8(word >> (8 * byte) & 255u); });
 }
 // Sums of 32 bits of products s8 x u8 of bytes, four in a word.
 inline void multiply_bytes(int* c, const uint32_t* a, const uint32_t* b, int depth) {

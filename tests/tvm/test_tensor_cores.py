@@ -22,12 +22,16 @@ from pathc.support.diagnostics import PathcError
 
 pytestmark = pytest.mark.skipif(facade.missing() != "", reason=f"needs TVM: {facade.INSTALL}")
 runs = pytest.mark.skipif(not gpu.available(), reason="needs g++ to execute CUDA text: apt-get install g++")
-ROUNDOFF = {"tf32": 2.0**-11, "bf16": 2.0**-8, "fp16": 2.0**-11}
+ROUNDOFF = {"tf32": 2.0**-11, "bf16": 2.0**-8, "fp16": 2.0**-11, "fp8": 2.0**-4}
 EVERY = pytest.mark.parametrize("precision", tensorcore.PRECISIONS)
 
 
 def rounded(values, precision):
     """What tensor cores make of float32 factors."""
+    if precision == "fp8":
+        size = np.abs(values.astype(np.float64))
+        step = np.exp2(np.floor(np.log2(np.maximum(size, 2.0**-6))) - 3)
+        return np.sign(values) * np.minimum(np.rint(size / step) * step, 448)
     if precision == "fp16":
         return values.astype(np.float16).astype(np.float64)
     bits = values.view(np.uint32).astype(np.uint64)
@@ -45,7 +49,7 @@ def made_for(graph, lanes, precision):
 
 @runs
 @EVERY
-@pytest.mark.parametrize(("units", "count"), [((64, 32), 1024), ((256, 64), 8192), ((48, 80), 0)])
+@pytest.mark.parametrize(("units", "count"), [((64, 32), 2048), ((256, 64), 8192), ((96, 80), 0)])
 @pytest.mark.parametrize(("lanes", "batch"), [(64, 70), (8, 3)])
 def test_one_junction_is_that_of_rounded_factors(units, count, lanes, batch, precision):
     """With one junction nothing but the factors is rounded, so that a fragment in the wrong place cannot hide."""
@@ -54,8 +58,9 @@ def test_one_junction_is_that_of_rounded_factors(units, count, lanes, batch, pre
     x = inputs(graph, batch, 2)
     plan, made = made_for(graph, lanes, precision)
     parameters = pack(plan, graph, weights)
+    times = 16 if precision == "fp8" else 1
     right_weights = {
-        n: a if n.endswith("bias") else rounded(np.ascontiguousarray(a, np.float32), precision)
+        n: a if n.endswith("bias") else rounded(np.ascontiguousarray(a * times, np.float32), precision) / times
         for n, a in weights.items()
     }
     right = interp.forward(graph, right_weights, rounded(x, precision))
@@ -115,20 +120,25 @@ def test_gradients_through_tensor_cores():
 @pytest.mark.skipif(nvrtc.library_path() == "", reason=f"needs NVRTC: {nvrtc.INSTALL}")
 @pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
 def test_they_compile_without_spills_to_mma(arch, precision):
-    graph = chain((1024, 1024, 256, 8), 16384, BIAS, RELU)
+    graph = chain((1024, 1024, 256, 8), 32768, BIAS, RELU)
+    if precision == "fp8" and arch == "sm_80":
+        with pytest.raises(PathcError, match="sm_80 has no products of fp8"):
+            BACKEND.compile(Request(graph, drawn(graph, 1), {"arch": Word(arch), "precision": Word(precision)}))
+        return
     executable = BACKEND.compile(
         Request(graph, drawn(graph, 1), {"arch": Word(arch), "precision": Word(precision), "lanes": 64})
     )
     used = executable.binary.resources
     assert [one for one in used if one.spilled or one.stack] == []
-    assert {"tf32": "m16n8k8", "bf16": "m16n8k16", "fp16": "m16n8k16"}[precision] in executable.binary.ptx
+    product = {"tf32": "m16n8k8", "bf16": "m16n8k16", "fp16": "m16n8k16", "fp8": "m16n8k32"}[precision]
+    assert product in executable.binary.ptx
     assert [note.code for note in executable.notes] == ["W0669"]
     assert "main.3" in executable.notes[0].message
 
 
 def test_what_does_not_go_together_is_refused():
     graph = chain((64, 32), 1024, RELU)
-    for options in ({"precision": Word("fp8")}, {"precision": Word("tf32"), "fused": True}):
+    for options in ({"precision": Word("fp4")}, {"precision": Word("tf32"), "fused": True}):
         with pytest.raises(PathcError, match="E0667"):
             BACKEND.compile(Request(graph, drawn(graph, 1), options))
     single = BACKEND.compile(Request(graph, drawn(graph, 1), {"precision": Word("tf32")}, batch=1))

@@ -35,7 +35,7 @@ OPTIONS = {
     "arch": "sm_80, sm_90, ...",
     "lanes": "samples of a tile, a power of two up to 256",
     "fused": "true or false: one kernel for the whole net",
-    "precision": "f32, tf32, bf16 or fp16: what tensor cores round factors to",
+    "precision": "f32, tf32, bf16, fp16 or fp8: what tensor cores round factors to",
     "gradients": "true or false: a backward pass, too",
     "integers": "true or false: quantized nets with integers alone",
 }
@@ -163,7 +163,7 @@ def _arch_here() -> str:
 
 def choose(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]]:
     """One kernel for all if the layers of a tile fit shared memory, else one for each junction; raises E0666, E0667."""
-    fused, lanes, precision = _switch(request, "fused"), _lanes(request), _precision(request)
+    fused, lanes, precision = _switch(request, "fused"), _lanes(request), _precision(request, arch)
     if _switch(request, "gradients"):
         if fused:
             text = "a backward pass reads the layers of the forward pass, which one kernel does not keep"
@@ -197,8 +197,11 @@ def choose(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]
     return Lowered(plan_net(request.graph, lanes[0], request.forms), gpu=True), notes
 
 
-def _precision(request: Request) -> tensorcore.Precision | None:
+def _precision(request: Request, arch: str) -> tensorcore.Precision | None:
     given = str(request.options.get("precision", "f32"))
+    if given == "fp8" and int(arch.strip("sm_af")) < tensorcore.FP8_FROM:
+        text = f"{arch} has no products of fp8"
+        raise error("E0667", text, request.graph.loc, help=f"arch=sm_{tensorcore.FP8_FROM} or newer, or bf16")
     for known in tensorcore.PRECISIONS:
         if given == known:
             return known
@@ -217,7 +220,8 @@ def _in_float32(lowered: Lowered) -> tuple[Diagnostic, ...]:
     if not left:
         return ()
     text = f"not on tensor cores, but in float32: {', '.join(dict.fromkeys(left))}"
-    why = "that takes blocks with a multiple of 16 sources and destinations, and tiles of 8 samples or more"
+    sources = 32 if lowered.precision == "fp8" else 16
+    why = f"that takes blocks of 16 n destinations and {sources} n sources, and tiles of 8 samples or more"
     return (Diagnostic("W0669", text, notes=(why,), severity=Severity.NOTE),)
 
 

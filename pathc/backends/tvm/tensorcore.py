@@ -1,9 +1,9 @@
 """Dense blocks on tensor cores: CUDA text of kernels whose products are `mma` instructions, sums in float32.
 
 A warp holds 16 destinations of a block for up to 64 samples; every step multiplies 16 x K weights with K x 8 values
-read at their XOR addresses and rounded on the way: tf32 (m16n8k8), bf16 and fp16 (m16n8k16). Which thread holds which
-elements is laid down in the PTX ISA, section "Matrix fragments for mma". These kernels are written as text, as a
-schedule has no say in the layout of fragments.
+read at their XOR addresses and rounded on the way: tf32 (m16n8k8), bf16 and fp16 (m16n8k16), fp8 (m16n8k32, e4m3).
+Which thread holds which elements is laid down in the PTX ISA, section "Matrix fragments for mma". These kernels are
+written as text, as a schedule has no say in the layout of fragments.
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ from pathc.backends.tvm.tir import arguments
 from pathc.ir.catalogue import options_of
 from pathc.ir.types import Call
 
-Precision = Literal["tf32", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("tf32", "bf16", "fp16")
+Precision = Literal["tf32", "bf16", "fp16", "fp8"]
+PRECISIONS: tuple[Precision, ...] = ("tf32", "bf16", "fp16", "fp8")
 ROWS, SAMPLES = 16, 8
 """Destinations and samples of one instruction."""
 WARPS = 4
-_DEPTH = {"tf32": 8, "bf16": 16, "fp16": 16}
-_HELD = 64
+_DEPTH = {"tf32": 8, "bf16": 16, "fp16": 16, "fp8": 32}
+_PACKED = {"tf32": 1, "bf16": 2, "fp16": 2, "fp8": 4}
+"""Factors of a register."""
+_FACTOR = 16
+"""Weights of fp8 are so many times larger when they are rounded: it has few steps below 1/64."""
+FP8_FROM = 89
+"""The first architecture with products of fp8."""
+_HELD = {"tf32": 64, "bf16": 64, "fp16": 64, "fp8": 32}
+"""Samples whose sums a warp holds at most: the units of a step take registers, too."""
 
 PRELUDE = r"""#ifdef __CUDACC__
 __device__ __forceinline__ uint rounded_tf32(float v) {
@@ -34,6 +41,15 @@ __device__ __forceinline__ uint rounded_bf16(float low, float high) {
 __device__ __forceinline__ uint rounded_fp16(float low, float high) {
   uint r; asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r;
 }
+#if __CUDA_ARCH__ >= 890
+// To the nearest, ties to even; what lies beyond 448 becomes 448.
+__device__ __forceinline__ uint rounded_fp8(float a, float b, float c, float d) {
+  ushort low, high;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(b), "f"(a));
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
+  return (uint)low | (uint)high << 16;
+}
+#endif
 #define MMA(NAME, KIND)                                                                                         \
   __device__ __forceinline__ void NAME(float* c, const uint* a, const uint* b) {                                \
     asm volatile("mma.sync.aligned." KIND " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"              \
@@ -43,6 +59,9 @@ __device__ __forceinline__ uint rounded_fp16(float low, float high) {
 MMA(mma_tf32, "m16n8k8.row.col.f32.tf32.tf32.f32")
 MMA(mma_bf16, "m16n8k16.row.col.f32.bf16.bf16.f32")
 MMA(mma_fp16, "m16n8k16.row.col.f32.f16.f16.f32")
+#if __CUDA_ARCH__ >= 890
+MMA(mma_fp8, "m16n8k32.row.col.f32.e4m3.e4m3.f32")
+#endif
 #endif
 """
 """Roundings and products; where the text is not compiled for a GPU, others must be given."""
@@ -68,9 +87,10 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
         f"{'float' if a is taken[-1] else 'const float'}* __restrict__ {a.name}_ptr" for a in taken
     )  # fmt: skip
     lanes, depth, jobs = plan.lanes, _DEPTH[precision], op.fan_out // ROWS
-    held = min(lanes, _HELD)
+    held = min(lanes, _HELD[precision])
     source, target = (_c(unit(address, "k", place)) for address, place in ((op.sources, "c"), (op.destinations, "r")))
     start = _start(op, names)
+    factor, back = (f" * {_FACTOR}.0f", f" * {1 / _FACTOR}f") if precision == "fp8" else ("", "")
     lines = [
         f'extern "C" __global__ void __launch_bounds__({32 * WARPS}) {op.name}_kernel({given}) {{',
         f"  const int job = (int)blockIdx.x * {WARPS} + ((int)threadIdx.x >> 5);",
@@ -91,19 +111,19 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
         "      for (int e = 0; e < 4; e++) {",
         "        const int r = first + group + (e >> 1) * 8;",
         f"        const int u = {target}, at = u * {lanes} + sample + n * 8 + place * 2 + (e & 1);",
-        f"        sums[n][e] = {start};",
+        f"        sums[n][e] = {start}{factor};",
         "        (void)at;",
         "      }",
         f"    for (int step = 0; step < {op.fan_in}; step += {depth}) {{",
         "      uint a[4];",
-        "      int units[4];",
+        f"      int units[{2 * _PACKED[precision]}];",
         *_fragments(op, lanes, precision, source),
         "    }",
         f"    for (int n = 0; n < {held // SAMPLES}; n++)",
         "      for (int e = 0; e < 4; e++) {",
         "        const int r = first + group + (e >> 1) * 8;",
         f"        const int u = {target};",
-        "        const float v = sums[n][e];",
+        f"        const float v = sums[n][e]{back};",
         f"        to[u * {lanes} + sample + n * 8 + place * 2 + (e & 1)] = {_stored(op)};",
         "      }",
         "  }",
@@ -113,36 +133,34 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
 
 
 def _fragments(op: Blocks, lanes: int, precision: Precision, source: str) -> list[str]:
-    """Weights of a step rounded into `a`, then values of every eight samples into `b`, and their product."""
-    pairs = precision != "tf32"
-    column = "place * 2 + (e >> 1) * 8 + (e & 1)" if pairs else "place + e * 4"
-    lines = [
-        f"      for (int e = 0; e < {4 if pairs else 2}; e++) {{",
-        f"        const int c = step + {column};",
+    """Weights of a step rounded into `a`, then values of every eight samples into `b`, and their product.
+
+    A register holds `packed` neighbouring factors; the second half of a step lies four registers behind the first.
+    """
+    packed = _PACKED[precision]
+    factor = f" * {_FACTOR}.0f" if precision == "fp8" else ""
+    weights = [
+        f"weights[(step + place * {packed} + (e >> 1) * {4 * packed} + {k}) * {op.fan_out} + r]{factor}"
+        for k in range(packed)
+    ]
+    values = [f"from[units[e * {packed} + {k}] * {lanes} + b_]" for k in range(packed)]
+    return [
+        f"      for (int e = 0; e < {2 * packed}; e++) {{",
+        f"        const int c = step + place * {packed} + e / {packed} * {4 * packed} + e % {packed};",
         f"        units[e] = {source};",
         "      }",
         "      for (int e = 0; e < 4; e++) {",
         "        const int r = first + group + (e & 1) * 8;",
-    ]
-    if pairs:
-        low = f"weights[(step + place * 2 + (e >> 1) * 8) * {op.fan_out} + r]"
-        high = f"weights[(step + place * 2 + (e >> 1) * 8 + 1) * {op.fan_out} + r]"
-        lines.append(f"        a[e] = rounded_{precision}({low}, {high});")
-    else:
-        lines.append(f"        a[e] = rounded_tf32(weights[(step + place + (e >> 1) * 4) * {op.fan_out} + r]);")
-    lines += [
+        f"        a[e] = rounded_{precision}({', '.join(weights)});",
         "      }",
         "      for (int n = 0; n < (int)(sizeof sums / sizeof *sums); n++) {",
         "        const int b_ = sample + n * 8 + group;",
         "        uint b[2];",
         "        for (int e = 0; e < 2; e++)",
+        f"          b[e] = rounded_{precision}({', '.join(values)});",
+        f"        mma_{precision}(sums[n], a, b);",
+        "      }",
     ]
-    if pairs:
-        low, high = (f"from[units[{at}] * {lanes} + b_]" for at in ("e * 2", "e * 2 + 1"))
-        lines.append(f"          b[e] = rounded_{precision}({low}, {high});")
-    else:
-        lines.append(f"          b[e] = rounded_tf32(from[units[e] * {lanes} + b_]);")
-    return [*lines, f"        mma_{precision}(sums[n], a, b);", "      }"]
 
 
 def _start(op: Blocks, names: dict[str, str]) -> str:

@@ -26,11 +26,14 @@ from pathc.ir.weights import Tensors
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
 _EXTRA_ROUNDINGS = 3
-_ROUNDOFFS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+_ROUNDOFFS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "float8": 2.0**-4}
 
 
 def unit_roundoff(dtype: str) -> float:
-    """Largest relative error of rounding to nearest: 2^-53 float64, 2^-24 float32, 2^-11 float16, 2^-8 bfloat16."""
+    """Largest relative error of rounding to nearest.
+
+    2^-53 float64, 2^-24 float32, 2^-11 float16, 2^-8 bfloat16, 2^-4 float8 (e4m3).
+    """
     return _ROUNDOFFS[dtype]
 
 
