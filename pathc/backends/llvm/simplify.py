@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.llvm.cut import Cutter, own_tensors
+from pathc.ir.cut import Cutter, own_tensors
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.interp.expand import integrated, split_at_ode

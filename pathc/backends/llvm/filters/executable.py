@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import Bound, Kernel
-from pathc.backends.llvm.cut import Array, BoundSteps, Cutter, Rows, Segment
 from pathc.backends.llvm.filters.lower import plan_filters
 from pathc.backends.llvm.filters.net import Behind, emit_filters, emit_whole, pack_filters
 from pathc.backends.llvm.filters.plan import FilterPlan
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.pieces import Array, BoundSteps, Rows
 from pathc.backends.llvm.scratch import check_scratch
 from pathc.backends.llvm.simplify import uneven, unfoldable
+from pathc.ir.cut import Cutter, Segment
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input, input_shape, output_shape

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.llvm.cut import Array, BoundSteps, Rows, Segment
 from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.pieces import Array, BoundSteps, Rows
 from pathc.backends.llvm.recurrent.kernel import CellKernel
-from pathc.backends.llvm.recurrent.split import segments_of
 from pathc.ir.cells import cell_of
+from pathc.ir.cut import Segment
+from pathc.ir.cutcells import segments_of
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
 from pathc.support.diagnostics import Diagnostic, did_you_mean, error

@@ -16,28 +16,6 @@ from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE
 from pathc.support.diagnostics import PathcError, error
 
 Weights = Mapping[str, NDArray[Any]]
-Array = NDArray[np.float32]
-Rows = Callable[[Graph, Weights], Any]
-"""Makes the executable of a flat feed-forward net."""
-
-
-@dataclass(frozen=True, eq=False)
-class BoundSteps:
-    """The pieces of a net tied to its arrays: `call()` runs it on `x` and returns `y`. One thread at a time."""
-
-    x: Array
-    y: Array
-    steps: tuple[Callable[[], object], ...]
-
-    def call(self) -> Array:
-        """Run."""
-        for step in self.steps:
-            step()
-        return self.y
-
-    def __call__(self) -> Array:
-        """Run."""
-        return self.call()
 
 
 @dataclass(frozen=True, eq=False)

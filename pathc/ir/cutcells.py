@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pathc.backends.llvm.cut import Cutter, Segment, Weights
 from pathc.ir.cells import Cell, cell_of, plain
+from pathc.ir.cut import Cutter, Segment, Weights
 from pathc.ir.graph import Graph, Station
 from pathc.ir.order import station_order
 
