@@ -58,13 +58,20 @@ class Cutter:
                 stations.append(station)
                 self.station(station, lines, tensors)
             else:
-                copy = Station(f"{station.name}_out", "output", put.shape, declared=put.declared)
+                copy = Station(self.free(f"{station.name}_out"), "output", put.shape, declared=put.declared)
                 stations.append(copy)
                 here, there = Visit(station.name, 0), Visit(copy.name, 1)
                 lines.append(Line(f"{station.name}_out", "skip", (here, there)))
                 if station.name not in {s.name for s in stations}:
                     stations.insert(0, put)
         return self.segment(stations, lines, tensors, "", False)
+
+    def free(self, name: str) -> str:
+        """The name, made longer until no station of the net has it."""
+        taken = {station.name for station in self.graph.stations}
+        while name in taken:
+            name += "_"
+        return name
 
     def segment(
         self, stations: list[Station], lines: list[Line], tensors: dict[str, NDArray[Any]], name: str, highway: bool
@@ -114,7 +121,7 @@ class Cutter:
         self, line: Line, number: int, into: str, copy: int, lines: list[Line], tensors: dict[str, NDArray[Any]]
     ) -> None:
         """One junction as a line of its own that leads into station `into`, with the weights of a copy."""
-        name = f"{line.name}_{number}" if copy < 0 else f"{line.name}_{number}_{copy}"
+        name = f"{line.name}_{number}" if copy < 0 else f"{line.name}_{number}x{copy}"
         source, destination = line.visits[number - 1], line.visits[number]
         if line.mirror:
             visits = self.graph.line(line.mirror).visits[::-1]

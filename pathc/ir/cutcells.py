@@ -49,7 +49,7 @@ class _Cutter(Cutter):
         for k in range(cell.copies):
             side, tap = divmod(k // cell.inputs, cell.window)
             pipeline = tuple(s for s in station.pipeline if s.name == "bias" and tap == 0)
-            name = f"{station.name}_{k}"
+            name = self.free(f"{station.name}_{k}")
             stations.append(Station(name, "output", station.shape, pipeline=pipeline, declared=station.declared))
             if biased and tap == 0:
                 bias = np.asarray(self.weights[f"{station.name}.bias"]).reshape(cell.bias_copies, station.real_units)
@@ -60,7 +60,7 @@ class _Cutter(Cutter):
                 self.cut(line, number, name, k if cell.copies > 1 else -1, lines, tensors)
         highway = cell.name == "sru" and any(line.kind == "skip" for line, _ in self.into(station.name))
         if highway:
-            name = f"{station.name}_highway"
+            name = self.free(f"{station.name}_highway")
             stations.append(Station(name, "output", station.shape, declared=station.declared))
             for line, number in self.into(station.name):
                 if line.kind == "skip":

@@ -134,6 +134,29 @@ def test_stacked_nets_and_lines_around_cells():
     assert executable(x[:0]).shape == (0, 11, 24)
 
 
+def test_names_of_a_net_may_be_those_of_its_pieces():
+    """Stations named as the ends in front of a cell, and lines whose names and numbers read alike."""
+    names = ("x", "c_0", "c_highway", "c", "c_out")
+    stages_ = {"c_0": (Call("relu"),), "c_highway": (Call("tanh"),), "c": (Call("bias"), cell("sru"))}
+    stations = tuple(
+        Station(
+            n, "input" if n == "x" else "output" if n in ("c", "c_out") else "layer", (8,), pipeline=stages_.get(n, ())
+        )
+        for n in names
+    )
+    lines = (
+        Line("a", "paths", (Visit("x", 0), Visit("c", 1)), 32),
+        Line("a_1", "paths", (Visit("x", 0), Visit("c_0", 1), Visit("c_highway", 2)), 32),
+        Line("b", "paths", (Visit("c_highway", 0), Visit("c", 1)), 32),
+        Line("over", "skip", (Visit("c_highway", 0), Visit("c", 1))),
+        Line("c", "dense", (Visit("c", 0), Visit("c_out", 1))),
+    )
+    graph = Graph("net", stations, lines)
+    weights = weights_for(graph, 2)
+    x = np.random.default_rng(0).normal(size=(2, 4, 8)).astype(np.float32)
+    right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
+
+
 def test_a_cell_may_be_the_output():
     stations = (Station("x", "input", (5,)), Station("c", "output", (20,), pipeline=(cell("rnn", Call("diag")),)))
     graph = Graph("net", stations, (Line("in", "dense", (Visit("x", 0), Visit("c", 1))),))
