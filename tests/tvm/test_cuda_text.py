@@ -31,7 +31,15 @@ NETS = {
     "windows": lambda: chain((32, 32, 32), 192, BIAS, RELU),
     "odd": lambda: chain((50, 31, 10), 300, BIAS, RELU, last=[BIAS, SOFTMAX]),
     "narrow": lambda: chain((40, 1, 3), 64, RELU),
+    "ends": lambda: _ends(),
 }
+
+
+def _ends():
+    """Two outputs, one on the way to the other."""
+    graph = chain((24, 12, 5), 64, BIAS, RELU)
+    stations = tuple(replace(s, role="output") if s.name == "s1" else s for s in graph.stations)
+    return replace(graph, stations=stations)
 
 
 @cache

@@ -125,7 +125,11 @@ def _single(plan: NetPlan, op: Op) -> Function:
 
 
 def _whole(plan: NetPlan) -> Function:
-    """All operations of a tile inside one block, so that buffers can lie in shared memory."""
+    """All operations of a tile inside one block, so that buffers can lie in shared memory.
+
+    The block hides what it writes: TVM binds no loop around one in which several stores fill an array, as the stations
+    of several outputs do.
+    """
     every = {a.name: a for op in plan.ops for a in arguments(plan, op) if a.role != "buffer"}
     taken, lanes = tuple(every.values()), plan.lanes
     lines = _head("net", taken, ("tiles",))
@@ -133,6 +137,8 @@ def _whole(plan: NetPlan) -> Function:
         "    for t in range(tiles):",
         '        with T.sblock("tile"):',
         "            vt = T.axis.spatial(tiles, t)",
+        "            T.reads()",
+        "            T.writes()",
     ]
     for name, units in plan.buffers:
         alloc = f'T.sblock_alloc_buffer(({units}, {lanes}), scope="shared.dyn")'
