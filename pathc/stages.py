@@ -142,7 +142,8 @@ def _cost_text(source: Source, options: Options) -> str:
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     lines = ["  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
              for row in cells]  # fmt: skip
-    extra = f"{found.biases:,} biases, {found.recurrent_weights:,} recurrent weights; per sample, weights as f32"
+    norms = f", {found.norms:,} gains and shifts" if found.norms else ""
+    extra = f"{found.biases:,} biases, {found.recurrent_weights:,} recurrent weights{norms}; per sample, weights as f32"
     return "\n".join([*(line.rstrip() for line in lines), extra]) + "\n"
 
 

@@ -18,11 +18,11 @@ from pathc.bench.network import prepare
 from pathc.bench.peers import Peer
 from pathc.bench.timing import NOISE, Timing, calibrate, time_call
 from pathc.driver import Compiled, Options, compile_model, load, read_source
-from pathc.ir.cells import cell_stage
 from pathc.ir.cost import cost
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import input_shape
 from pathc.ir.misfits import plain_only
+from pathc.ir.sequences import takes_sequences
 from pathc.support.diagnostics import Diagnostic, Severity, error
 from pathc.support.files import memory_limit
 from pathc.support.source import Source
@@ -135,7 +135,7 @@ def inputs_for(compiled: Compiled, batch: int, seed: int, steps: int = 1) -> NDA
     recurrent cells; E0502 if the memory does not suffice.
     """
     shape = input_shape(compiled.graph)
-    if recurrent(compiled.graph):
+    if takes_sequences(compiled.graph):
         batch *= steps
     widest = max(math.prod(station.shape) for station in compiled.graph.stations)
     needed = 3 * 4 * batch * max(widest, math.prod(shape))
@@ -143,12 +143,7 @@ def inputs_for(compiled: Compiled, batch: int, seed: int, steps: int = 1) -> NDA
         text = f"a batch of {batch} needs about {needed} bytes, the memory can take {memory_limit()}"
         raise error("E0502", text, help="use a smaller --batch")
     x = np.random.default_rng(seed).random((batch, *shape), dtype=np.float32)
-    return x.reshape(-1, steps, *shape) if recurrent(compiled.graph) else x
-
-
-def recurrent(graph: Graph) -> bool:
-    """Whether a net has recurrent cells and takes sequences."""
-    return any(cell_stage(station) is not None for station in graph.stations)
+    return x.reshape(-1, steps, *shape) if takes_sequences(compiled.graph) else x
 
 
 def caller(executable: Executable, x: NDArray[np.float32]) -> Callable[[], object]:
@@ -187,10 +182,10 @@ def _row(
     noise: float,
     limits: Limits,
 ) -> Row:
-    batch, steps = len(x), x.shape[1] if recurrent(compiled.graph) else 1
+    batch, steps = len(x), x.shape[1] if takes_sequences(compiled.graph) else 1
     work = Work.of(compiled)
     gflops = 2 * work.macs * batch * steps / timing.median / 1e9
-    limit = limits.of(compiled, batch, work, gflops) if steps == 1 and not recurrent(compiled.graph) else None
+    limit = limits.of(compiled, batch, work, gflops) if steps == 1 and not takes_sequences(compiled.graph) else None
     return Row(
         model=compiled.graph.name,
         target=compiled.target.name,

@@ -12,7 +12,7 @@ from pathc.exchange.onnx_cells_out import Constant, cell_nodes
 from pathc.exchange.onnx_file import onnx_package
 from pathc.exchange.onnx_filters_out import dense_matrix, filter_node, stage_nodes
 from pathc.ir.catalogue import options_of
-from pathc.ir.cells import cell_of, cell_stage, is_recurrent
+from pathc.ir.cells import cell_of, cell_stage
 from pathc.ir.compress.edges import weighted_edges
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
@@ -21,6 +21,8 @@ from pathc.ir.interp.expand import owner
 from pathc.ir.interp.filters import FilterJunction, PartJunction
 from pathc.ir.interp.junctions import SkipJunction
 from pathc.ir.interp.network import Network, prepare
+from pathc.ir.misfits import BEYOND
+from pathc.ir.sequences import gives_sequences
 from pathc.ir.types import Call
 from pathc.ir.weights import Tensors, tensor_values
 from pathc.support.diagnostics import error
@@ -44,6 +46,8 @@ def export_onnx(graph: Graph, weights: Tensors) -> bytes:
     onnx = onnx_package()
     helper, numpy_helper = onnx_package("onnx.helper"), onnx_package("onnx.numpy_helper")
     network = prepare(graph, weights)
+    if gives_sequences(graph):
+        _refuse_beyond(graph)
     nodes: list[Any] = []
     constants: list[Any] = []
 
@@ -64,7 +68,7 @@ def export_onnx(graph: Graph, weights: Tensors) -> bytes:
             nodes.extend(made_of or [_stage(helper, constant, station, stage, total, after)])
             total = after
         nodes.append(helper.make_node("Identity", [total], [f"{station.name}.out"]))
-    axes = ["batch", "steps"] if is_recurrent(graph) else ["batch"]
+    axes = ["batch", "steps"] if gives_sequences(graph) else ["batch"]
     info, kind = helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     ends = [
         [info(f"{s.name}.in", kind, [*axes, s.real_units, *s.shape[1:]]) for s in graph.inputs],
@@ -75,6 +79,16 @@ def export_onnx(graph: Graph, weights: Tensors) -> bytes:
     model.ir_version = 8
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _refuse_beyond(graph: Graph) -> None:
+    """Raise E1104 for extents and what belongs to them, whose operators in ONNX know no steps."""
+    for station in graph.stations:
+        stage = next((stage.name for stage in station.pipeline if stage.name in BEYOND), "")
+        if stage or len(station.shape) > 1:
+            what = f"the stage `{stage}`" if stage else "extents"
+            text = f"station `{station.name}` has {what} in a net of sequences, which ONNX cannot hold"
+            raise error("E1104", text, station.loc, help="compile with -t llvm")
 
 
 def _sums(helper: Any, constant: Constant, network: Network, weights: Tensors, station: Station) -> list[Any]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathc.frontend import ast
 from pathc.frontend.draft import Draft
 from pathc.ir.catalogue import MAX_UNITS
-from pathc.ir.extents import POOLS, conv_extents, pool_extents, read_extents
+from pathc.ir.extents import POOLS, conv_extents, pool_extents, read_extents, skip_extents
 from pathc.ir.graph import Line, Station
 from pathc.ir.types import Call
 from pathc.support.diagnostics import Diagnostic, Severity, error
@@ -202,7 +202,7 @@ def _stage_name(stage: ast.Stage) -> str:
 def _check_skip(station: Station, source: Station, visit: ast.Visit) -> None:
     if station.stage("concat") is not None:
         return
-    arriving, own = (source.units, *read_extents(source)), station.shape
+    arriving, own = (source.units, *read_extents(source)), (station.units, *skip_extents(station))
     if arriving != own:
         message = f"a skip from `{source.name}` brings {_shown(arriving)} to `{station.name}`, which has {_shown(own)}"
         raise error("E0237", message, visit.span, help="a skip joins stations of the same shape")

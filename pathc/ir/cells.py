@@ -2,9 +2,10 @@
 
 A line into a cell carries one set of weights per input matrix: its tensors have a leading axis of `copies`, number
 (direction * window + tap) * gates + gate (left out where there is one copy only). Two directions whose results are
-concatenated need no second copy: a path or dense row belongs to the direction of the unit it leads to. Biases have a
-leading axis of `bias_copies`, number direction * gates + gate. `<station>.recurrent.<gate>` holds the hidden-to-hidden
-weights of a gate, `<station>.recurrent.<gate>.reverse` those of the direction that runs backwards in time.
+concatenated need no second copy: a path or dense row belongs to the direction of the unit it leads to. Biases and the
+tensors of a normalization in front of the cell have a leading axis of `bias_copies`, number direction * gates + gate.
+`<station>.recurrent.<gate>` holds the hidden-to-hidden weights of a gate, `<station>.recurrent.<gate>.reverse` those of
+the direction that runs backwards in time.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ STATES: dict[str, int] = {"lstm": 2}
 """Vectors a cell hands on from step to step, one unless named here: h, or c where the output is made of c."""
 
 _ELEMENTWISE = ("sru", "indrnn")
-_INSIDE = ("batchnorm", *POOLS)
+_INSIDE = ("batchnorm", "shortcut", *POOLS)
 """Stages of a trained layer that move in front of the recurrence when the layer becomes recurrent."""
 
 
@@ -192,6 +193,19 @@ def plain(station: Station) -> Station:
     return replace(station, pipeline=(*station.pipeline[:at], *pools, cell, *functions[1:]))
 
 
+def split_at_cell(station: Station) -> tuple[Station, Station]:
+    """What stands in front of the cell of a station, convolution and pools included, and the flat station behind it.
+
+    `prernn` is read as the cell the layer becomes.
+    """
+    written = plain(station)
+    stage = cell_stage(written)
+    assert stage is not None
+    at = written.pipeline.index(stage)
+    behind = replace(station, shape=station.shape[:1], pipeline=written.pipeline[at + 1 :])
+    return replace(station, pipeline=written.pipeline[:at]), behind
+
+
 def without_cells(graph: Graph, who: str) -> list[Diagnostic]:
     """E0376 for every recurrent cell, where `who` has none."""
     help = "the targets `reference` and `llvm` have recurrent cells"
@@ -204,8 +218,8 @@ def without_cells(graph: Graph, who: str) -> list[Diagnostic]:
 def misplaced(station: Station) -> Iterator[Diagnostic]:
     """What stands in the wrong place beside a cell: E0372 to E0374.
 
-    In front of a cell there may be a bias, a convolution, a normalization and pools, behind it activations. A
-    normalization behind it would be part of the recurrence, which it does not commute with: h no longer scales with
+    In front of a cell there may be a bias, a convolution, a normalization, a shortcut and pools, behind it activations.
+    A normalization behind it would be part of the recurrence, which it does not commute with: h no longer scales with
     its inputs.
     """
     stage = cell_stage(station)
@@ -223,6 +237,12 @@ def misplaced(station: Station) -> Iterator[Diagnostic]:
         if other.name == "bias":
             help = f"write `bias | {stage.name}(...)`"
             yield Diagnostic("E0372", f"the bias of `{station.name}` stands behind its cell", station.loc, help=help)
+        elif other.name in (*POOLS, "shortcut", "steps") and not (other.name in _INSIDE and stage.name == "prernn"):
+            text = f"`{other.name}` stands behind the cell of `{station.name}`, which holds one number for each unit"
+            help = f"write `{other.name} | {stage.name}(...)`"
+            if other.name == "steps":
+                help = "a cell runs over steps: lead a station with `steps` into it"
+            yield Diagnostic("E0372", text, station.loc, help=help)
         elif entry is not None and entry.kind == "norm" and stage.name != "prernn":
             text = (
                 f"`{other.name}` stands behind the cell of `{station.name}`, where the recurrence would pass through it"
@@ -235,6 +255,13 @@ def misplaced(station: Station) -> Iterator[Diagnostic]:
         why = "runs backwards in time" if both else "looks back several steps"
         help = "drop `stateful`, or use a cell that runs forwards and keeps its state only"
         yield Diagnostic("E0374", f"the cell of `{station.name}` is stateful and {why}", station.loc, help=help)
+    inside = next((s.name for s in plain(station).pipeline if s.name in _INSIDE), "")
+    if inside and options.get("window", 1) != 1:
+        text = f"the cell of `{station.name}` adds up several steps behind `{inside}`"
+        yield Diagnostic("E0374", text, station.loc, help=f"put `{inside}` into a station in front of this one")
+    if station.stage("shortcut") is not None and str(options.get("cell", stage.name)) == "sru":
+        text = f"`{station.name}` is an sru, whose highway is what skips bring, and has a `shortcut`"
+        yield Diagnostic("E0374", text, station.loc, help="leave `shortcut` out, or use another cell")
     if stage.name == "prernn" and str(options["cell"]) == "rnn":
         behind = [s for s in station.pipeline[at + 1 :] if s.name not in _INSIDE]
         if behind and behind[0].name not in ("tanh", "relu", "sigmoid", "identity"):

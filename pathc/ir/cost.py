@@ -12,6 +12,7 @@ from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station
 from pathc.ir.init import ends
 from pathc.ir.recurrence import structure_weights
+from pathc.ir.sequences import fixed_steps, running
 
 __all__ = ["BYTES_PER_WEIGHT", "Cost", "LineCost", "cost", "recurrent_weights", "structure_weights"]
 
@@ -32,17 +33,19 @@ class LineCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a graph for one sample, for recurrent cells one step.
+    """Cost of a graph for one sample, of sequences one step; in nets with `steps` a sample is a whole sequence.
 
     `weights` are those of all lines, one per path and junction, times the gates of a cell they lead into; tied
     lines and skips have none. `weights_dense_equivalent` counts every pair of units a junction could join.
-    `recurrent_weights` are hidden to hidden. `bytes` are those of all weights and biases as float32.
+    `recurrent_weights` are hidden to hidden, `norms` the gains and shifts of normalizations. `bytes` are those of all
+    weights, biases and norms as float32.
     """
 
     weights: int
     weights_dense_equivalent: int
     recurrent_weights: int
     biases: int
+    norms: int
     macs: int
     bytes: int
     lines: tuple[LineCost, ...]
@@ -54,17 +57,19 @@ class Cost:
 
 def cost(graph: Graph) -> Cost:
     """Count weights, multiply-adds and bytes of a graph; reads no paths."""
-    lines = tuple(_line_cost(line, graph) for line in graph.lines)
+    steps = _steps(graph)
+    lines = tuple(_line_cost(line, graph, steps) for line in graph.lines)
     recurrent = sum(recurrent_weights(station) for station in graph.stations)
-    biases = sum(_biases(station) for station in graph.stations)
+    biases, norms = (sum(_own(station, stage) for station in graph.stations) for stage in ("bias", "batchnorm"))
     weights = sum(line.weights for line in lines)
     return Cost(
         weights=weights,
         weights_dense_equivalent=sum(line.weights_dense_equivalent for line in lines),
         recurrent_weights=recurrent,
         biases=biases,
-        macs=sum(line.macs for line in lines) + recurrent,
-        bytes=(weights + recurrent + biases) * BYTES_PER_WEIGHT,
+        norms=2 * norms,
+        macs=sum(line.macs for line in lines) + sum(recurrent_weights(s) * steps[s.name] for s in graph.stations),
+        bytes=(weights + recurrent + biases + 2 * norms) * BYTES_PER_WEIGHT,
         lines=lines,
     )
 
@@ -80,12 +85,18 @@ def recurrent_weights(station: Station) -> int:
     return len(cell.tensors) * structure_weights(cell.recur, cell.hidden, cell.loc)
 
 
-def _line_cost(line: Line, graph: Graph) -> LineCost:
+def _steps(graph: Graph) -> dict[str, int]:
+    """How often each station is computed for a sample."""
+    over, steps = running(graph), fixed_steps(graph) or 1
+    return {station.name: steps if station.name in over else 1 for station in graph.stations}
+
+
+def _line_cost(line: Line, graph: Graph, steps: dict[str, int]) -> LineCost:
     weights = dense = macs = 0
     for junction in line.junctions:
         source, destination = ends(line, junction, graph)
         if line.kind == "skip":
-            macs += source.units * math.prod(destination.shape[1:])
+            macs += source.units * math.prod(destination.shape[1:]) * steps[destination.name]
             continue
         copies = _copies(destination)
         taps = math.prod(taps_of(destination)) * copies
@@ -93,14 +104,15 @@ def _line_cost(line: Line, graph: Graph) -> LineCost:
         edges = pairs if line.kind == "dense" else resolve(line, graph).count
         weights += 0 if line.tied else edges * taps
         dense += 0 if line.tied else pairs * taps
-        macs += edges * taps * positions_of(source, destination)
+        macs += edges * taps * positions_of(source, destination) * steps[destination.name]
     return LineCost(line.name, line.kind, weights, dense, macs, weights * BYTES_PER_WEIGHT)
 
 
-def _biases(station: Station) -> int:
+def _own(station: Station, stage: str) -> int:
+    """Numbers of a station's bias, or gains of its normalization."""
     cell = cell_of(station)
     each = 1 if cell is None else cell.bias_copies
-    return each * station.real_units if station.stage("bias") is not None else 0
+    return each * station.real_units if station.stage(stage) is not None else 0
 
 
 def _copies(station: Station) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pathc.ir.catalogue import options_of
+from pathc.ir.catalogue import CELLS, options_of
 from pathc.ir.graph import Station
 from pathc.ir.types import Call, Size, Value, Word
 
@@ -62,13 +62,31 @@ def pool_extents(pool: Call, extents: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(_positions(n, w, s) for n, w, s in zip(extents, window, stride, strict=True))
 
 
-def read_extents(station: Station) -> tuple[int, ...]:
-    """Extents of the channels as the next station sees them, after the pools of the pipeline."""
+def pooled_extents(station: Station, before: str = "") -> tuple[int, ...]:
+    """Extents of the channels after the pools of the pipeline, or after those in front of the stage `before`.
+
+    Raises ValueError if a pool does not fit.
+    """
     extents = station.shape[1:]
     for stage in station.pipeline:
+        if stage.name == before:
+            break
         if stage.name in POOLS:
             extents = pool_extents(stage, extents)
     return extents
+
+
+def read_extents(station: Station) -> tuple[int, ...]:
+    """Extents of the channels as the next station sees them: none behind a cell, all but the last behind `steps`."""
+    extents = pooled_extents(station)
+    if any(stage.name in (*CELLS, "prernn") for stage in station.pipeline):
+        return ()
+    return extents[:-1] if station.stage("steps") is not None else extents
+
+
+def skip_extents(station: Station) -> tuple[int, ...]:
+    """Extents of what skips bring into a station: those of its sums, or those at its `shortcut`."""
+    return pooled_extents(station, "shortcut") if station.stage("shortcut") is not None else station.shape[1:]
 
 
 def _reach(conv: Call, rank: int) -> tuple[int, ...]:

@@ -141,7 +141,7 @@ def dense_sides(source: Station, destination: Station) -> tuple[int, int]:
 
     Channels where both stations have extents, all units of all positions otherwise.
     """
-    shared = destination.stage("conv") is not None or (len(source.shape) > 1 and len(destination.shape) > 1)
+    shared = destination.stage("conv") is not None or (bool(read_extents(source)) and len(destination.shape) > 1)
     if shared:
         return destination.real_units, source.real_units // groups_of(destination)
     return destination.real_units * math.prod(destination.shape[1:]), source.real_units * math.prod(

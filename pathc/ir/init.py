@@ -55,8 +55,9 @@ def initial_weights(graph: Graph, seed: int = 0) -> Weights:
         if station.stage("bias") is not None:
             weights[f"{station.name}.bias"] = np.zeros(station.real_units, np.float32)
         if station.stage("batchnorm") is not None:
+            copies = (cell.bias_copies,) if cell is not None and cell.bias_copies > 1 else ()
             for name, value in ((GAIN, 1.0), (SHIFT, 0.0), (MEAN, 0.0), (VARIANCE, 1.0)):
-                weights[f"{station.name}.{name}"] = np.full(station.real_units, value, np.float32)
+                weights[f"{station.name}.{name}"] = np.full((*copies, station.real_units), value, np.float32)
         if cell is not None:
             weights.update(cell_weights(cell))
             if station.stage("bias") is not None:

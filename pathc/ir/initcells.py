@@ -13,7 +13,7 @@ from pathc.ir.cells import Cell, cell_of, cell_stage
 from pathc.ir.graph import Graph, Station
 from pathc.ir.recurrence import structure_edges, structure_shape
 from pathc.ir.signs import hadamard_bits
-from pathc.ir.weights import load_weights
+from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, load_weights
 from pathc.support.diagnostics import did_you_mean, error
 
 Array = NDArray[np.float32]
@@ -106,7 +106,10 @@ def trained_layers(graph: Graph, weights: dict[str, Array]) -> dict[str, Array]:
 def _tensors_into(graph: Graph, station: Station) -> list[str]:
     names = [f"{line.name}.{j}" for line in graph.lines if line.kind != "skip" and not line.tied
              for j in line.junctions if line.visits[j].station == station.name]  # fmt: skip
-    return [*names, f"{station.name}.bias"] if station.stage("bias") is not None else names
+    own = ["bias"] if station.stage("bias") is not None else []
+    if station.stage("batchnorm") is not None:
+        own.extend((GAIN, SHIFT, MEAN, VARIANCE))
+    return [*names, *(f"{station.name}.{name}" for name in own)]
 
 
 def _reversed_bits(unit: int) -> float:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.cells import is_recurrent
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph
+from pathc.ir.sequences import takes_sequences
 from pathc.support.arrays import read_npy
 from pathc.support.diagnostics import error
 
@@ -27,16 +27,16 @@ def input_shape(graph: Graph) -> tuple[int, ...]:
 def as_samples(graph: Graph, rows: NDArray[Any]) -> NDArray[Any]:
     """Rows [samples, units] in the shape the net takes them, [samples, channels, *extents] where the input has extents.
 
-    Sequences are returned as they are.
+    Sequences [samples, steps, units] keep their steps.
     """
-    return rows if is_recurrent(graph) else rows.reshape(len(rows), *input_shape(graph))
+    return rows.reshape(*rows.shape[: 1 + takes_sequences(graph)], *input_shape(graph))
 
 
 def output_shape(graph: Graph) -> tuple[int, ...]:
     """Shape of one sample's outputs: that of the output station as it is read, or several of them side by side."""
     shapes = [(station.real_units, *read_extents(station)) for station in graph.outputs]
     if len(shapes) == 1:
-        return shapes[0] if len(graph.outputs[0].shape) > 1 else shapes[0][:1]
+        return shapes[0]
     return (sum(math.prod(shape) for shape in shapes),)
 
 
@@ -61,12 +61,13 @@ def check_input(array: NDArray[Any], sample: tuple[int, ...], what: str, *, sequ
 def load_input(path: str | Path, graph: Graph) -> NDArray[Any]:
     """The array in a `.npy` file as float32 (float64 where float32 would not hold it).
 
-    Its shape is [batch, units] or [units], of sequences [batch, steps, units] or [steps, units]. Integers are taken
-    as values, not scaled. Raises PathcError: E0501 unreadable, E0502 too big, E0504 damaged,
-    E0510 for another suffix, E0512 and E0513 for a shape or type that does not fit the graph.
+    Its shape is [batch, units] or [units], of sequences [batch, steps, units] or [steps, units], with channels and
+    extents in place of units where the input has them. Integers are taken as values, not scaled. Raises PathcError:
+    E0501 unreadable, E0502 too big, E0504 damaged, E0510 for another suffix, E0512 and E0513 for a shape or type that
+    does not fit the graph.
     """
     if Path(path).suffix.lower() != ".npy":
         raise error("E0510", f"`{path}` is no array file by its name", help="use numpy.save and the suffix .npy")
     array = read_npy(path)
-    check_input(array, input_shape(graph), f"input in `{path}`", sequences=is_recurrent(graph))
+    check_input(array, input_shape(graph), f"input in `{path}`", sequences=takes_sequences(graph))
     return array.astype(np.result_type(array.dtype, np.float32), copy=False)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from pathc.ir.catalogue import options_of
 from pathc.ir.cells import cell_stage, without_cells
-from pathc.ir.extents import POOLS, read_extents
+from pathc.ir.extents import POOLS, pooled_extents, read_extents
 from pathc.ir.filters import filter_of, groups_of, taps_of
 from pathc.ir.graph import Graph, Line, Station
+from pathc.ir.sequences import step_problems, unrolls
 from pathc.support.diagnostics import Diagnostic
 
 
@@ -30,7 +31,10 @@ def misfits(graph: Graph) -> list[Diagnostic]:
     for station in graph.stations:
         problems = [p for line, source in into[station.name] if (p := _junction_problem(line, source, station))]
         problems.extend(_station_problems(station, into[station.name]))
+        if cell_stage(station) is not None:
+            problems.extend(_cell_problems(station, into[station.name]))
         found.extend(Diagnostic("E0315", text, station.loc, help=help) for text, help in problems)
+    found.extend(Diagnostic("E0315", text, at.loc, help=help) for at, text, help in step_problems(graph))
     return found
 
 
@@ -62,8 +66,16 @@ def _junction_problem(line: Line, source: Station, station: Station) -> tuple[st
 
 def _station_problems(station: Station, entering: list[tuple[Line, Station]]) -> Iterator[tuple[str, str]]:
     names = [stage.name for stage in station.pipeline]
-    if names.count("batchnorm") > 1:
-        yield f"`{station.name}` has two normalizations", "use a further station"
+    for name, what in (("batchnorm", "normalizations"), ("shortcut", "shortcuts"), ("steps", "stages `steps`")):
+        if names.count(name) > 1:
+            yield f"`{station.name}` has two {what}", "use a further station"
+    if "shortcut" in names:
+        other = next((name for name in ("concat", "ode") if name in names), "")
+        if other:
+            yield f"`{station.name}` has a shortcut and `{other}`", "use a further station"
+        elif {line.kind == "skip" for line, _ in entering} != {True, False}:
+            text = f"the shortcut of `{station.name}` adds what a skip brings to what other lines bring"
+            yield text, "lead both into it, or leave `shortcut` out"
     for stage in station.pipeline:
         groups = options_of(stage).get("groups", 1)
         if stage.name == "channelshuffle" and isinstance(groups, int) and station.real_units % groups:
@@ -89,6 +101,17 @@ def _station_problems(station: Station, entering: list[tuple[Line, Station]]) ->
             yield f"a pool in the equation of `{station.name}` makes its state smaller", "pool behind `ode`"
 
 
+def _cell_problems(station: Station, entering: list[tuple[Line, Station]]) -> Iterator[tuple[str, str]]:
+    extents = pooled_extents(station)
+    if math.prod(extents) > 1:
+        text = f"the cell of `{station.name}` stands behind extents of {'x'.join(map(str, extents))}"
+        yield text, "a cell has one number for each unit: end in `avgpool(global)` in front of it"
+    stage = cell_stage(station)
+    name = "" if stage is None else str(options_of(stage).get("cell", stage.name))
+    if name == "sru" and len(station.shape) > 1 and any(line.kind == "skip" for line, _ in entering):
+        yield f"the highway of the sru `{station.name}` would have extents", "lead the skip into a flat station"
+
+
 def plain_only(graph: Graph, who: str) -> list[Diagnostic]:
     """What `who` ("the engine has") cannot take of nets that go beyond flat stations without cells: E0376, E0379."""
     return [*without_cells(graph, who), *flat_only(graph, who)]
@@ -100,6 +123,14 @@ def unscaled_only(graph: Graph, who: str) -> list[Diagnostic]:
         Diagnostic("E0379", f"`{line.name}` scales what its weights carry, {who} no such factor", line.loc,
                    help="multiply the weights by it, or use the targets `reference` and `llvm`")
         for line in graph.lines if line.kind != "skip" and line.scale != 1.0
+    ]  # fmt: skip
+
+
+def without_steps(graph: Graph, who: str) -> list[Diagnostic]:
+    """E0379 for stations whose last extent becomes time, where `who` has no such thing."""
+    return [
+        Diagnostic("E0379", f"`{station.name}` has the stage `steps`, {who} no sequences", station.loc, help=_ELSEWHERE)
+        for station in graph.stations if unrolls(station)
     ]  # fmt: skip
 
 
@@ -116,6 +147,6 @@ def flat_only(graph: Graph, who: str) -> list[Diagnostic]:
     return found
 
 
-BEYOND = ("conv", "batchnorm", *POOLS, "concat", "channelshuffle", "ode")
+BEYOND = ("conv", "batchnorm", *POOLS, "concat", "channelshuffle", "shortcut", "steps", "ode")
 """Stages that stations with extents may have, or that few targets know."""
 _ELSEWHERE = "the targets `reference` and `llvm` have convolutions and what belongs to them"

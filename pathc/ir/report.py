@@ -249,6 +249,7 @@ def _cost_text(found: Cost) -> list[str]:
     rows = [
         _row("weights", f"{found.weights:,} of {found.weights_dense_equivalent:,} if dense{share}"),
         _row("biases", f"{found.biases:,}"),
+        *((_row("norms", f"{found.norms:,} gains and shifts"),) if found.norms else ()),
         _row("macs", f"{found.macs:,} multiply-adds a sample"),
         _row("bytes", f"{found.bytes:,} as f32"),
     ]

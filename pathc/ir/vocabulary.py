@@ -298,6 +298,8 @@ _RECURRENCES = (
 
 _REARRANGEMENTS = (
     Entry("concat", "rearrange", "lines into the station are set side by side instead of added"),
+    Entry("shortcut", "rearrange", "what skips bring is added here, not in front of the stages before it"),
+    Entry("steps", "rearrange", "the last extent becomes time: a sequence with one step for each of its positions"),
     Entry(
         "channelshuffle",
         "rearrange",

@@ -4,7 +4,8 @@ Names and shapes: `<line>.<junction>` of shape [paths] in natural path order (de
 junctions counted from 1; `<station>.bias` of shape [units]. Into a cell both have a leading axis, and the cell has
 `<station>.recurrent.<gate>`: see `pathc.ir.cells` and `pathc.ir.recurrence`. Into a convolution the extents of the
 filter come last; dense lines between a station with extents and one without join all units of all positions. Batch
-normalization has `<station>.norm.gain`, `.shift`, `.mean` and `.variance` of shape [units]. Silent units of `pad` have
+normalization has `<station>.norm.gain`, `.shift`, `.mean` and `.variance` of shape [units], in front of a cell with the
+leading axis of the bias. Silent units of `pad` have
 no bias and no place in dense tensors. Integer tensors may have `<name>.scale` beside them, of shape [] or [1], or
 [units] with one scale for each real unit of the destination: value = integer * scale.
 """
@@ -63,11 +64,11 @@ def expected_tensors(graph: Graph) -> dict[str, tuple[int, ...]]:
             shapes[f"{line.name}.{junction}"] = shape if cell is None else _copied(cell.copies, shape)
     for station in graph.stations:
         cell = cell_of(station)
+        own = _copied(1 if cell is None else cell.bias_copies, (station.real_units,))
         if station.stage("bias") is not None:
-            copies = 1 if cell is None else cell.bias_copies
-            shapes[f"{station.name}.bias"] = _copied(copies, (station.real_units,))
+            shapes[f"{station.name}.bias"] = own
         if station.stage("batchnorm") is not None:
-            shapes.update({f"{station.name}.{name}": (station.real_units,) for name in (GAIN, SHIFT, MEAN, VARIANCE)})
+            shapes.update({f"{station.name}.{name}": own for name in (GAIN, SHIFT, MEAN, VARIANCE)})
         if cell is not None:
             for name in cell.tensors:
                 shapes[name] = structure_shape(cell.recur, cell.hidden, cell.loc)

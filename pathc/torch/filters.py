@@ -21,6 +21,7 @@ from pathc.ir.interp.base import Junction
 from pathc.ir.interp.expand import expanded, owner
 from pathc.ir.interp.filters import FilterJunction, GroupedJunction, PartJunction
 from pathc.ir.interp.junctions import DenseJunction, PathJunction, SkipJunction
+from pathc.ir.misfits import without_steps
 from pathc.ir.types import Call
 from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE
 from pathc.support.diagnostics import Diagnostic
@@ -75,8 +76,10 @@ class FilterModule(PathModule):
         return y.reshape(len(x), *output_shape(self.graph))
 
     def _refused(self, graph: Graph) -> list[Diagnostic]:
-        text = "recurrent cells have no operations in `FilterModule`"
-        return [Diagnostic("E0376", text, graph.loc, help="use `pathc.compile`")] if is_recurrent(graph) else []
+        if is_recurrent(graph):
+            text = "recurrent cells have no operations in `FilterModule`"
+            return [Diagnostic("E0376", text, graph.loc, help="use `pathc.compile`")]
+        return without_steps(graph, "`FilterModule` has")
 
     def _start(self) -> None:
         super()._start()

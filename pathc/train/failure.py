@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.graph import Graph
+from pathc.ir.inputs import as_samples
 from pathc.ir.interp import evaluate
 from pathc.ir.order import station_order
 from pathc.support.diagnostics import Diagnostic, PathcError
@@ -28,7 +29,7 @@ def diverged(
         if not np.isfinite(values).all():
             return _error(f"{head}: the weights `{name}` hold {_norm(values)}", weights)
     with np.errstate(all="ignore"):
-        sums = evaluate(graph, weights, x[:_SAMPLES]).sums
+        sums = evaluate(graph, weights, as_samples(graph, x[:_SAMPLES])).sums
         sizes = {name: float(np.abs(sums[name]).max(initial=0.0)) for name in station_order(graph)}
         beyond = [name for name, size in sizes.items() if not size <= _LARGEST]
         layers = [s.name for s in graph.stations if s.role != "input"] or list(sizes)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.optimizers import Adam, Momentum
-from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import as_samples
 from pathc.ir.interp import Trace, backward, evaluate
@@ -23,6 +22,7 @@ from pathc.ir.interp.activations import activation
 from pathc.ir.interp.filters import FilterJunction
 from pathc.ir.interp.junctions import PathJunction, junctions_of
 from pathc.ir.interp.statistics import moved_statistics
+from pathc.ir.sequences import gives_sequences
 from pathc.ir.weights import Tensors
 from pathc.train.stepper import CROSS_ENTROPY, Judged, Plan, Target
 
@@ -40,7 +40,7 @@ class ReferenceStepper:
     """
 
     def __init__(self, graph: Graph, weights: Tensors, plan: Plan) -> None:
-        self._graph, self._plan, self._sequences = graph, plan, is_recurrent(graph)
+        self._graph, self._plan, self._sequences = graph, plan, gives_sequences(graph)
         every = (j.each if isinstance(j, FilterJunction) else j for j in junctions_of(graph))
         self._paths = {j.tensor for j in every if isinstance(j, PathJunction)}
         self._weights: dict[str, Values] = {}
@@ -146,8 +146,10 @@ class ReferenceStepper:
 
     def _loss(self, outputs: Values, target: Target) -> tuple[Judged, Values]:
         """Loss, hits, and the gradient with respect to the outputs; the steps of sequences count as samples."""
-        if not self._sequences and outputs.ndim > 2:
-            judged, gradient = self._loss(outputs.reshape(len(outputs), math.prod(outputs.shape[1:])), target)
+        lead = 1 + self._sequences
+        if outputs.ndim > lead + 1:
+            flat = outputs.reshape(*outputs.shape[:lead], math.prod(outputs.shape[lead:]))
+            judged, gradient = self._loss(flat, target)
             return judged, gradient.reshape(outputs.shape)
         if outputs.ndim == 3:
             flat = target.reshape(-1) if target.ndim == 2 else target.reshape(-1, outputs.shape[2])

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.cells import cell_stage
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import input_shape
+from pathc.ir.sequences import fixed_steps, takes_sequences
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
 from pathc.support.files import memory_limit
 from pathc.train.data import Dataset, missing
@@ -28,7 +28,7 @@ _CHUNK = 4096
 class Samples:
     """Samples [samples, units] in float32; `labels` [samples] are None where the samples are their own targets.
 
-    Of sequences both have steps behind the samples. With `characters` the rows are numbers of characters, uint8
+    Of sequences both have steps behind the samples, or labels alone where the net makes the steps. With `characters` the rows are numbers of characters, uint8
     [samples, steps], and stand for as many units, of which the one of that number is 1.
     """
 
@@ -45,7 +45,7 @@ class Samples:
     @property
     def sequences(self) -> bool:
         """Whether a sample is a sequence."""
-        return self.rows.ndim == 3 or self.characters > 0
+        return self.rows.ndim == 3 or self.characters > 0 or (self.labels is not None and self.labels.ndim == 2)
 
     def inputs(self, chosen: NDArray[np.int64] | slice) -> Rows:
         """Some samples as the net takes them."""
@@ -105,7 +105,7 @@ def _samples(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
     name = f"x_{part}"
     stored = dataset.arrays[name]
     units = math.prod(input_shape(graph))
-    if any(cell_stage(station) is not None for station in graph.stations):
+    if takes_sequences(graph):
         return _sequences(graph, dataset, part, goal)
     if dataset.characters:
         text = f"`{dataset.name}` is a text, and no station of `{graph.name}` is recurrent"
@@ -116,11 +116,14 @@ def _samples(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
     if 4 * stored.size > memory_limit():
         raise error("E0502", f"`{name}` needs {4 * stored.size} bytes as float32, more than the memory can take")
     rows = _converted(stored.reshape(len(stored), units), dataset.divisor(name), f"`{name}` of `{dataset.name}`")
+    steps = fixed_steps(graph)
+    if goal == INPUT and steps:
+        raise error("E0909", "a net with `steps` learns a label for every step, not its samples", help="leave out --goal")
     if goal == INPUT:
         return Samples(rows, None)
     if f"y_{part}" not in dataset.arrays:
         raise missing(dataset, f"y_{part}")
-    return Samples(rows, _labels(graph, dataset, f"y_{part}", stored.shape[:1]))
+    return Samples(rows, _labels(graph, dataset, f"y_{part}", (len(rows), steps) if steps else (len(rows),)))
 
 
 def _sequences(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
@@ -136,12 +139,12 @@ def _sequences(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
             raise error("E0903", text, help=f"give the input {dataset.characters} units, and the output as many")
         labels = _labels(graph, dataset, f"y_{part}", stored.shape)
         return Samples(np.ascontiguousarray(stored), labels, dataset.characters, units)
-    if stored.ndim != 3 or stored.shape[2] != units or not stored.size:
+    if stored.ndim < 3 or math.prod(stored.shape[2:]) != units or not stored.size:
         text = f"{what} has shape {list(stored.shape)}, the net takes sequences of {units} units"
         raise error("E0903", text, help="store [samples, steps, units], or train with a .txt file")
     if 4 * stored.size > memory_limit():
         raise error("E0502", f"{what} needs {4 * stored.size} bytes as float32, more than the memory can take")
-    rows = _converted(stored, dataset.divisor(name), what)
+    rows = _converted(stored.reshape(*stored.shape[:2], units), dataset.divisor(name), what)
     if goal == INPUT:
         return Samples(rows, None)
     if f"y_{part}" not in dataset.arrays:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.cells import is_recurrent
 from pathc.ir.compress.edges import weighted_edges
 from pathc.ir.filters import shuffle_order
 from pathc.ir.graph import Graph, Station
@@ -19,6 +18,7 @@ from pathc.ir.interp.junctions import DenseJunction, SkipJunction, float_tensors
 from pathc.ir.interp.network import Network, prepare
 from pathc.ir.misfits import unscaled_only
 from pathc.ir.quantized.network import refuse_cells
+from pathc.ir.sequences import gives_sequences
 from pathc.ir.weights import Tensors, tensor_values
 from pathc.support.diagnostics import PathcError, error
 
@@ -41,12 +41,14 @@ def normalize(graph: Graph, weights: Tensors, outputs: bool = False) -> Normaliz
     E1312, naming the station, where homogeneity fails, and as `pathc.ir.interp.forward`.
     Source: Mordido, Van Keirsbilck, Keller (MCQ, 2019).
     """
-    if is_recurrent(graph):
+    if gives_sequences(graph):
         refuse_cells(graph)
     if found := unscaled_only(graph, "normalization has"):
         raise PathcError(*found)
     if solved := next((station for station in graph.stations if station.stage("ode") is not None), None):
         raise _fails(solved, "the steps of an equation share their weights")
+    if short := next((station for station in graph.stations if station.stage("shortcut") is not None), None):
+        raise _fails(short, "its sums and its shortcut would need one factor")
     network = prepare(graph, weights)
     tensors: dict[str, NDArray[Any]] = dict(float_tensors(graph, weights))
     tied = {j for line in graph.lines if line.tied for j in (f"{line.mirror}.{n}" for n in line.junctions)}

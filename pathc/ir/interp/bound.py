@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.cells import cell_of
+from pathc.ir.cells import cell_of, split_at_cell
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import output_shape
 from pathc.ir.interp.evaluate import evaluate
@@ -47,18 +47,18 @@ def error_bound(
     been added up first. Infinite where the backend may overflow float32, and where NaN or infinity make it so.
     """
     network = prepare(graph, weights)
-    _, layout = input_rows(graph, inputs)
+    sequences = input_rows(graph, inputs)[1].unrolled(graph)
     trace = evaluate(graph, weights, inputs)
     bounds: dict[str, Values] = {}
     with np.errstate(all="ignore"):
         for station in network.stations:
             cell = cell_of(station)
             if cell is not None:
-                fed, size = (CellInputs.of(network, weights, cell, station, trace.values, layout, absolute)
+                fed, size = (CellInputs.of(network, weights, cell, station, trace.values, sequences, absolute=absolute)
                              for absolute in (False, True))  # fmt: skip
                 found = fed.bounds(weights, bounds, size, unit_roundoff, weight_roundoff)
-                off = widen(found, station.units)
-                bounds[station.name] = _of_values(station, weights, trace.sums[station.name], off, unit_roundoff)
+                off, behind = widen(found, station.units), split_at_cell(station)[1]
+                bounds[station.name] = _of_values(behind, weights, trace.sums[station.name], off, unit_roundoff)
                 continue
             off = _of_sums(network, weights, station, trace.values, bounds, unit_roundoff, weight_roundoff)
             total = trace.sums[station.name]
@@ -66,7 +66,7 @@ def error_bound(
             off = np.where(np.isfinite(total), off, 0.0)
             bounds[station.name] = _of_values(station, weights, total, off, unit_roundoff)
     parts = [bounds[s.name][:, : real_read_size(s)] for s in graph.outputs]
-    return layout.shaped(np.concatenate(parts, axis=1), output_shape(graph))
+    return sequences.shaped(np.concatenate(parts, axis=1), output_shape(graph))
 
 
 def _of_sums(
@@ -79,7 +79,7 @@ def _of_sums(
     weight_roundoff: float,
 ) -> Values:
     """Bound on the error of what a station accumulates."""
-    batch = len(next(iter(values.values())))
+    batch = next((len(values[j.source]) for j in network.into[station.name]), len(values[station.name]))
     carried = np.zeros((batch, size_of(station)))
     magnitude = np.zeros((batch, size_of(station)))
     terms = np.full(size_of(station), _EXTRA_ROUNDINGS)

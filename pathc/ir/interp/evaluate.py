@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.cells import cell_of
+from pathc.ir.cells import cell_of, split_at_cell
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.interp.activations import Activation
@@ -33,13 +33,15 @@ class Trace:
 
     `sums[s]` is what station s has accumulated, bias included, or what its cell gave; `values[s]` is what is read from
     it. `outputs` is [batch, units] (or [units] if the input came so), the output stations side by side. Nets with cells
-    have sequences: rows are [batch * steps, units], outputs [batch, steps, units], and `cells` holds what cells did.
+    have sequences: rows are [batch * steps, units], outputs [batch, steps, units], `cells` holds what cells did,
+    `fed` what lines brought to them. Behind `steps`, rows are those of all steps.
     """
 
     sums: Mapping[str, Values]
     values: Mapping[str, Values]
     outputs: Values
     cells: Mapping[str, CellTrace] = field(default_factory=dict[str, CellTrace])
+    fed: Mapping[str, CellInputs] = field(default_factory=dict[str, CellInputs])
 
     @property
     def state(self) -> dict[str, tuple[State, ...]]:
@@ -47,9 +49,10 @@ class Trace:
         return {name: trace.state for name, trace in self.cells.items()}
 
     def finite(self) -> NDArray[np.bool_]:
-        """Which rows have neither NaN nor infinity at any unit: [rows]."""
+        """Which rows have neither NaN nor infinity at any unit: [rows], one a sample where others are steps of it."""
         arrays = (*self.sums.values(), *self.values.values())
-        return np.all([np.isfinite(a).all(axis=tuple(range(1, a.ndim))) for a in arrays], axis=0)
+        rows = min(map(len, arrays))
+        return np.all([np.isfinite(a).reshape(rows, a.size // max(rows, 1)).all(axis=1) for a in arrays], axis=0)
 
 
 def forward(graph: Graph, weights: Tensors, inputs: Inputs) -> Values:
@@ -57,7 +60,8 @@ def forward(graph: Graph, weights: Tensors, inputs: Inputs) -> Values:
 
     `inputs` is one array, or one per input station by name. NaN, infinity and -0 go by IEEE rules. Raises
     PathcError: E0505 to E0508 for weights that do not fit, E0512 and E0513 for such inputs, E0610 for stages that
-    cannot be evaluated. Nets with cells take sequences, [batch, steps, units] or [steps, units] (E0371 without steps).
+    cannot be evaluated. Nets with cells take sequences, [batch, steps, units] or [steps, units] (E0371 without steps),
+    nets with `steps` take samples and give sequences.
     """
     return evaluate(graph, weights, inputs).outputs
 
@@ -94,19 +98,23 @@ def backward(
     """
     network = prepare(graph, weights)
     rows, layout = input_rows(graph, inputs)
+    sequences = layout.unrolled(graph)
     with np.errstate(all="ignore"):
         trace = trace or _evaluate(network, weights, rows, layout, state or {}, training)
         gradients = _output_gradients(network, trace, np.asarray(output_gradient))
         tensors: dict[str, Values] = {}
         for station in reversed(network.stations):
-            functions = functions_of(station, weights, training=training)
-            at_sums, own = through_functions(station, functions, trace.sums[station.name], gradients[station.name])
+            cell = cell_of(station)
+            read = station if cell is None else split_at_cell(station)[1]
+            functions = functions_of(read, weights, training=training)
+            at_sums, own = through_functions(read, functions, trace.sums[station.name], gradients[station.name])
             gradients[station.name] = at_sums
             for name, part in own.items():
                 tensors[name] = tensors[name] + part if name in tensors else part
-            cell = cell_of(station)
             if cell is not None:
-                inputs_of = CellInputs.of(network, weights, cell, station, trace.values, layout)
+                inputs_of = CellInputs.of(
+                    network, weights, cell, station, trace.values, sequences, training=training
+                )
                 start = (state or {}).get(station.name)
                 for name, part in inputs_of.backward(weights, trace.values, at_sums, start, gradients):
                     tensors[name] = tensors[name] + part if name in tensors else part
@@ -133,18 +141,23 @@ def _evaluate(
     sums: dict[str, Values] = {}
     values: dict[str, Values] = {}
     cells: dict[str, CellTrace] = {}
-    batch = layout.rows
-    _check_memory(network.graph, batch)
+    brought: dict[str, CellInputs] = {}
+    sequences = layout.unrolled(network.graph)
+    _check_memory(network.graph, layout.rows)
     with np.errstate(all="ignore"):
         for station in network.stations:
             cell = cell_of(station)
             if cell is not None:
-                fed = CellInputs.of(network, weights, cell, station, values, layout)
+                brought[station.name] = fed = CellInputs.of(
+                    network, weights, cell, station, values, sequences, training=training
+                )
                 cells[station.name] = trace = fed.forward(weights, state.get(station.name))
-                total = widen(trace.output.reshape(batch, station.real_units), station.units)
-                sums[station.name], values[station.name] = total, _read(station, weights, total, training)
+                total = widen(trace.output.reshape(sequences.rows, station.real_units), station.units)
+                sums[station.name] = total
+                values[station.name] = _read(split_at_cell(station)[1], weights, total, training)
                 continue
-            total = rows[station.name].copy() if station.name in rows else np.zeros((batch, size_of(station)))
+            count = next((len(values[j.source]) for j in network.into[station.name]), layout.rows)
+            total = rows[station.name].copy() if station.name in rows else np.zeros((count, size_of(station)))
             if station.stage("bias") is not None:
                 total += network.bias(weights, station)
             for junction in network.into[station.name]:
@@ -152,7 +165,7 @@ def _evaluate(
             sums[station.name] = total
             values[station.name] = _read(station, weights, total, training)
     outputs = [values[s.name][:, : real_read_size(s)] for s in network.graph.outputs]
-    return Trace(sums, values, layout.shaped(_joined(outputs), output_shape(network.graph)), cells)
+    return Trace(sums, values, sequences.shaped(_joined(outputs), output_shape(network.graph)), cells, brought)
 
 
 def _check_memory(graph: Graph, batch: int) -> None:
@@ -190,9 +203,8 @@ def _output_gradients(network: Network, trace: Trace, gradient: NDArray[Any]) ->
         text = f"the output gradient has shape {list(gradient.shape)}, the output {list(trace.outputs.shape)}"
         raise error("E0512", text, help="give one number per output")
     gradients = {name: np.zeros(values.shape) for name, values in trace.values.items()}
-    columns = gradient.reshape(
-        len(next(iter(trace.sums.values()))), sum(map(real_read_size, network.graph.outputs))
-    ).astype(np.float64)
+    rows = len(trace.values[network.graph.outputs[0].name])
+    columns = gradient.reshape(rows, sum(map(real_read_size, network.graph.outputs))).astype(np.float64)
     start = 0
     for station in network.graph.outputs:
         size = real_read_size(station)

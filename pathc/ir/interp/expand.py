@@ -1,8 +1,9 @@
-"""The stations that are evaluated: those of the graph, and the steps of those that solve a differential equation.
+"""The stations that are evaluated: those of the graph, parts of those with a shortcut, the steps of equations.
 
 A station with `ode` stands for dh/dt = F(h), h(0) = what its source gives, where F is the lines into the station
 and the stages in front of `ode`. Its steps become stations of their own, joined by skips; their junctions share the
-tensors of the lines. `rk2` is the midpoint rule, `rk4` the classical one.
+tensors of the lines. `rk2` is the midpoint rule, `rk4` the classical one. A station with `shortcut` is two: one that
+sums up the lines with weights, and one that adds what skips bring to it; cells look after their own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pathc.ir.catalogue import options_of
+from pathc.ir.cells import cell_stage
+from pathc.ir.extents import skip_extents
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.base import Junction
 from pathc.ir.interp.junctions import SkipJunction, junctions_of, size_of
@@ -42,7 +45,12 @@ def expanded(graph: Graph) -> tuple[tuple[Station, ...], dict[str, tuple[Junctio
     stations: list[Station] = []
     for name in station_order(graph):
         station = graph.station(name)
-        stations.extend(_solved(station, into) if station.stage("ode") is not None else (station,))
+        if station.stage("ode") is not None:
+            stations.extend(_solved(station, into))
+        elif station.stage("shortcut") is not None and cell_stage(station) is None:
+            stations.extend(_parted(station, into))
+        else:
+            stations.append(station)
     return tuple(stations), {station.name: tuple(into[station.name]) for station in stations}
 
 
@@ -73,6 +81,29 @@ def split_at_ode(station: Station) -> tuple[Station, Call, Station]:
     at = next(i for i, stage in enumerate(station.pipeline) if stage.name == "ode")
     rule = replace(station, role="layer", pipeline=station.pipeline[:at])
     return rule, station.pipeline[at], replace(station, pipeline=station.pipeline[at + 1 :])
+
+
+def split_at_shortcut(station: Station) -> tuple[Station, Station]:
+    """The station that sums up lines with weights, and the one that adds what skips bring to it.
+
+    A bias belongs to the sums, wherever it stands.
+    """
+    at = next(i for i, stage in enumerate(station.pipeline) if stage.name == "shortcut")
+    bias = tuple(stage for stage in station.pipeline[at:] if stage.name == "bias")
+    behind = tuple(stage for stage in station.pipeline[at + 1 :] if stage.name != "bias")
+    front = replace(station, role="layer", pipeline=(*station.pipeline[:at], *bias))
+    return front, replace(station, shape=(station.units, *skip_extents(station)), pipeline=behind)
+
+
+def _parted(station: Station, into: dict[str, list[Junction]]) -> tuple[Station, Station]:
+    """The two stations of one with a shortcut; `into` is divided between them."""
+    front, behind = split_at_shortcut(station)
+    own = f"{station.name}.sums"
+    lines = into.pop(station.name, [])
+    into[own] = [line.between(line.source, own) for line in lines if line.tensor]
+    whole = SkipJunction(own, station.name, size_of(behind), 1.0)
+    into[station.name] = [whole, *(line for line in lines if not line.tensor)]
+    return replace(front, name=own), behind
 
 
 def _solved(station: Station, into: dict[str, list[Junction]]) -> list[Station]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.extents import read_extents
+from pathc.ir.extents import read_extents, skip_extents
 from pathc.ir.filters import dense_sides, filter_of, groups_of
 from pathc.ir.generators import Generator, resolve
 from pathc.ir.graph import Graph, Line, Station
@@ -237,7 +237,8 @@ def _of_line(graph: Graph, line: Line, filled: dict[str, int]) -> Iterator[Junct
 
 def _skip(line: Line, source: Station, destination: Station, filled: dict[str, int]) -> Junction:
     if destination.stage("concat") is None:
-        return SkipJunction(source.name, destination.name, size_of(destination), line.scale)
+        size = destination.units * math.prod(skip_extents(destination))
+        return SkipJunction(source.name, destination.name, size, line.scale)
     positions = math.prod(destination.shape[1:])
     first = filled.get(destination.name, 0)
     filled[destination.name] = first + source.real_units

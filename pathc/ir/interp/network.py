@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.catalogue import options_of
-from pathc.ir.cells import cell_of, cell_stage, is_recurrent, misplaced, plain
+from pathc.ir.cells import cell_of, cell_stage, misplaced, plain, split_at_cell
 from pathc.ir.extents import POOLS
 from pathc.ir.filters import pool_of, tap_of
 from pathc.ir.graph import Graph, Station
@@ -19,8 +19,9 @@ from pathc.ir.inputs import check_input
 from pathc.ir.interp.activations import Activation, KWinners, Softmax, activation
 from pathc.ir.interp.base import Junction, Values
 from pathc.ir.interp.expand import expanded, owner
-from pathc.ir.interp.stages import Norm, PerPosition, Pick, Pool, Shuffle
+from pathc.ir.interp.stages import Norm, PerPosition, Pick, Pool, Shuffle, Steps
 from pathc.ir.misfits import BEYOND, misfits
+from pathc.ir.sequences import STEPS, fixed_steps, takes_sequences
 from pathc.ir.types import Call
 from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, Tensors, check_weights, tensor_values
 from pathc.support.diagnostics import Diagnostic, PathcError, error
@@ -58,23 +59,29 @@ def prepare(graph: Graph, weights: Tensors) -> Network:
 
 
 def supports(graph: Graph) -> list[Diagnostic]:
-    """What of the graph the interpreter cannot evaluate yet: E0610 for each such stage, at its place."""
+    """What of the graph the interpreter cannot evaluate: E0610 for each such stage, at its place."""
     found: list[Diagnostic] = misfits(graph)
-    sequences = is_recurrent(graph)
     for station in graph.stations:
-        found.extend(misplaced(station))
-        if sequences and len(station.shape) != 1:
-            found.append(_lacking(f"station `{station.name}` has extents {list(station.shape)} beside a cell", station))
-        for stage in station.pipeline:
-            known = stage.name == "bias" or activation(stage) is not None or stage == cell_stage(station)
-            if not known and (sequences or stage.name not in BEYOND):
-                found.append(_lacking(f"station `{station.name}` has the stage `{stage.name}`", station))
+        problems = list(misplaced(station))
+        found.extend(problems)
+        recurrent = cell_stage(station) is not None and not problems
+        parts = split_at_cell(station) if recurrent else (station,)
+        known = (_IN_FRONT, ()) if recurrent else (BEYOND,)
+        for part, others in zip(parts, known, strict=True):
+            for stage in part.pipeline:
+                own = stage.name in ("bias", *others) or stage == cell_stage(station)
+                if not own and activation(stage) is None:
+                    found.append(_lacking(station, stage.name))
     return found
 
 
-def _lacking(what: str, station: Station) -> Diagnostic:
-    cure = "beside recurrent cells, use stations of one extent with bias and activations"
-    return Diagnostic("E0610", f"{what}, which the interpreter cannot evaluate", station.loc, help=cure)
+_IN_FRONT = ("conv", "batchnorm", "shortcut", *POOLS)
+"""Stages that may stand in front of a cell, beside a bias."""
+
+
+def _lacking(station: Station, stage: str) -> Diagnostic:
+    text = f"station `{station.name}` has the stage `{stage}` and a cell, which the interpreter cannot evaluate"
+    return Diagnostic("E0610", text, station.loc, help=f"put `{stage}` into a station of its own")
 
 
 def activations_of(station: Station) -> tuple[Activation, ...]:
@@ -82,8 +89,13 @@ def activations_of(station: Station) -> tuple[Activation, ...]:
     return tuple(a for stage in plain(station).pipeline if (a := activation(stage)) is not None)
 
 
-def functions_of(station: Station, weights: Tensors, *, training: bool = False) -> tuple[Activation, ...]:
-    """All functions of a station's pipeline, in order; in `training`, normalization goes by the batch."""
+def functions_of(
+    station: Station, weights: Tensors, *, training: bool = False, copy: int = -1
+) -> tuple[Activation, ...]:
+    """All functions of a station's pipeline, in order; in `training`, normalization goes by the batch.
+
+    `copy` chooses among the normalizations in front of a cell, where there are several.
+    """
     found: list[Activation] = []
     extents = station.shape[1:]
     for stage in plain(station).pipeline:
@@ -94,7 +106,9 @@ def functions_of(station: Station, weights: Tensors, *, training: bool = False) 
                          else Pick(geometry, channels, tap))  # fmt: skip
             extents = geometry.result
         elif stage.name == "batchnorm":
-            found.append(norm_of(station, stage, weights, training=training))
+            found.append(norm_of(station, stage, weights, training=training, copy=copy))
+        elif stage.name == STEPS:
+            found.append(Steps(extents, station.real_units))
         elif stage.name == "channelshuffle":
             groups = options_of(stage)["groups"]
             assert isinstance(groups, int)
@@ -105,10 +119,11 @@ def functions_of(station: Station, weights: Tensors, *, training: bool = False) 
     return tuple(found)
 
 
-def norm_of(station: Station, stage: Call, weights: Tensors, *, training: bool = False) -> Norm:
-    """The normalization that a stage names, with its tensors."""
+def norm_of(station: Station, stage: Call, weights: Tensors, *, training: bool = False, copy: int = -1) -> Norm:
+    """The normalization that a stage names, with its tensors; the one of a `copy` where there are several."""
     name = owner(station.name)
-    gain, shift, mean, variance = (tensor_values(weights, f"{name}.{t}") for t in (GAIN, SHIFT, MEAN, VARIANCE))
+    tensors = [tensor_values(weights, f"{name}.{t}") for t in (GAIN, SHIFT, MEAN, VARIANCE)]
+    gain, shift, mean, variance = (values if copy < 0 else values[copy] for values in tensors)
     eps = options_of(stage)["eps"]
     assert isinstance(eps, float | int)
     return Norm(name, gain, shift, mean, variance, eps, training)
@@ -127,6 +142,11 @@ class Layout:
         """Rows that are computed: one per sample, or one per sample and step."""
         return self.batch * max(self.steps, 1)
 
+    def unrolled(self, graph: Graph) -> Layout:
+        """How rows lie behind `steps`; the same layout in nets without."""
+        steps = fixed_steps(graph)
+        return replace(self, steps=steps) if steps else self
+
     def shaped(self, rows: Values, sample: tuple[int, ...]) -> Values:
         """Rows [batch * steps, units] as the user sees them, each of the shape `sample`."""
         whole = rows.reshape(self.batch, *((self.steps,) if self.steps else ()), *sample)
@@ -140,7 +160,7 @@ def input_rows(graph: Graph, inputs: Inputs) -> tuple[dict[str, Values], Layout]
     units], sample by sample. Raises PathcError: E0512 for a shape, E0371 for sequences without a step, E0513 for a
     type, E0506 for an unknown name.
     """
-    sequences = is_recurrent(graph)
+    sequences = takes_sequences(graph)
     parts = dict(inputs) if isinstance(inputs, Mapping) else _split(graph, np.asarray(inputs), sequences)
     rows: dict[str, Values] = {}
     layouts: set[Layout] = set()
@@ -151,9 +171,10 @@ def input_rows(graph: Graph, inputs: Inputs) -> tuple[dict[str, Values], Layout]
         check_input(part, sample, f"input of `{station.name}`", sequences=sequences)
         single = part.ndim == len(sample) + sequences
         batch = 1 if single else part.shape[0]
-        layouts.add(Layout(batch, part.shape[-2] if sequences else 0, single))
+        steps = part.shape[part.ndim - len(sample) - 1] if sequences else 0
+        layouts.add(Layout(batch, steps, single))
         size = math.prod(sample)
-        row = part.reshape(batch * max(part.shape[-2] if sequences else 1, 1), size).astype(np.float64)
+        row = part.reshape(batch * max(steps, 1), size).astype(np.float64)
         rows[station.name] = np.pad(row, ((0, 0), (0, math.prod(station.shape) - size)))
     unknown = set(parts) - set(rows)
     if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -199,3 +200,28 @@ class Shuffle(Activation):
     def _turned(self, x: Values, groups: int) -> Values:
         apart = x.reshape(len(x), groups, self.channels // groups, x.shape[1] // self.channels)
         return np.swapaxes(apart, 1, 2).reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class Steps(Activation):
+    """The last extent as rows of their own: [rows, channels * positions] become [rows * steps, channels * the rest]."""
+
+    extents: tuple[int, ...]
+    channels: int
+
+    def apply(self, x: Values) -> Values:
+        """The values, a row for every step."""
+        spread = x.reshape(len(x), self._units, self.extents[-1])
+        return np.swapaxes(spread, 1, 2).reshape(len(x) * self.extents[-1], self._units)
+
+    def backward(self, x: Values, gradient: Values) -> Values:
+        """Gradient with respect to `x`: the steps of a sample side by side again."""
+        return np.swapaxes(gradient.reshape(len(x), self.extents[-1], self._units), 1, 2).reshape(x.shape)
+
+    def reach(self, x: Values, bound: Values, roundoff: float) -> Values:
+        """The bounds, a row for every step."""
+        return self.apply(bound)
+
+    @property
+    def _units(self) -> int:
+        return self.channels * math.prod(self.extents[:-1])

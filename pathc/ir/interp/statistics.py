@@ -28,12 +28,15 @@ def moved_statistics(graph: Graph, weights: Tensors, trace: Trace) -> dict[str, 
         stage = station.stage("batchnorm")
         if stage is None:
             continue
-        x = trace.sums[station.name][:, : real_size(station)]
-        for function in functions_of(station, weights, training=True):
-            if isinstance(function, Norm):
-                seen[owner(station.name)].append(function.statistics(x))
-                break
-            x = function.apply(x)
+        if station.name in trace.fed:
+            seen[station.name].append(trace.fed[station.name].statistics())
+        else:
+            x = trace.sums[station.name][:, : real_size(station)]
+            for function in functions_of(station, weights, training=True):
+                if isinstance(function, Norm):
+                    seen[owner(station.name)].append(function.statistics(x))
+                    break
+                x = function.apply(x)
         share = options_of(stage)["momentum"]
         assert isinstance(share, float | int)
         momentum[owner(station.name)] = share

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pathc.ir.extents import read_extents
+from pathc.ir.extents import read_extents, skip_extents
 from pathc.ir.graph import Graph, Line, Station
 from pathc.ir.misfits import misfits
 from pathc.ir.verify.rule import Found, rule
@@ -22,10 +22,11 @@ def skips_fit(graph: Graph) -> Found:
             continue
         for number in line.junctions:
             source, destination = (stations[visit.station] for visit in line.visits[number - 1 : number + 1])
-            if destination.stage("concat") is None and _read_shape(source) != destination.shape:
+            wanted = (destination.units, *skip_extents(destination))
+            if destination.stage("concat") is None and _read_shape(source) != wanted:
                 text = (
                     f"skip `{line.name}` hands {list(_read_shape(source))} units of `{source.name}` to "
-                    f"{list(destination.shape)} of `{destination.name}`"
+                    f"{list(wanted)} of `{destination.name}`"
                 )
                 yield Diagnostic("E0307", text, line.loc, help="a skip joins stations of the same shape")
 

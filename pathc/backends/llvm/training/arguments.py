@@ -14,7 +14,7 @@ from pathc.backends.llvm.training.stages import WHOLE
 from pathc.ir.cells import without_cells
 from pathc.ir.extents import POOLS, pool_extents
 from pathc.ir.graph import Graph
-from pathc.ir.misfits import unscaled_only
+from pathc.ir.misfits import unscaled_only, without_steps
 from pathc.support.diagnostics import Diagnostic, did_you_mean, error
 from pathc.support.files import memory_limit
 
@@ -22,7 +22,7 @@ from pathc.support.files import memory_limit
 def untrainable(graph: Graph) -> list[Diagnostic]:
     """What the trainer has no kernels for: E0376 for recurrent cells, E0379 for what belongs to extents."""
     who = "the compiled trainer has"
-    found = [*without_cells(graph, who), *unscaled_only(graph, who)]
+    found = [*without_cells(graph, who), *without_steps(graph, who), *unscaled_only(graph, who)]
     for station in graph.stations:
         extents = station.shape[1:]
         for stage in station.pipeline:
