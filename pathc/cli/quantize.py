@@ -62,10 +62,12 @@ def _run(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     split = split_for(graph, load_data(arguments.data, arguments.scale)) if arguments.data else None
     calibrated = split is not None and not flat_only(graph, "calibration knows")
-    rows = split.train.rows[: max(arguments.calibrate, 0)] if split is not None and calibrated else None
+    few = slice(max(arguments.calibrate, 0))
+    rows = split.train.inputs(few) if split is not None and calibrated else None
     result = quantize(graph, weights, settings, rows)
     test = (split.test or split.train) if split is not None else None
-    found = report(graph, weights, result, test.rows if test else None, test.labels if test else None)
+    samples = test.inputs(slice(None)) if test else None
+    found = report(graph, weights, result, samples, test.labels if test else None)
     if arguments.output:
         dtype = "bfloat16" if settings.method == "bf16" else None
         save_weights(arguments.output, result.tensors, metadata={"quantized": repr(settings)}, dtype=dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pathc.ir.blocks import find_blocks
-from pathc.ir.facts import Blocks, Fact, Scale, Sums, Weights
+from pathc.ir.facts import Blocks, Fact, Recurrent, Scale, Sums, Weights
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line
 
@@ -47,8 +47,9 @@ def false_formats(graph: Graph) -> Iterator[tuple[Fact, str]]:
                     yield fact, f"has the scale {fact.multiplier} * 2^-{fact.shift}, beyond 65535 or 2^-62"
                 elif fact.type.frac is not None and (fact.multiplier, fact.shift) != (1, fact.type.frac):
                     yield fact, f"has a scale other than the 2^-{fact.type.frac} of {fact.type}"
-            case Weights():
-                key = ("weights", f"{fact.line}.{fact.junction}")
+            case Weights() | Recurrent():
+                subject = fact.station if isinstance(fact, Recurrent) else f"{fact.line}.{fact.junction}"
+                key = (type(fact).__name__, subject)
                 if fact.type.name not in _WEIGHTS or fact.type.bits > 8:
                     yield fact, f"cannot hold {fact.type}, weights are i8, i4 or t2"
             case Sums():

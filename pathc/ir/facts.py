@@ -206,6 +206,19 @@ class Weights(Fact):
 
 
 @dataclass(frozen=True)
+class Recurrent(Fact):
+    """The hidden-to-hidden weights of a station's cell are integers of `type`, with one scale for the `tensor` or one
+    a `unit` that receives.
+
+    The scales stand beside the weights, as `<station>.recurrent.<gate>.scale`.
+    """
+
+    station: str
+    type: ScalarType
+    per: Literal["tensor", "unit"] = "tensor"
+
+
+@dataclass(frozen=True)
 class Sums(Fact):
     """No sum of a station needs more than `bits` bits, sign included, whatever the input."""
 

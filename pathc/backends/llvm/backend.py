@@ -165,9 +165,11 @@ def _refuse_options(options: dict[str, Value], who: str) -> None:
 
 
 def _integers(request: Request, options: dict[str, Value]) -> IntegerExecutable:
-    """The executable of a quantized net; raises E0806 for plans and forms, E13xx for what is not in integers."""
+    """The executable of a quantized net; raises E0806 for plans and forms, E0376 for cells, E13xx."""
     _refuse_choices(request, "integer nets")
     _refuse_options(options, "integer nets")
+    if found := plain_only(request.graph, "integers on the processor have"):
+        raise PathcError(*found)
     chosen = machine(options)
     network = integer_network(request.graph, request.stored)
     check_bytes(network, "the kernels of `llvm` have")

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.cells import is_recurrent
+from pathc.ir.cells import cell_of, is_recurrent
+from pathc.ir.compress.states import StateTensor, has_rows, read_or_held, recurrent_facts, state_tensors
 from pathc.ir.compress.tensors import Settings, fit_values, quantize_values
-from pathc.ir.facts import Scale, Sums, Weights
+from pathc.ir.facts import Recurrent, Scale, Sums, Weights
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp import evaluate
 from pathc.ir.interp.junctions import Junction, SkipJunction, float_tensors
 from pathc.ir.interp.network import Network, prepare
 from pathc.ir.misfits import unscaled_only
 from pathc.ir.quantized import IntegerNetwork, format_of, integer_network, nearest_ratio, never_negative, power_of_two
-from pathc.ir.quantized.network import refuse_cells
+from pathc.ir.quantized.cells import state_function
+from pathc.ir.quantized.network import refuse_gates, stations_read
 from pathc.ir.types import ScalarType, plain_type
 from pathc.ir.weights import SCALE, Tensors, check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
@@ -52,17 +54,17 @@ def quantize(
 
     Without `data` every tensor is quantized by itself, biases and normalizations stay floats: any target runs the
     result as floats. Nets with extents are quantized so only.
-    With `data` [samples, units], stations are calibrated on it, all that adds up in a station shares one scale, and
-    biases become i32: the result is what `pathc.ir.quantized` evaluates. Deterministic from the seed. Raises
-    PathcError: E0505 to E0509 for weights, E0512 and E0513 for data, E1310 for tensors of zeros, E1311 for bad
-    settings, and those of integer arithmetic (E13xx).
+    With `data` [samples, units], of nets with cells [samples, steps, units], stations are calibrated on it, all that
+    adds up in a station shares one scale, and biases become i32: the result is what `pathc.ir.quantized` evaluates.
+    Deterministic from the seed. Raises PathcError: E0505 to E0509 for weights, E0512 and E0513 for data, E1310 for
+    tensors of zeros, E1311 for bad settings, and those of integer arithmetic (E13xx).
     """
     check_settings(settings)
     found = check_weights(graph, weights, finite=True)
     if found:
         raise PathcError(*found)
     if settings.method != "bf16" and (data is not None or is_recurrent(graph)):
-        refuse_cells(graph)
+        refuse_gates(graph)
     if found := unscaled_only(graph, "quantization has"):
         raise PathcError(*found)
     network = prepare(graph, weights)
@@ -71,19 +73,20 @@ def quantize(
         return Quantized(graph, {name: round_to_bfloat16(tensor) for name, tensor in plain.items()})
     _refuse_zeros(network, plain)
     scales = {} if data is None else calibrate(network, plain, settings, data)
-    graph = replace(graph, facts=tuple(f for f in graph.facts if not isinstance(f, Scale | Weights | Sums)))
+    graph = replace(graph, facts=tuple(f for f in graph.facts if not isinstance(f, Scale | Weights | Recurrent | Sums)))
     tensors: dict[str, NDArray[Any]] = dict(plain)
     for station in network.stations:
-        junctions = [j for j in network.into[station.name] if j.tensor]
-        groups = [junctions] if scales else [[j] for j in junctions]
+        tensors_into = _tensors_into(network, station)
+        groups = [tensors_into] if scales else [[j] for j in tensors_into]
         for group in groups:
             values = {name: fact.value for name, fact in scales.items()}
             shared = any(line.tied and j.tensor.startswith(f"{line.mirror}.") for line in graph.lines for j in group)
-            own = replace(settings, per="tensor") if shared else settings
+            own = replace(settings, per="tensor") if shared or not has_rows(cell_of(station)) else settings
             count = _scales_of(group[0], station, plain) if group else 0
             tensors.update(_quantize_group(group, count, plain, tensors, values, own))
     facts = _weights_facts(graph, tensors, settings)
-    graph = replace(graph, facts=(*graph.facts, *scales.values(), *facts))
+    cells = recurrent_facts(graph, tensors, plain_type(_KINDS[settings.method]))
+    graph = replace(graph, facts=(*graph.facts, *scales.values(), *facts, *cells))
     notes = _too_wide(tensors)
     return _for_integers(graph, tensors, notes) if scales else Quantized(graph, tensors, notes)
 
@@ -107,20 +110,21 @@ def calibrate(network: Network, weights: Tensors, settings: Settings, data: NDAr
     graph = network.graph
     if not len(data) or not np.isfinite(data).all():
         raise error("E1311", "the calibration data is empty or not finite", help="give some hundred ordinary samples")
-    read = {j.source for into in network.into.values() for j in into} | {s.name for s in graph.inputs}
+    read = stations_read(network)
     sizes: dict[str, list[NDArray[np.float64]]] = {name: [] for name in read}
     least = dict.fromkeys(read, 0.0)
     for start in range(0, len(data), _CHUNK):
         trace = evaluate(graph, weights, data[start : start + _CHUNK])
         for name in read:
-            values = trace.values[name]
+            values = read_or_held(trace, name)
             sizes[name].append(np.abs(values) if settings.quantile < 1 else np.abs(values).max(axis=0))
             least[name] = min(least[name], float(values.min(initial=0.0)))
     facts: dict[str, Scale] = {}
     for station in graph.stations:
         if station.name in read:
             largest = float(np.quantile(np.concatenate(sizes[station.name], axis=None), settings.quantile))
-            positive = never_negative(station) or (station.role == "input" and least[station.name] >= 0.0)
+            held = never_negative(state_function(station))
+            positive = held or (station.role == "input" and least[station.name] >= 0.0)
             facts[station.name] = _scale(station.name, station.type, largest, positive, settings)
     return facts
 
@@ -134,8 +138,12 @@ def _scale(name: str, declared: ScalarType, largest: float, positive: bool, sett
     return Scale(name, kind, max(ratio.multiplier, 1), ratio.shift)
 
 
+def _tensors_into(network: Network, station: Station) -> list[Junction | StateTensor]:
+    return [*(j for j in network.into[station.name] if j.tensor), *state_tensors(station)]
+
+
 def _quantize_group(
-    junctions: list[Junction],
+    junctions: list[Junction | StateTensor],
     count: int,
     plain: Mapping[str, NDArray[Any]],
     done: Mapping[str, NDArray[Any]],
@@ -170,12 +178,12 @@ def _quantize_group(
     return found
 
 
-def _scales_of(junction: Junction, station: Station, plain: Mapping[str, NDArray[Any]]) -> int:
+def _scales_of(junction: Junction | StateTensor, station: Station, plain: Mapping[str, NDArray[Any]]) -> int:
     """Real units of a station; of a dense line into all positions of it, the rows of its matrix."""
     return station.real_units if junction.destinations is not None else len(plain[junction.tensor])
 
 
-def _units(junction: Junction, plain: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+def _units(junction: Junction | StateTensor, plain: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """The destination unit of every weight, in the order of the flat tensor."""
     destinations, tensor = junction.destinations, plain[junction.tensor]
     rows = np.arange(len(tensor)) if destinations is None else destinations()
@@ -242,7 +250,7 @@ def _refuse_zeros(network: Network, weights: Tensors) -> None:
     found = [
         Diagnostic("E1310", f"tensor `{j.tensor}` holds nothing but zeros", network.graph.station(j.destination).loc,
                    help="train the net, or take the line out")
-        for into in network.into.values() for j in into if j.tensor and not np.any(weights[j.tensor])
+        for station in network.stations for j in _tensors_into(network, station) if not np.any(weights[j.tensor])
     ]  # fmt: skip
     if found:
         raise PathcError(*{d.message: d for d in found}.values())

@@ -60,7 +60,8 @@ def report(
 ) -> Report:
     """What the result of `quantize` holds, and how far its outputs are off on samples [samples, units].
 
-    Accuracies need labels [samples]; sensitivities are taken from the first `sensitivity` samples.
+    Sequences are [samples, steps, units]. Accuracies need labels [samples] or [samples, steps]; sensitivities are
+    taken from the first `sensitivity` samples.
     """
     before, after = float_tensors(graph, weights), float_tensors(graph, result.tensors)
     names = [name for name in before if name in result.tensors and name + SCALE in result.tensors]
@@ -96,11 +97,9 @@ def bits_of(integers: NDArray[Any]) -> int:
 
 def accuracy_of(graph: Graph, weights: Tensors, samples: NDArray[Any], labels: NDArray[np.int64]) -> float:
     """Percent of samples whose largest output is their label, in floating point."""
-    right = [
-        np.argmax(forward(graph, weights, as_samples(graph, samples[i : i + _CHUNK])), axis=1) == labels[i : i + _CHUNK]
-        for i in range(0, len(samples), _CHUNK)
-    ]
-    return 100.0 * float(np.mean(np.concatenate(right)))
+    parts = range(0, len(samples), _CHUNK)
+    outputs = [forward(graph, weights, as_samples(graph, samples[i : i + _CHUNK])) for i in parts]
+    return _share(np.concatenate(outputs), labels)
 
 
 def integer_accuracy(result: Quantized, samples: NDArray[Any], labels: NDArray[np.int64]) -> float:
@@ -113,7 +112,7 @@ def integer_accuracy(result: Quantized, samples: NDArray[Any], labels: NDArray[n
 
 
 def _share(outputs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    return 100.0 * float((outputs.argmax(axis=1) == labels).mean())
+    return 100.0 * float((outputs.argmax(axis=-1) == labels).mean())
 
 
 def _nonzero(integers: NDArray[Any]) -> float:

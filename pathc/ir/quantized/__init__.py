@@ -3,10 +3,11 @@
     sum_s = bias_s + sum of weight * q_source over all that leads into s    i8/i4/t2 times u8/i8, in 24 or 32 bits
     q_s   = clamp(round(sum_s * multiplier * 2^-shift))                     ties to even, then table or winners
 
-A graph is quantized when it carries a `scale` fact for every station that is read (what the integer 1 stands for) and
-a `weights` fact for every junction, and when its tensors are integers with `<name>.scale` beside them, of shape [], [1]
-or [real units of the destination]. `scale of the weights * scale of the source` is what 1 stands for in the sums; all
-that adds up in one station must agree on it. A float bias is rounded to that scale.
+A graph is quantized when it carries a `scale` fact for every station that is read (what the integer 1 stands for), a
+`weights` fact for every junction and a `recurrent` fact for every cell, and when its tensors are integers with
+`<name>.scale` beside them, of shape [], [1] or [real units of the destination]. `scale of the weights * scale of the
+source` is what 1 stands for in the sums; all that adds up in one station must agree on it. A float bias is rounded to
+that scale. Cells that are one sum a unit and step add the products of their state to the same sums: see `cells`.
 
 How to use it:
 
@@ -17,8 +18,10 @@ How to use it:
                                                                        # table, winners; None: given as sums
         for junction in network.into[each.station.name]:
             junction.junction, junction.weights, junction.format       # who reads what; int64 weights in their format
-    rows, single = quantize_inputs(network, x)                         # integers of the inputs, by station
+        each.cell                                                      # IntegerCell: weights, behind; None: no cell
+    rows, layout = quantize_inputs(network, x)                         # integers of the inputs, by station
     trace = evaluate_integers(network, rows)                           # trace.sums, trace.values: int64 [batch, units]
+    trace = evaluate_integers(network, rows, layout.steps)             # the same for sequences, [batch * steps, units]
     outputs_of(network, trace)                                         # as numbers, float64
 
 `accumulator_bits` of a whole graph without its weights: `bits_from_fan_in`. Every target must reproduce `trace.values`
@@ -29,6 +32,7 @@ accumulators of `bits` bits change a result.
 from __future__ import annotations
 
 from pathc.ir.quantized.activations import TABLE, Reading, never_negative, reading
+from pathc.ir.quantized.cells import IntegerCell, state_range
 from pathc.ir.quantized.evaluate import IntegerTrace, evaluate_integers, integer_forward, outputs_of, quantize_inputs
 from pathc.ir.quantized.formats import Format, format_of
 from pathc.ir.quantized.narrow import check_bytes
@@ -39,6 +43,7 @@ from pathc.ir.quantized.sums import bits_for, bits_from_fan_in, bits_of_bounds, 
 __all__ = [
     "TABLE",
     "Format",
+    "IntegerCell",
     "IntegerJunction",
     "IntegerNetwork",
     "IntegerStation",
@@ -61,5 +66,6 @@ __all__ = [
     "reading",
     "round_to_format",
     "shift_right",
+    "state_range",
     "too_wide",
 ]

@@ -56,6 +56,11 @@ class Reading:
         ends = [self._scaled(end) for end in (low, high, np.zeros_like(low))]
         return np.minimum(np.min(ends, axis=0), 0), np.maximum(np.max(ends, axis=0), 0)
 
+    def part(self, units: slice) -> Reading:
+        """The reading of some of the units alone; it has no winners, which are chosen among all."""
+        own = self.positive[units], self.negative[units], self.shift[units]
+        return Reading(*own, self.low, self.high, self.table)
+
     def _scaled(self, sums: Integers) -> Integers:
         factor = np.where(sums >= 0, self.positive, self.negative)
         return np.clip(shift_right(sums * factor, self.shift), self.low, self.high)

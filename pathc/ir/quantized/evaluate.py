@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pathc.ir.interp.junctions import Values
-from pathc.ir.interp.network import Inputs, activations_of, input_rows
+from pathc.ir.interp.network import Inputs, Layout, activations_of, input_rows
 from pathc.ir.quantized.network import IntegerNetwork, IntegerStation
 from pathc.ir.quantized.rounding import Integers, round_to_format
 from pathc.support.diagnostics import error
@@ -19,20 +19,22 @@ class IntegerTrace:
     """Everything an integer forward pass computed, int64 [batch, units], silent units included (and zero if read).
 
     `sums[s]` is what station s has accumulated, bias included; `values[s]` is what is read from it: integers of its
-    format, or the sums of an output that has none.
+    format, or the sums of an output that has none. Nets with cells have sequences: rows are [batch * steps, units],
+    and `state` holds the last states of cells, [batch, hidden] by station and direction.
     """
 
     sums: Mapping[str, Integers]
     values: Mapping[str, Integers]
+    state: Mapping[str, tuple[Integers, ...]] = field(default_factory=dict[str, tuple[Integers, ...]])
 
 
-def quantize_inputs(network: IntegerNetwork, inputs: Inputs) -> tuple[dict[str, Integers], bool]:
-    """Inputs as integers of their stations' formats, [batch, units], and whether they came without a batch axis.
+def quantize_inputs(network: IntegerNetwork, inputs: Inputs) -> tuple[dict[str, Integers], Layout]:
+    """Inputs as integers of their stations' formats, [batch, units] or [batch * steps, units], and how they lay.
 
     Rounds to nearest, ties to even, and clamps. Raises PathcError as `pathc.ir.interp.forward`; E1308 for NaN.
     """
     rows, layout = input_rows(network.graph, inputs)
-    return {name: _rounded(network.station(name), row) for name, row in rows.items()}, layout.single
+    return {name: _rounded(network.station(name), row) for name, row in rows.items()}, layout
 
 
 def _rounded(station: IntegerStation, row: Values) -> Integers:
@@ -43,10 +45,19 @@ def _rounded(station: IntegerStation, row: Values) -> Integers:
     return round_to_format(row / station.scale, station.format.low, station.format.high)
 
 
-def evaluate_integers(network: IntegerNetwork, rows: Mapping[str, Integers]) -> IntegerTrace:
-    """All sums and values for integer inputs [batch, units] by input station."""
+def evaluate_integers(
+    network: IntegerNetwork,
+    rows: Mapping[str, Integers],
+    steps: int = 1,
+    state: Mapping[str, Sequence[Integers]] | None = None,
+) -> IntegerTrace:
+    """All sums and values for integer inputs [batch, units], of sequences [batch * steps, units], by input station.
+
+    Cells named in `state` start from there, all others from zeros.
+    """
     sums: dict[str, Integers] = {}
     values: dict[str, Integers] = {}
+    last: dict[str, tuple[Integers, ...]] = {}
     batch = len(next(iter(rows.values()))) if rows else 1
     for each in network.stations:
         name, real = each.station.name, each.station.real_units
@@ -55,10 +66,15 @@ def evaluate_integers(network: IntegerNetwork, rows: Mapping[str, Integers]) -> 
             total += rows[name]
         for junction in network.into[name]:
             total += junction.push(values[junction.junction.source])
+        if each.cell is not None and each.reading is not None:
+            start = (state or {}).get(name)
+            total[:, :real], read, last[name] = each.cell.run(total[:, :real], each.reading, steps, start)
+            read = read if each.cell.behind is None else each.cell.behind(read)
+        else:
+            read = total[:, :real] if each.reading is None else each.reading(total[:, :real])
         sums[name] = total
-        read = total[:, :real] if each.reading is None else each.reading(total[:, :real])
         values[name] = np.pad(read, ((0, 0), (0, each.station.units - real)))
-    return IntegerTrace(sums, values)
+    return IntegerTrace(sums, values, last)
 
 
 def outputs_of(network: IntegerNetwork, trace: IntegerTrace) -> Values:
@@ -82,8 +98,8 @@ def outputs_of(network: IntegerNetwork, trace: IntegerTrace) -> Values:
 def integer_forward(network: IntegerNetwork, inputs: Inputs) -> Values:
     """Outputs of a quantized graph: float64 [batch, units] for inputs [batch, units], [units] for inputs [units].
 
-    Raises as `quantize_inputs`.
+    Of nets with cells [batch, steps, units] or [steps, units]. Raises as `quantize_inputs`.
     """
-    rows, single = quantize_inputs(network, inputs)
-    outputs = outputs_of(network, evaluate_integers(network, rows))
-    return outputs[0] if single else outputs
+    rows, layout = quantize_inputs(network, inputs)
+    outputs = outputs_of(network, evaluate_integers(network, rows, max(layout.steps, 1)))
+    return layout.shaped(outputs, outputs.shape[1:])

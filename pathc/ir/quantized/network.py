@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.ir.cells import cell_of
 from pathc.ir.facts import Scale, Weights
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.activations import activation
 from pathc.ir.interp.junctions import Junction, SkipJunction, Values
 from pathc.ir.interp.network import Network, prepare
-from pathc.ir.misfits import flat_only, plain_only
+from pathc.ir.misfits import flat_only
 from pathc.ir.quantized.activations import Reading, reading
+from pathc.ir.quantized.cells import IntegerCell, gated, integer_cell, state_function, state_range, without_cell
 from pathc.ir.quantized.formats import Format, format_of
 from pathc.ir.quantized.rounding import Integers
 from pathc.ir.quantized.sums import bits_of_bounds, too_wide
@@ -59,6 +61,7 @@ class IntegerStation:
     `bias` is int64 [units], zero at silent units; `sum_scale` float64 [real units] is what 1 stands for in its sums.
     `low` and `high` int64 [units] bound every partial sum, in any order; `bits` hold them. `reading` makes the sums
     integers of `format` that stand for multiples of `scale`; both are None for an output that is given as sums.
+    With a `cell`, these are its states, and its recurrent products are among the sums.
     """
 
     station: Station
@@ -70,6 +73,7 @@ class IntegerStation:
     format: Format | None
     scale: float
     reading: Reading | None
+    cell: IntegerCell | None = None
 
     def value_range(self) -> tuple[Integers, Integers]:
         """Least and largest integer that can be read from each unit, int64 [units]; 0 lies between them."""
@@ -78,6 +82,8 @@ class IntegerStation:
             low, high = self.low[:real], self.high[:real]
         else:
             low, high = self.reading.range(self.low[:real], self.high[:real])
+            if self.cell is not None and self.cell.behind is not None:
+                low, high = self.cell.behind.range(low, high)
         silent = (0, self.station.units - real)
         return np.pad(np.minimum(low, 0), silent), np.pad(np.maximum(high, 0), silent)
 
@@ -111,29 +117,42 @@ def refuse_cells(graph: Graph) -> None:
         raise PathcError(*found)
 
 
+def refuse_gates(graph: Graph) -> None:
+    """Raise E1303 with every cell that takes more than sums, and as `refuse_cells` for all other stages."""
+    found = tuple(gated(graph))
+    if found:
+        raise PathcError(*found)
+    refuse_cells(replace(graph, stations=tuple(without_cell(station) for station in graph.stations)))
+
+
 def integer_network(graph: Graph, weights: Tensors, accumulator_bits: int = 32) -> IntegerNetwork:
     """The integer network of a graph with `scale` and `weights` facts and integer tensors beside their scales.
 
     Raises PathcError: E1301 to E1307, and as `pathc.ir.interp.forward` for weights that do not belong to the graph.
     """
-    cells = plain_only(graph, "the integer interpreter has")
-    if cells:
-        raise PathcError(*cells)
-    refuse_cells(graph)
+    if found := flat_only(graph, "the integer interpreter has"):
+        raise PathcError(*found)
+    refuse_gates(graph)
     network = prepare(graph, weights)
-    read = {junction.source for into in network.into.values() for junction in into}
+    read = stations_read(network)
     facts = {fact.station: fact for fact in graph.facts_of(Scale)}
     stations: dict[str, IntegerStation] = {}
     into: dict[str, tuple[IntegerJunction, ...]] = {}
     for station in network.stations:
         fact = facts.get(station.name)
-        if fact is None and (station.name in read or station.role == "input"):
+        if fact is None and station.name in read:
             raise _lacks(f"station `{station.name}` has no `scale`", station)
         into[station.name], made = _station(network, weights, station, fact, stations)
         if made.bits > accumulator_bits:
             raise PathcError(too_wide(station.name, made.bits, accumulator_bits, station.loc))
         stations[station.name] = made
     return IntegerNetwork(graph, tuple(stations.values()), into)
+
+
+def stations_read(network: Network) -> set[str]:
+    """Stations whose values anything reads: lines, cells that read their own state, and all inputs."""
+    sources = {junction.source for into in network.into.values() for junction in into}
+    return sources | {s.name for s in network.stations if s.role == "input" or cell_of(s) is not None}
 
 
 def _station(
@@ -152,22 +171,30 @@ def _station(
         low, high = low + least, high + most
     real = station.real_units
     scale = fact.value if fact is not None else 1.0
-    read = None
+    read = cell = None
     if format is not None:
-        read = reading(station, sum_scale, format, scale)
+        read = reading(state_function(station), sum_scale, format, scale)
+        cell = integer_cell(network.graph, weights, station, format, scale)
+        if cell is not None:
+            least, most = cell.reach(*state_range(read))
+            low[:real], high[:real] = low[:real] + least, high[:real] + most
     return made, IntegerStation(
-        station, bias, sum_scale, low, high, bits_of_bounds(low[:real], high[:real]), format, scale, read
+        station, bias, sum_scale, low, high, bits_of_bounds(low[:real], high[:real]), format, scale, read, cell
     )
 
 
 def _sum_scale(
     weights: Tensors, station: Station, fact: Scale | None, sources: list[tuple[Junction, float]]
 ) -> NDArray[np.float64]:
-    """What 1 stands for in the sums of each real unit; E1305 if two lines disagree."""
+    """What 1 stands for in the sums of each real unit; E1305 if two lines, or a line and the state, disagree."""
     real = station.real_units
     if station.role == "input" and fact is not None:
         return np.full(real, fact.value)
     found = [(j.tensor, scale_of(weights, j.tensor, real, station) * s) for j, s in sources if j.tensor]
+    cell = cell_of(station)
+    if cell is not None and fact is not None:
+        own = [scale_of(weights, name, cell.hidden, station) for name in cell.tensors]
+        found.append((cell.tensors[0], np.concatenate(own) * fact.value))
     if f"{station.name}.bias{SCALE}" in weights:
         found.append((f"{station.name}.bias", scale_of(weights, f"{station.name}.bias", real, station)))
     if not found:

@@ -15,14 +15,16 @@ CODES: tuple[Code, ...] = (
         "E1302",
         "a station or junction without a number format",
         "Integer arithmetic needs a `scale` fact for every station that is read and integer weights with a scale "
-        "for every junction. `pathc quantize FILE --weights W --data D --method int8 -o Q` makes both.",
+        "for every junction and every cell. `pathc quantize FILE --weights W --data D --method int8 -o Q` makes both.",
     ),
     Code(
         "E1303",
         "a stage that integer arithmetic cannot evaluate",
         "identity, relu, leaky, abs and hardtanh become one multiplication with rounding and a clamp; tanh and sigmoid "
         "become a table; kwinners compares what they give. softmax is computed from the sums of an output. A function "
-        "that bends after a clamp or a table, extents and recurrences are not evaluated in integers.",
+        "that bends after a clamp or a table and extents are not evaluated in integers. Of recurrent cells rnn, indrnn "
+        "and linear are: their next state is one sum, requantized. The gates of lstm, gru, ligru, qrnn and sru "
+        "multiply states.",
     ),
     Code(
         "E1304",
