@@ -61,8 +61,9 @@ def _rows(draw: st.DrawFn, name: str) -> dict[str, int]:
             return {"buffer": draw(st.integers(0, 1)), "row": row, "rows": count, "address": address, **extra}
         case "LDW":
             return {"rows": draw(st.integers(1, 12)), "format": draw(st.integers(0, 2))}
-        case "PATH" | "TPATH" | "DENSE":
+        case "PATH" | "TPATH" | "DENSE" | "BAND":
             own = {"rows": count, "bits": draw(st.integers(0, 2))} if name == "DENSE" else {"steps": 2 * count}
+            own = band(draw, count) if name == "BAND" else own
             own |= {"slot": draw(st.integers(0, 1))} if name == "PATH" else {}
             return {**own, "buffer": draw(st.integers(0, 1)), "source": draw(st.integers(0, 1)),
                     "sum": draw(st.integers(0, 1)), "hold": draw(st.integers(1, 2))}  # fmt: skip
@@ -74,11 +75,17 @@ def _rows(draw: st.DrawFn, name: str) -> dict[str, int]:
             return {}
 
 
+def band(draw: st.DrawFn, rows: int) -> dict[str, int]:
+    """Fields of BAND: diagonals that lie within the neighbouring banks."""
+    first = draw(st.integers(-rows, rows))
+    return {"rows": rows, "first": first, "diagonals": draw(st.integers(1, rows - first + 1))}
+
+
 @st.composite
 def running(draw: st.DrawFn, machine: Machine = SMALL) -> Program:
     """Programs that stay within their memories; some stop for ever, some race, some do neither."""
-    names = draw(st.lists(st.sampled_from(["CFG", "LDA", "STA", "LDW", "LDW", "PATH", "TPATH", "DENSE", "ACT", "ACT",
-                                           "SYNC", "SWAP"]), max_size=10))  # fmt: skip
+    names = draw(st.lists(st.sampled_from(["CFG", "LDA", "STA", "LDW", "LDW", "PATH", "TPATH", "DENSE", "BAND", "ACT",
+                                           "ACT", "SYNC", "SWAP"]), max_size=10))  # fmt: skip
     units = st.sampled_from(["LD", "WS", "EX", "PP", "ST"])
     pairs = [(draw(units), draw(units)) for _ in range(3)]
     code: list[Instruction] = []

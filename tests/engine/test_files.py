@@ -137,7 +137,7 @@ def test_other_machines_versions_and_files_are_refused(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_wrong_assembly_is_refused_at_its_place(line: str, place: str) -> None:
     with pytest.raises(PathcError) as caught:
-        assemble(Source("a.s", f"engine 1\n  {line}\n"))
+        assemble(Source("a.s", f"engine {ISA_VERSION}\n  {line}\n"))
     (said,) = caught.value.diagnostics
     assert (said.code, str(said.loc)) == ("E1030", f"a.s:{place}")
 
@@ -145,7 +145,7 @@ def test_wrong_assembly_is_refused_at_its_place(line: str, place: str) -> None:
 @given(st.text(max_size=80))
 def test_any_text_is_assembled_or_refused(text: str) -> None:
     codes: list[str] = []
-    for whole in (text, f"engine 1\n{text}", f"engine 1\nPATH {text}"):
+    for whole in (text, f"engine {ISA_VERSION}\n{text}", f"engine {ISA_VERSION}\nPATH {text}"):
         try:
             assemble_code(Source("a.s", whole))
         except PathcError as refused:

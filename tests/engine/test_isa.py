@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engine_programs import instructions
@@ -131,6 +133,34 @@ def test_dense_joins_every_bank_of_every_row_to_every_lane() -> None:
     w = weights.reshape(2, 4, 4)
     expected = [sum(int(w[r, x, m]) * (4 * r + (m ^ x)) for r in range(2) for x in range(4)) for m in range(4)]
     assert on.sums[3].tolist() == expected
+
+
+@given(st.data())
+def test_band_multiplies_diagonals(data: st.DataObject) -> None:
+    """Against the definition: unit lane * rows + row reads unit + d, around the lanes if it has to."""
+    lanes, rows = data.draw(st.sampled_from([4, 8])), data.draw(st.integers(1, 5))
+    first = data.draw(st.integers(-rows, rows))
+    diagonals, hold = data.draw(st.integers(1, rows - first + 1)), data.draw(st.integers(1, 2))
+    rng, units = np.random.default_rng(rows), lanes * rows
+    weights = rng.integers(-128, 128, (diagonals, rows, lanes))
+    on = state(weights=pack(weights.reshape(-1), "i8"), machine=replace(SMALL, lanes=lanes, activation_rows=16,
+                                                                         accumulator_rows=16))  # fmt: skip
+    x = rng.integers(-128, 128, (hold, units))
+    for sample, values in enumerate(x):
+        on.activations[0, 1 + sample * rows : 1 + (sample + 1) * rows] = values.reshape(lanes, rows).T & 0xFF
+    do(on, "LDW", rows=rows * diagonals)
+    do(on, "BAND", rows=rows, first=first, diagonals=diagonals, source=1, sum=2, hold=hold, source_stride=rows,
+       sum_stride=rows)  # fmt: skip
+    for sample, values in enumerate(x):
+        expected = [sum(int(weights[k, u % rows, u // rows]) * int(values[(u + first + k) % units])
+                        for k in range(diagonals)) for u in range(units)]  # fmt: skip
+        assert on.sums[2 + sample * rows : 2 + (sample + 1) * rows].T.reshape(-1).tolist() == expected
+
+
+def test_diagonals_beyond_the_neighbouring_banks_are_refused() -> None:
+    for first, diagonals in ((-3, 1), (0, 4), (2, 2)):
+        with pytest.raises(PathcError, match="E1011"):
+            do(state(weights=bytes(99)), "BAND", rows=2, first=first, diagonals=diagonals)
 
 
 def test_hold_uses_each_row_of_weights_for_several_samples() -> None:

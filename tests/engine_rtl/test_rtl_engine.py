@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
 from engine_nets import chain, quantized, rich
-from engine_programs import SMALL, make, program, running
+from engine_programs import SMALL, band, make, program, running
 
 from pathc.backends.engine.check import check
 from pathc.backends.engine.isa import Instruction
@@ -66,11 +66,12 @@ def flowing(draw: st.DrawFn, machine: Machine) -> Program:
         read = {"buffer": 0, "unsigned": draw(bits), "rectify": draw(bits), "source": row, "hold": hold,
                 "sum": draw(st.integers(0, 4)), "source_stride": draw(st.integers(0, 3)),
                 "sum_stride": draw(st.integers(0, 3))}  # fmt: skip
-        name = draw(st.sampled_from(["PATH", "TPATH", "DENSE"]))
+        name = draw(st.sampled_from(["PATH", "TPATH", "DENSE", "BAND"]))
         own = {
             "PATH": {"slot": draw(st.integers(0, 3)), "start": draw(st.integers(0, 9)), "steps": count},
             "TPATH": {"table": draw(st.integers(0, 2)), "steps": min(count, 6)},
             "DENSE": {"rows": min(count, 4), "bits": draw(st.integers(0, 2))},
+            "BAND": band(draw, min(count, 4)),
         }[name]
         step = make(name, **own, **read).with_tokens(wait=1, post=2)
         pops = step.operation.timing(machine, step.fields).pops

@@ -1,7 +1,8 @@
 """Which activation every lane reads and which sum it adds to, step by step: the address generators of EX.
 
 Lane m adds to bank m of the accumulators, always. PATH and DENSE read one row of activations and hand lane m what
-lies in bank m ^ x; TPATH reads a row per bank and picks a bank per lane.
+lies in bank m ^ x; BAND reads one row and hands it what lies in its own bank or in a neighbouring one; TPATH reads a
+row per bank and picks a bank per lane.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from pathc.backends.engine.isa.state import ROW_BITS, Int64, State, within
 from pathc.ir import gf2
+from pathc.support.diagnostics import error
 
 _ROW = (1 << ROW_BITS) - 1
 _CHUNK = 1 << 20
@@ -34,12 +36,23 @@ class Steps:
 
 
 def steps_of(state: State, name: str, fields: Mapping[str, int]) -> Iterator[Steps]:
-    """The steps of PATH, DENSE or TPATH in pieces of whole holds; rows are checked, E1011."""
+    """The steps of an instruction of EX in pieces of whole holds; rows and diagonals are checked, E1011."""
     per_piece = max(1, _CHUNK // state.machine.lanes // fields["hold"])
-    count = fields["rows"] << fields["bits"] if name == "DENSE" else fields["steps"]
-    make = {"PATH": _path, "DENSE": _dense, "TPATH": _table}[name]
+    count = _count(name, fields)
+    make = {"PATH": _path, "DENSE": _dense, "BAND": _band, "TPATH": _table}[name]
     for start in range(0, count, per_piece):
         yield _held(state, make(state, fields, start, min(per_piece, count - start)), fields)
+
+
+def _count(name: str, fields: Mapping[str, int]) -> int:
+    """Steps of an instruction for one sample."""
+    match name:
+        case "DENSE":
+            return fields["rows"] << fields["bits"]
+        case "BAND":
+            return fields["rows"] * fields["diagonals"]
+        case _:
+            return fields["steps"]
 
 
 def path_rows(state: State, fields: Mapping[str, int], start: int, count: int) -> tuple[Int64, Int64, Int64]:
@@ -65,6 +78,21 @@ def _dense(state: State, fields: Mapping[str, int], start: int, count: int) -> S
     numbers = start + np.arange(count, dtype=np.int64)
     constant = numbers & ((1 << fields["bits"]) - 1) & (state.machine.lanes - 1)
     return _wide(state, numbers >> fields["bits"], constant, np.zeros_like(numbers))
+
+
+def _band(state: State, fields: Mapping[str, int], start: int, count: int) -> Steps:
+    """One diagonal after the other: row r reads row r + d, which wraps into the bank beside it."""
+    rows, first = fields["rows"], fields["first"]
+    last = first + fields["diagonals"] - 1
+    if first < -rows or last > rows:
+        message = f"diagonals {first} .. {last} of {rows} rows are read, where a lane reads -{rows} .. {rows}"
+        raise error("E1011", message, help="those of its own bank and of the two beside it")
+    numbers = start + np.arange(count, dtype=np.int64)
+    target, place = numbers % rows, numbers % rows + numbers // rows + first
+    lanes = np.arange(state.machine.lanes, dtype=np.int64)
+    bank = (lanes + (place // rows)[:, None]) & (state.machine.lanes - 1)
+    one, none = np.ones((count, 1), np.int64), np.zeros(count, np.int64)
+    return Steps((place % rows)[:, None], bank, target[:, None], one, none)
 
 
 def _wide(state: State, source: Int64, constant: Int64, target: Int64) -> Steps:

@@ -1,4 +1,4 @@
-"""What can be said of the steps of PATH, TPATH and DENSE before they run."""
+"""What can be said of the steps of EX before they run."""
 
 from __future__ import annotations
 

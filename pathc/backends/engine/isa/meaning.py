@@ -52,7 +52,7 @@ def stream(state: State, fields: Mapping[str, int], context: Context) -> None:
 
 
 def accumulate(name: str) -> Meaning:
-    """PATH, TPATH and DENSE: sum[lane] += weight[lane] * activation of the lane, step by step."""
+    """PATH, TPATH, DENSE and BAND: sum[lane] += weight[lane] * activation of the lane, step by step."""
 
     def run(state: State, fields: Mapping[str, int], context: Context) -> None:
         for steps in steps_of(state, name, fields):

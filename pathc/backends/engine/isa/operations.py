@@ -9,7 +9,7 @@ from pathc.backends.engine.isa.state import ROW_BITS, SLOT_WORDS
 from pathc.backends.engine.isa.word import Field, Operation, Timing, Unit
 from pathc.backends.engine.machine import FORMATS, Machine
 
-ISA_VERSION = 1
+ISA_VERSION = 2
 """Changes with every change of an encoding, a meaning or a number of cycles."""
 DRAIN = 2
 """Cycles from the issue of a step until its sum is written: multiply, add."""
@@ -54,6 +54,11 @@ def _dense(machine: Machine, fields: Fields) -> Timing:
     return Timing(steps * fields["hold"], tail=DRAIN, hold=fields["hold"], pops=steps)
 
 
+def _band(machine: Machine, fields: Fields) -> Timing:
+    steps = fields["rows"] * fields["diagonals"]
+    return Timing(steps * fields["hold"], tail=DRAIN, hold=fields["hold"], pops=steps)
+
+
 def _activate(machine: Machine, fields: Fields) -> Timing:
     return Timing(fields["rows"], 1 + fields["fold"], tail=2)
 
@@ -68,7 +73,7 @@ def _count(name: str, bits: int, what: str) -> Field:
 
 _BUFFER = Field("buffer", 1, "activation buffer, before SWAP")
 _ROWS = _count("rows", ROW_BITS + 1, "number of rows")
-_READ = (
+READ = (
     _BUFFER,
     Field("unsigned", 1, "1 if activations are 0 .. 255, 0 if they are -128 .. 127"),
     Field("rectify", 1, "1 to read negative activations as 0"),
@@ -78,6 +83,7 @@ _READ = (
     _row("source_stride", "activation rows from one sample to the next"),
     _row("sum_stride", "accumulator rows from one sample to the next"),
 )
+"""What all instructions of EX end with."""
 _OUTSIDE = (
     Field("address", 24, "first row outside"),
     Field("stride", 20, "rows outside from one round of the loop to the next"),
@@ -105,13 +111,16 @@ OPERATIONS = (
                Field("format", 2, "0 i8, 1 i4, 2 t2", 0, len(FORMATS) - 1)), _stream, meaning.stream),
     Operation("PATH", 12, Unit.EX, "paths whose addresses a generator slot makes",
               (Field("slot", 4, "generator slot"), Field("start", 24, "first step number"),
-               _count("steps", 24, "number of steps"), *_READ), _path, meaning.accumulate("PATH")),
+               _count("steps", 24, "number of steps"), *READ), _path, meaning.accumulate("PATH")),
     Operation("TPATH", 13, Unit.EX, "paths whose addresses stand in a table",
-              (Field("table", 20, "first table row"), _count("steps", 24, "number of steps"), *_READ), _table,
+              (Field("table", 20, "first table row"), _count("steps", 24, "number of steps"), *READ), _table,
               meaning.accumulate("TPATH")),
     Operation("DENSE", 14, Unit.EX, "all activations of some rows into one row of sums",
-              (Field("bits", 4, "each row is read 2^bits times, lane m from bank m ^ 0, 1, ...", 0, 8), _ROWS, *_READ),
+              (Field("bits", 4, "each row is read 2^bits times, lane m from bank m ^ 0, 1, ...", 0, 8), _ROWS, *READ),
               _dense, meaning.accumulate("DENSE")),
+    Operation("BAND", 15, Unit.EX, "diagonals of a square matrix, unit = lane * rows + row at both ends",
+              (_ROWS, Field("first", 12, "first diagonal: unit that is read minus unit that is added to", signed=True),
+               _count("diagonals", 12, "number of diagonals"), *READ), _band, meaning.accumulate("BAND")),
     Operation("ACT", 16, Unit.PP, "fold, bias, requantize, clamp; clears the sums",
               (Field("slot", 4, "generator slot of the fold masks"), Field("fold", 4, "masks to fold by", 0, 8),
                _row("sum", "first accumulator row"), _ROWS,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathc.backends.engine.isa import OPERATIONS
+from pathc.backends.engine.isa import OPERATIONS, Unit
+from pathc.backends.engine.isa.operations import READ
 from pathc.backends.engine.isa.state import SLOT_WORDS
 from pathc.backends.engine.isa.word import HEAD, HEAD_BITS
 from pathc.backends.engine.machine import FORMATS, Machine
@@ -54,6 +55,13 @@ def definitions(machine: Machine) -> str:
         for field in operation.fields:
             lines.append(f"`define PE_{operation.name}_{field.name} {start + field.bits - 1}:{start}")
             start += field.bits
+        if operation.unit is Unit.EX:
+            lines.append(f"`define PE_{operation.name}_read {start - 1}:{start - sum(f.bits for f in READ)}")
+    start = 0
+    for field in READ:
+        lines.append(f"`define PE_READ_{field.name} {start + field.bits - 1}:{start}")
+        start += field.bits
+    lines.append(f"`define PE_READ_BITS {start}")
     return "\n".join((*lines, ""))
 
 

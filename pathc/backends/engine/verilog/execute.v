@@ -34,9 +34,12 @@ module pe_execute #(
   wire [4:0] op = word[`PE_op];
   wire is_path = op == `PE_OP_PATH;
   wire is_table = TABLES && op == `PE_OP_TPATH;
+  wire is_band = op == `PE_OP_BAND;
+  wire [`PE_READ_BITS-1:0] read = is_path ? word[`PE_PATH_read] : is_table ? word[`PE_TPATH_read]
+                                : is_band ? word[`PE_BAND_read] : word[`PE_DENSE_read];
 
   // What the instruction says, held while it runs.
-  reg tabled, dense, lead, issuing, buffer, positive, rectify;
+  reg tabled, dense, band, lead, issuing, buffer, positive, rectify;
   reg [1:0] drain;
   reg [3:0] hold, sample, bits;
   reg [23:0] left, step;
@@ -51,29 +54,46 @@ module pe_execute #(
   reg [LANES-1:0] x1_lanes, x2_lanes, x2_forward;
   reg [11*LANES-1:0] x1_sums, x2_sums;
 
+  // BAND: the row that row 0 of this diagonal reads and the one that is read now, each with its bank: 0 that of the
+  // lane, 1 the next one, 3 the one before. `band_sum` is the row that is added to.
+  reg [11:0] band_rows;
+  reg [10:0] band_first, band_row, band_sum;
+  reg [1:0] first_side, side;
+  wire signed [11:0] begin_diagonal = word[`PE_BAND_first];
+  wire begin_before = begin_diagonal < 0;
+  wire begin_next = !begin_before && begin_diagonal == word[`PE_BAND_rows];
+  wire [10:0] begin_row = begin_before ? begin_diagonal + word[`PE_BAND_rows] : begin_next ? 11'd0 : begin_diagonal;
+  wire [1:0] begin_side = begin_before ? 2'd3 : begin_next ? 2'd1 : 2'd0;
+  wire last_row = band_sum + 1'b1 == band_rows;
+  wire [10:0] this_row = last_row ? band_first : band_row;
+  wire wraps = this_row + 1'b1 == band_rows;
+  wire [10:0] next_row = wraps ? 11'd0 : this_row + 1'b1;
+  wire [1:0] next_side = (last_row ? first_side : side) + wraps;
+
   // Where the step reads and adds.
   reg [29:0] made;
   always @* begin
     made = shift;
     for (k = 0; k < COLUMNS; k = k + 1) if (step[k]) made = made ^ columns[30*k+:30];
   end
-  wire [10:0] row = source_base + (dense ? step >> bits : made[10:0]);
-  wire [10:0] one_sum = sum_base + (dense ? 11'd0 : made[21:11]);
+  wire [10:0] row = source_base + (dense ? step >> bits : band ? band_row : made[10:0]);
+  wire [10:0] one_sum = sum_base + (dense ? 11'd0 : band ? band_sum : made[21:11]);
   wire [23:0] low_bits = step & ~({24{1'b1}} << bits);
-  wire [LANE_BITS-1:0] constant = dense ? low_bits[LANE_BITS-1:0] : made[22+:LANE_BITS];
+  wire [LANE_BITS-1:0] constant = dense ? low_bits[LANE_BITS-1:0] : band ? {LANE_BITS{1'b0}} : made[22+:LANE_BITS];
   wire [LANES-1:0] lanes, same;
   wire [11*LANES-1:0] own_sum;
 
   wire late = !FORWARDING && x1_valid && (same & lanes & x1_lanes) != 0;
   wire issue = issuing && !lead && (sample != 0 || weights_some) && !late;
   wire next_step = issue && sample + 1'b1 == hold;
-  wire last = next_step && left == 1;
+  wire last = next_step && left == 1 && (!band || last_row);
   assign weights_pop = issue && sample == 0;
   assign table_address = table_row + next_step;
   assign done = drain[1];
 
   // Stage 1: activations are there, lanes are exchanged, products made. Stage 2: sums are there.
   reg [LANE_BITS-1:0] x1_constant;
+  reg [1:0] x1_side;
   reg [LANE_BITS*LANES-1:0] x1_banks;
   reg [8*LANES-1:0] held;
   reg [14*LANES-1:0] x2_low;
@@ -99,7 +119,8 @@ module pe_execute #(
       assign same[m] = own_sum[11*m+:11] == x1_sums[11*m+:11];
 
       wire [LANE_BITS-1:0] bank = x1_banks[LANE_BITS*m+:LANE_BITS];
-      wire [7:0] raw = tabled ? banks[8*bank+:8] : exchanged[8*m+:8];
+      wire [7:0] beside = x1_side[1] ? exchanged[8*((m+LANES-1)%LANES)+:8] : exchanged[8*((m+1)%LANES)+:8];
+      wire [7:0] raw = tabled ? banks[8*bank+:8] : x1_side[0] ? beside : exchanged[8*m+:8];
       wire signed [8:0] value = positive ? {1'b0, raw} : rectify && raw[7] ? 9'd0 : {raw[7], raw};
       wire signed [7:0] weight = row_of_weights[8*m+:8];
       // Products by halves of the weight, put together where the sum is added to: the multiplier is the longest path.
@@ -126,6 +147,7 @@ module pe_execute #(
     x1_lanes <= lanes;
     x1_sums <= own_sum;
     x1_constant <= constant;
+    x1_side <= band ? side : 2'd0;
     if (x1_first) held <= weights;
     x2_valid <= x1_valid && !reset;
     x2_lanes <= x1_lanes;
@@ -133,25 +155,30 @@ module pe_execute #(
     x3_written <= written;
     if (start) begin
       tabled <= is_table;
-      dense <= !is_path && !is_table;
+      dense <= !is_path && !is_table && !is_band;
+      band <= is_band;
       lead <= is_table;
-      buffer <= (is_path ? word[`PE_PATH_buffer] : is_table ? word[`PE_TPATH_buffer] : word[`PE_DENSE_buffer]) ^ swapped;
-      positive <= is_path ? word[`PE_PATH_unsigned] : is_table ? word[`PE_TPATH_unsigned] : word[`PE_DENSE_unsigned];
-      rectify <= is_path ? word[`PE_PATH_rectify] : is_table ? word[`PE_TPATH_rectify] : word[`PE_DENSE_rectify];
-      hold <= is_path ? word[`PE_PATH_hold] : is_table ? word[`PE_TPATH_hold] : word[`PE_DENSE_hold];
+      buffer <= read[`PE_READ_buffer] ^ swapped;
+      positive <= read[`PE_READ_unsigned];
+      rectify <= read[`PE_READ_rectify];
+      hold <= read[`PE_READ_hold];
       bits <= word[`PE_DENSE_bits];
-      left <= is_path ? word[`PE_PATH_steps] : is_table ? word[`PE_TPATH_steps]
+      left <= is_path ? word[`PE_PATH_steps] : is_table ? word[`PE_TPATH_steps] : is_band ? word[`PE_BAND_diagonals]
             : {12'd0, word[`PE_DENSE_rows]} << word[`PE_DENSE_bits];
       step <= is_path ? word[`PE_PATH_start] : 24'd0;
       table_row <= word[`PE_TPATH_table];
-      source <= is_path ? word[`PE_PATH_source] : is_table ? word[`PE_TPATH_source] : word[`PE_DENSE_source];
-      source_base <= is_path ? word[`PE_PATH_source] : is_table ? word[`PE_TPATH_source] : word[`PE_DENSE_source];
-      sum <= is_path ? word[`PE_PATH_sum] : is_table ? word[`PE_TPATH_sum] : word[`PE_DENSE_sum];
-      sum_base <= is_path ? word[`PE_PATH_sum] : is_table ? word[`PE_TPATH_sum] : word[`PE_DENSE_sum];
-      source_stride <= is_path ? word[`PE_PATH_source_stride]
-                     : is_table ? word[`PE_TPATH_source_stride] : word[`PE_DENSE_source_stride];
-      sum_stride <= is_path ? word[`PE_PATH_sum_stride]
-                  : is_table ? word[`PE_TPATH_sum_stride] : word[`PE_DENSE_sum_stride];
+      source <= read[`PE_READ_source];
+      source_base <= read[`PE_READ_source];
+      sum <= read[`PE_READ_sum];
+      sum_base <= read[`PE_READ_sum];
+      source_stride <= read[`PE_READ_source_stride];
+      sum_stride <= read[`PE_READ_sum_stride];
+      band_rows <= word[`PE_BAND_rows];
+      band_first <= begin_row;
+      band_row <= begin_row;
+      band_sum <= 0;
+      first_side <= begin_side;
+      side <= begin_side;
       sample <= 0;
       shift <= slot[29:0];
       for (k = 0; k < COLUMNS; k = k + 1) columns[30*k+:30] <= slot[32*(3+k)+:30];
@@ -160,7 +187,14 @@ module pe_execute #(
       table_row <= table_address;
       if (next_step) begin
         step <= step + 1'b1;
-        left <= left - 1'b1;
+        left <= left - (!band || last_row);
+        band_row <= next_row;
+        side <= next_side;
+        band_sum <= last_row ? 11'd0 : band_sum + 1'b1;
+        if (last_row) begin
+          band_first <= next_row;
+          first_side <= next_side;
+        end
         sample <= 0;
         source_base <= source;
         sum_base <= sum;
