@@ -30,7 +30,8 @@ def program(*code: Instruction, machine: Machine = SMALL, seed: int = 0, rows: i
     return Program(
         name="made", machine=machine, code=code, config=np.array(config, np.uint32),
         weights=rng.integers(0, 256, 64 * z, dtype=np.uint8).tobytes(),
-        tables=tables.astype(np.uint32), parameters=parameters, samples=1,
+        tables=tables.astype(np.uint32), parameters=parameters,
+        curves=rng.integers(0, 256, (2, 256), dtype=np.uint8), samples=1,
         inputs=(Port("x", rows * z, 0.5, -128, 127),),
         input_map=np.arange(rows * z, dtype=np.int32).reshape(rows, z),
         outputs=(Port("y", 2 * z, 0.0, -128, 127),),
@@ -70,7 +71,7 @@ def _rows(draw: st.DrawFn, name: str) -> dict[str, int]:
         case "ACT":
             return {"slot": draw(st.integers(0, 1)), "fold": draw(st.integers(0, 2)), "sum": row, "rows": count,
                     "wide": draw(st.integers(0, 1)), "buffer": draw(st.integers(0, 1)), "row": row,
-                    "low": -128, "high": 127}  # fmt: skip
+                    "low": -128, "high": 127, "curve": draw(st.integers(0, 2))}  # fmt: skip
         case _:
             return {}
 

@@ -64,13 +64,14 @@ def test_opcodes_are_distinct_and_zero_is_none() -> None:
 
 
 def state(inputs: object = (), weights: bytes = b"", tables: object = (), parameters: object = (),
-          config: object = (), machine: Machine = SMALL) -> State:  # fmt: skip
+          config: object = (), curves: object = (), machine: Machine = SMALL) -> State:  # fmt: skip
     z = machine.lanes
     outside = Memories(
         np.array(inputs, np.uint8).reshape(-1, z),
         weights,
         np.array(tables, np.uint32).reshape(-1, z),
         np.array(parameters, np.int32).reshape(-1, z, 4),
+        np.array(curves, np.uint8).reshape(-1, 256),
         np.array(config, np.uint32),
         8,
     )
@@ -196,6 +197,17 @@ def test_act_folds_and_keeps_wide_sums() -> None:
     on.sums[0] = [1, 10, 100, 1000]
     do(on, "ACT", fold=2, wide=1)
     assert on.sums[0].tolist() == [1211] * 4
+
+
+def test_act_looks_values_up_by_their_byte() -> None:
+    curves = np.stack([np.arange(256), 255 - np.arange(256)])
+    on = state(parameters=[[0, 1, 1, 0]] * 4, curves=curves)
+    for number, expected in ((0, [1, 255, 127, 128]), (1, [1, 255, 127, 128]), (2, [254, 0, 128, 127])):
+        on.sums[0] = [1, -1, 1000, -1000]
+        do(on, "ACT", low=-128, high=127, curve=number)
+        assert on.activations[0, 0].tolist() == expected
+    with pytest.raises(PathcError, match="E1011"):
+        do(on, "ACT", low=-128, high=127, curve=3)
 
 
 def test_sums_wrap_at_their_width() -> None:

@@ -68,7 +68,7 @@ def test_random_chains_are_exact(data: st.DataObject) -> None:
     assert_exact(graph, machine, data.draw(st.integers(1, 4)), data.draw(st.integers(0, 50)), kind=kind)
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky", "abs", "hardtanh"])
+@pytest.mark.parametrize("activation", ["relu", "leaky", "abs", "hardtanh", "tanh", "sigmoid"])
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("lanes", [4, 16])
 def test_rich_nets_are_exact(activation: str, samples: int, lanes: int) -> None:
@@ -116,10 +116,16 @@ def test_clashing_blocks_are_counted_as_such() -> None:
     assert (account.busy, account.busy + account.stall_bank) == (256, order.cycles + order.stalls)
 
 
+def winners(graph: Graph) -> Graph:
+    first, last = graph.stations
+    return replace(graph, stations=(first, replace(last, pipeline=(Call("kwinners", (("k", 2),)),))))
+
+
 @pytest.mark.parametrize(
     ("graph", "machine", "code"),
     [
-        (chain(64, 16, 16, activation="tanh"), Machine(), "E1050"),
+        (chain(64, 16, 16, activation="tanh"), Machine(curves=0), "E1051"),
+        (winners(chain(64, 16, 16)), Machine(), "E1050"),
         (chain(64, 4096, 16), Machine(activation_rows=8), "E1051"),
         (chain(4096, 784, 300), Machine(table_rows=100), "E1051"),
         (chain(64, 16, 16), Machine(program_words=4), "E1051"),

@@ -78,7 +78,7 @@ def flowing(draw: st.DrawFn, machine: Machine) -> Program:
         low = draw(st.integers(-256, 100))
         act = make("ACT", slot=draw(st.integers(0, 3)), fold=draw(st.integers(0, 3)), sum=draw(st.integers(0, 8)),
                    rows=draw(st.integers(1, 8)), wide=draw(bits), buffer=1, row=draw(st.integers(0, 8)), low=low,
-                   high=draw(st.integers(low, 255)))  # fmt: skip
+                   high=draw(st.integers(low, 255)), curve=draw(st.integers(0, 2)))  # fmt: skip
         out = make("STA", buffer=1, row=draw(st.integers(0, 8)), rows=draw(st.integers(1, 2)), wide=draw(bits))
         code += [
             make("LDA", buffer=0, row=draw(st.integers(0, 3)), rows=draw(st.integers(1, 8))).with_tokens(post=1),
@@ -122,7 +122,7 @@ def test_nets(tool: str, tmp_path: Path) -> None:
     needs(tool)
     machine = Machine(lanes=8, memory_bytes=4, weight_bytes=4, table_rows=1 << 10)
     hardware = build(machine, tool, tmp_path)
-    for graph in (chain(256, 64, 32, 16), chain(100, 30, 20, 10), rich(Call("relu")), rich(Call("hardtanh"))):
+    for graph in (chain(256, 64, 32, 16), chain(100, 30, 20, 10), rich(Call("relu")), rich(Call("tanh"))):
         for kind in ("i8", "i4", "t2"):
             net = integer_network(*quantized(graph, 3, kind))
             assert same(hardware, lower(net, machine, 3))
@@ -135,8 +135,11 @@ def probes(machine: Machine) -> list[Program]:
               make("CFG", words=6, wait=16, post=8), make("STA", rows=2, wide=1, wait=2), make("HALT")]  # fmt: skip
     dense = [make("LDA", rows=4, post=1), make("LDW", rows=16), make("DENSE", rows=4, bits=2, wait=1, post=2), act,
              make("STA", rows=2, wait=4), make("HALT")]  # fmt: skip
+    bands = [make("LDA", rows=8, post=1), make("LDW", rows=18), make("BAND", rows=3, first=-3, diagonals=6, wait=1,
+             post=2), make("ACT", rows=3, wait=2, post=4, low=-128, high=127, curve=1), make("STA", rows=2, wait=4),
+             make("HALT")]  # fmt: skip
     queues = [*[make("LDA", rows=4)] * 4, make("LDW", rows=16), make("HALT")]
-    made = [program(*code, machine=machine, seed=n) for code in (filled, dense, queues) for n in (0, 1)]
+    made = [program(*code, machine=machine, seed=n) for code in (filled, dense, bands, queues) for n in (0, 1)]
     halves = program(*dense, machine=machine)
     halves.parameters[..., 1:3], halves.parameters[..., 3] = 1, 1
     return [*made, halves]
@@ -149,6 +152,9 @@ def probes(machine: Machine) -> list[Program]:
         ("pe_execute", "FORWARDING && x2_valid", "0 && x2_valid"),
         ("pe_execute", "assign done = drain[1];", "assign done = drain[0];"),
         ("pe_activate", "up = shifted[0] && (beyond != 0 || shifted[1])", "up = shifted[0]"),
+        ("pe_activate", "curve_number, clamped", "curve, clamped"),
+        ("pe_execute", "band ? side : 2'd0", "2'd0"),
+        ("pe_execute", "(last_row ? first_side : side) + wraps", "side + wraps"),
         ("pe_load", "pause <= LATENCY + INTERVAL - 1", "pause <= LATENCY + INTERVAL"),
         ("pe_queue", "assign full = count == ALL", "assign full = count == ALL - 1"),
         ("pe_dispatch", "write && number == first ? next", "0 ? next"),

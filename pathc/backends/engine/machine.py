@@ -17,6 +17,8 @@ MAX_ROWS = 1 << 11
 """Most rows of an activation buffer and of the accumulators: what an instruction can address."""
 COLUMNS = 24
 """Columns of a generator slot: bits of a step number."""
+MAX_CURVES = 15
+"""Most tables of activations."""
 SLOTS = 16
 """Generator slots."""
 TOKENS = 6
@@ -36,9 +38,10 @@ class Machine:
 
     Memories: two activation buffers of `activation_rows` rows of one byte a lane; `accumulator_rows` rows of
     `accumulator_bits` bits a lane; `table_rows` rows of 32 bits a lane; `parameter_rows` rows of four 32-bit numbers a
-    lane; `config_words` words of 32 bits. `weight_bytes` and `memory_bytes` are bytes a cycle from the weight memory
-    and to and from the activations outside, `weight_latency` and `memory_latency` cycles before the first of them.
-    `dim` is the side of the weight-stationary array beside the lanes, 0 for none. `clock` is in MHz.
+    lane; `curves` tables of 256 bytes a lane; `config_words` words of 32 bits. `weight_bytes` and `memory_bytes` are
+    bytes a cycle from the weight memory and to and from the activations outside, `weight_latency` and `memory_latency`
+    cycles before the first of them. `dim` is the side of the weight-stationary array beside the lanes, 0 for none.
+    `clock` is in MHz.
     Errors: E1003.
     """
 
@@ -54,6 +57,7 @@ class Machine:
     memory_latency: int = _entry(4, 0, 1024, "cycles before the first activations")
     queue: int = _entry(4, 1, 64, "instructions that the queue of a unit holds")
     table_rows: int = _entry(1 << 14, 0, 1 << 20, "rows of schedule tables, 0 for an engine without TPATH")
+    curves: int = _entry(4, 0, MAX_CURVES, "tables of activations such as tanh, 256 bytes a lane each")
     parameter_rows: int = _entry(1024, 1, 1 << 12, "rows of biases and scales")
     config_words: int = _entry(1024, 32, 1 << 12, "words of generator settings")
     program_words: int = _entry(4096, 1, 1 << 16, "instructions of a program")

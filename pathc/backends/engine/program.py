@@ -30,7 +30,8 @@ class Port:
 class Program:
     """A program compiled for one machine, for `samples` samples a run.
 
-    `config` uint32 [words], `weights` bytes, `tables` uint32 [rows, lanes], `parameters` int32 [rows, lanes, 4].
+    `config` uint32 [words], `weights` bytes, `tables` uint32 [rows, lanes], `parameters` int32 [rows, lanes, 4],
+    `curves` uint8 [curves, 256], entry b for the value whose byte is b.
     `input_map` int32 [rows, lanes] is the unit of the inputs side by side that lies there, -1 for none;
     `output_map` int32 [units] is row * lanes + lane of every unit of the outputs side by side, `output_scales` float64
     [units] what 1 stands for in it. Both are of one sample, samples lie one behind the other; `output_rows` rows a
@@ -45,6 +46,7 @@ class Program:
     weights: bytes
     tables: NDArray[np.uint32]
     parameters: NDArray[np.int32]
+    curves: NDArray[np.uint8]
     samples: int
     inputs: tuple[Port, ...]
     input_map: NDArray[np.int32]
@@ -76,7 +78,7 @@ class Program:
         rows = known[:, self.input_map.reshape(-1)].reshape(-1, self.machine.lanes)
         image = (rows & 0xFF).astype(np.uint8)
         outputs = self.output_rows * self.samples
-        return Memories(image, self.weights, self.tables, self.parameters, self.config, outputs)
+        return Memories(image, self.weights, self.tables, self.parameters, self.curves, self.config, outputs)
 
     def integers(self, outputs: NDArray[np.int32]) -> NDArray[np.int64]:
         """The outputs as integers, int64 [samples, units], from the rows that were stored."""

@@ -89,6 +89,7 @@ def _others(state: State, each: Instruction, context: Context) -> tuple[Access, 
             return ()
         case "ACT":
             within("parameters", fields["parameters"], fields["rows"], len(outside.parameters))
+            within("curves", 0, fields["curve"], len(outside.curves))
             sums = within("accumulators", fields["sum"], fields["rows"], machine.accumulator_rows)
             found = [Access("sums", sums.start, sums.stop - 1, True)]
             if not fields["wide"]:

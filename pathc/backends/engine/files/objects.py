@@ -16,15 +16,17 @@ from pathc.backends.engine.files.sections import frame, unframe, wrong
 from pathc.backends.engine.isa import BY_CODE, ISA_VERSION, WORD_BYTES, decode
 from pathc.backends.engine.machine import Machine
 from pathc.backends.engine.program import Port, Program
+from pathc.ir.quantized import TABLE
 from pathc.support.diagnostics import PathcError, error
 from pathc.support.files import read_bounded
 
 _LONGEST = 1 << 28
 _MOST_SAMPLES = 1 << 16
-_ARRAYS = {
+_ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "config": ("<u4", ()),
     "tables": ("<u4", ("lanes",)),
     "parameters": ("<i4", ("lanes", 4)),
+    "curves": ("u1", (TABLE,)),
     "input map": ("<i4", ("lanes",)),
     "output map": ("<i4", ()),
     "output scales": ("<f8", ()),
@@ -85,7 +87,7 @@ def from_bytes(data: bytes, machine: Machine | None = None) -> Program:
         raise wrong(at, f"{len(code)} bytes of code, of at most {made_for.program_words} words of 16 bytes")
     words = tuple(decode(code[k : k + WORD_BYTES], BY_CODE, at + k) for k in range(0, len(code), WORD_BYTES))
     for name, limit in (("config", made_for.config_words), ("tables", made_for.table_rows),
-                        ("parameters", made_for.parameter_rows)):  # fmt: skip
+                        ("parameters", made_for.parameter_rows), ("curves", made_for.curves)):  # fmt: skip
         if len(arrays[name]) > limit:
             raise wrong(sections[name][0], f"{len(arrays[name])} rows of `{name}`, the machine has {limit}")
     program = Program(
@@ -96,6 +98,7 @@ def from_bytes(data: bytes, machine: Machine | None = None) -> Program:
         weights=sections["weights"][1],
         tables=arrays["tables"],
         parameters=arrays["parameters"],
+        curves=arrays["curves"],
         samples=meta.integer("samples", 1, _MOST_SAMPLES),
         inputs=meta.ports("inputs"),
         input_map=arrays["input map"],

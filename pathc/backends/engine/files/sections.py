@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from pathc.support.diagnostics import PathcError, error
 
 MAGIC = b"PATHENG\0"
-SECTIONS = ("meta", "code", "config", "weights", "tables", "parameters", "input map", "output map", "output scales")
+SECTIONS = ("meta", "code", "config", "weights", "tables", "parameters", "curves", "input map",
+            "output map", "output scales")  # fmt: skip
 """Names of the sections; the kind of a section is its position here, from 1."""
 _HEAD = struct.Struct("<8sHHI16s")
 _ENTRY = struct.Struct("<IIQQ")

@@ -78,7 +78,7 @@ def _add(state: State, steps: Steps, products: Int64) -> None:
 
 
 def activate(state: State, fields: Mapping[str, int], context: Context) -> None:
-    """ACT: fold lanes, add the bias, requantize with ties to even, clamp, write a buffer; or write sums if `wide`."""
+    """ACT: fold, add the bias, requantize with ties to even, clamp, look up, write a buffer; or sums if `wide`."""
     rows = within("accumulators", fields["sum"], fields["rows"], state.machine.accumulator_rows)
     sums = state.sums[rows].copy()
     lanes = np.arange(state.machine.lanes)
@@ -93,4 +93,8 @@ def activate(state: State, fields: Mapping[str, int], context: Context) -> None:
     factor = np.where(sums >= 0, held[..., 1], held[..., 2])
     values = np.clip(shift_right(sums * factor, held[..., 3]), fields["low"], fields["high"])
     target = within("activations", fields["row"], fields["rows"], state.machine.activation_rows)
-    state.activations[fields["buffer"] ^ context.parity, target] = (values & 0xFF).astype(np.uint8)
+    stored = (values & 0xFF).astype(np.uint8)
+    if fields["curve"]:
+        curves = state.outside.curves
+        stored = curves[within("curves", fields["curve"] - 1, 1, len(curves))][0][stored]
+    state.activations[fields["buffer"] ^ context.parity, target] = stored

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathc.backends.engine.isa import meaning
 from pathc.backends.engine.isa.state import ROW_BITS, SLOT_WORDS
 from pathc.backends.engine.isa.word import Field, Operation, Timing, Unit
-from pathc.backends.engine.machine import FORMATS, Machine
+from pathc.backends.engine.machine import FORMATS, MAX_CURVES, Machine
 
 ISA_VERSION = 2
 """Changes with every change of an encoding, a meaning or a number of cycles."""
@@ -60,7 +60,7 @@ def _band(machine: Machine, fields: Fields) -> Timing:
 
 
 def _activate(machine: Machine, fields: Fields) -> Timing:
-    return Timing(fields["rows"], 1 + fields["fold"], tail=2)
+    return Timing(fields["rows"], 1 + fields["fold"], tail=2 + (fields["curve"] > 0))
 
 
 def _row(name: str, what: str) -> Field:
@@ -121,12 +121,13 @@ OPERATIONS = (
     Operation("BAND", 15, Unit.EX, "diagonals of a square matrix, unit = lane * rows + row at both ends",
               (_ROWS, Field("first", 12, "first diagonal: unit that is read minus unit that is added to", signed=True),
                _count("diagonals", 12, "number of diagonals"), *READ), _band, meaning.accumulate("BAND")),
-    Operation("ACT", 16, Unit.PP, "fold, bias, requantize, clamp; clears the sums",
+    Operation("ACT", 16, Unit.PP, "fold, bias, requantize, clamp, look up; clears the sums",
               (Field("slot", 4, "generator slot of the fold masks"), Field("fold", 4, "masks to fold by", 0, 8),
                _row("sum", "first accumulator row"), _ROWS,
                Field("wide", 1, "1 to put the sums back into their rows instead of requantizing"), _BUFFER,
                _row("row", "first activation row"), Field("parameters", 12, "first row of the parameters"),
-               Field("low", 9, "least value", signed=True), Field("high", 9, "largest value", signed=True)),
+               Field("low", 9, "least value", signed=True), Field("high", 9, "largest value", signed=True),
+               Field("curve", 4, "table in which a value finds another one, from 1; 0 for none", 0, MAX_CURVES)),
               _activate, meaning.activate),
 )  # fmt: skip
 """Every instruction, by opcode."""

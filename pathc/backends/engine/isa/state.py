@@ -32,14 +32,15 @@ class Memories:
     """What is outside the engine, as rows of one entry a lane.
 
     `inputs` uint8 [rows, lanes], `weights` bytes, `tables` uint32 [rows, lanes], `parameters` int32 [rows, lanes, 4]
-    (bias, multiplier of positive and of negative sums, shift), `config` uint32 [words], and the number of `outputs`
-    rows, 32 bits a lane.
+    (bias, multiplier of positive and of negative sums, shift), `curves` uint8 [curves, 256], `config` uint32 [words],
+    and the number of `outputs` rows, 32 bits a lane.
     """
 
     inputs: NDArray[np.uint8]
     weights: bytes
     tables: NDArray[np.uint32]
     parameters: NDArray[np.int32]
+    curves: NDArray[np.uint8]
     config: NDArray[np.uint32]
     outputs: int
 

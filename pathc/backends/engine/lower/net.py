@@ -18,7 +18,7 @@ from pathc.backends.engine.lower.stations import Plan, plan_of
 from pathc.backends.engine.lower.steps import Work
 from pathc.backends.engine.machine import FORMATS, SLOTS, Machine
 from pathc.backends.engine.program import Port, Program
-from pathc.ir.quantized import IntegerNetwork, IntegerStation
+from pathc.ir.quantized import TABLE, IntegerNetwork, IntegerStation
 from pathc.support.diagnostics import PathcError, error
 
 LOADED, SUMMED, ACTIVE, READY, FREE = (1 << kind for kind in range(5))
@@ -60,6 +60,7 @@ class _Writer:
         self.table_rows = 0
         self.table_at: dict[int, int] = {}
         self.parameters: list[Int64] = []
+        self.curves: list[bytes] = []
         self.used = {"buffer 0": 0, "buffer 1": 0, "accumulators": 0, "parameters": 0}
         self.output_rows = 0
 
@@ -166,6 +167,7 @@ class _Writer:
             fields.update(wide=1)
         else:
             fields.update(buffer=1, row=held.row + copy, low=each.reading.low, high=each.reading.high)
+            fields.update(curve=self._curve(each.reading.table))
         post = (ACTIVE if more else 0) | (READY if output else 0)
         self._put("ACT", name, wait=SUMMED if summed else 0, post=post, **fields)
         if output:
@@ -193,6 +195,19 @@ class _Writer:
                 )
                 raise error("E1051", message, self.network.graph.loc, help="describe a machine with more `table_rows`")
         return self.table_at[id(work)]
+
+    def _curve(self, table: Int64 | None) -> int:
+        """The number of a table of an activation, 0 for none; byte b of it is for the value whose byte is b."""
+        if table is None:
+            return 0
+        half = len(table) // 2
+        curve = (np.concatenate([table[half:], table[:half]]) & 0xFF).astype(np.uint8).tobytes()
+        if curve not in self.curves:
+            self.curves.append(curve)
+            if len(self.curves) > self.machine.curves:
+                message = f"{len(self.curves)} tables of activations are needed, the machine has {self.machine.curves}"
+                raise error("E1051", message, self.network.graph.loc, help="describe a machine with more `curves`")
+        return self.curves.index(curve) + 1
 
     def _slot(self, work: Work | None, layout: Layout) -> int:
         """The slot of the constants of a PATH and of the folds behind it; the first use writes its CFG."""
@@ -259,6 +274,7 @@ class _Writer:
             config=np.array(self.config, np.uint32), weights=bytes(self.weights),
             tables=np.concatenate([np.zeros((0, lanes), np.int64), *self.tables]).astype(np.uint32),
             parameters=np.concatenate([np.zeros((0, lanes, 4), np.int64), *self.parameters]).astype(np.int32),
+            curves=np.frombuffer(b"".join(self.curves), np.uint8).reshape(-1, TABLE),
             samples=self.samples, inputs=tuple(ports), input_map=np.concatenate(images),
             outputs=tuple(Port(o.station.name, o.station.real_units, 0.0, low, high, o.format is None)
                           for o, (low, high) in zip(outputs, low_high, strict=True)),

@@ -49,9 +49,9 @@ def plan_of(network: IntegerNetwork, machine: Machine) -> dict[str, Plan]:
 
 def _supported(each: IntegerStation) -> None:
     station, read = each.station, each.reading
-    if read is not None and (read.table is not None or read.winners):
-        what = "a table of an activation" if read.table is not None else "a choice of winners"
-        raise _cannot(each, f"needs {what}", "relu, leaky, abs and hardtanh are what PP does")
+    if read is not None and read.winners:
+        known = "relu, leaky, abs, hardtanh, tanh and sigmoid are what PP does"
+        raise _cannot(each, "needs a choice of winners", known)
     if each.format is not None and (each.format.bits > 8 or each.format.low < -128 or each.format.high > 255):
         raise _cannot(each, f"holds {each.format.type}", "activations have 8 bits: i8 or u8")
     if station.role == "input" and station.pipeline:

@@ -1,4 +1,5 @@
-// PP: rows of sums folded, biased, requantized to the nearest with ties to even, clamped; or put back, if `wide`.
+// PP: rows of sums folded, biased, requantized to the nearest with ties to even, clamped, and looked up if there is a
+// curve; or put back, if `wide`. Curves are memories beside it, one byte a lane.
 module pe_activate #(
     parameter LANES = 16,
     parameter LANE_BITS = 4,
@@ -16,6 +17,8 @@ module pe_activate #(
     input  wire [ACC*LANES-1:0] sums,
     output wire [11:0] parameter_row,
     input  wire [128*LANES-1:0] parameters,
+    output wire [12*LANES-1:0] curve_address,
+    input  wire [8*LANES-1:0] curve_word,
     output wire write_sums,
     output wire [10:0] write_sum_row,
     output wire [ACC*LANES-1:0] written_sums,
@@ -25,7 +28,7 @@ module pe_activate #(
     output wire [8*LANES-1:0] written
 );
   reg running, wide;
-  reg [3:0] fold, phase;
+  reg [3:0] fold, phase, curve;
   reg [11:0] left, parameter_at;
   reg [10:0] sum_at, row_at;
   reg [63:0] held_masks;
@@ -42,16 +45,18 @@ module pe_activate #(
   wire [ACC*LANES-1:0] exchanged;
   pe_permuter #(LANE_BITS, ACC) permuter (mask[LANE_BITS-1:0], now, exchanged);
 
-  // Stage 1: bias and multiplication. Stage 2: rounding, clamping, writing.
-  reg x1_valid, x2_valid, x2_last, x1_last;
-  reg [10:0] x1_sum, x1_row, x2_sum, x2_row;
+  // Stage 1: bias and multiplication. Stage 2: rounding, clamping, writing. Stage 3: writing what a curve says.
+  reg x1_valid, x2_valid, x3_valid, x3_last, x2_last, x1_last;
+  reg [10:0] x1_sum, x1_row, x2_sum, x2_row, x3_row;
+  wire curved = curve != 0;
+  wire [3:0] curve_number = curve - 1'b1;
   reg [ACC*LANES-1:0] x2_biased;
   assign write_sums = x2_valid;
   assign write_sum_row = x2_sum;
-  assign write = x2_valid && !wide;
-  assign write_row = x2_row;
+  assign write = (curved ? x3_valid : x2_valid) && !wide;
+  assign write_row = curved ? x3_row : x2_row;
   assign written_sums = wide ? x2_biased : {ACC * LANES{1'b0}};
-  assign done = x2_valid && x2_last;
+  assign done = curved ? x3_valid && x3_last : x2_valid && x2_last;
 
   genvar m;
   generate
@@ -68,7 +73,8 @@ module pe_activate #(
       wire signed [ACC+17:0] whole = shifted >>> 1;
       wire signed [ACC+17:0] rounded = whole + $signed({1'b0, up});
       wire [8:0] clamped = rounded < low ? low : rounded > high ? high : rounded[8:0];
-      assign written[8*m+:8] = clamped[7:0];
+      assign curve_address[12*m+:12] = {curve_number, clamped[7:0]};
+      assign written[8*m+:8] = curved ? curve_word[8*m+:8] : clamped[7:0];
       always @(posedge clk) begin
         folded[ACC*m+:ACC] <= now[ACC*m+:ACC] + exchanged[ACC*m+:ACC];
         x2_biased[ACC*m+:ACC] <= biased;
@@ -89,9 +95,13 @@ module pe_activate #(
     x2_last <= x1_last;
     x2_sum <= x1_sum;
     x2_row <= x1_row;
+    x3_valid <= x2_valid && !reset;
+    x3_last <= x2_last;
+    x3_row <= x2_row;
     if (start) begin
       wide <= word[`PE_ACT_wide];
       fold <= word[`PE_ACT_fold];
+      curve <= word[`PE_ACT_curve];
       left <= word[`PE_ACT_rows];
       parameter_at <= word[`PE_ACT_parameters];
       sum_at <= word[`PE_ACT_sum];

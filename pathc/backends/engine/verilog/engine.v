@@ -1,6 +1,6 @@
-// The engine: dispatcher, queues, five units and the banks. Program, settings, parameters, tables and what lies outside
-// are memories beside it that answer in the cycle after they were asked; parameters and tables are for the machine in
-// the definitions above.
+// The engine: dispatcher, queues, five units and the banks. Program, settings, parameters, tables, curves and what lies
+// outside are memories beside it that answer in the cycle after they were asked; parameters, tables and curves are for
+// the machine in the definitions above.
 module pe_engine #(
     parameter LANES = `PE_LANES,
     parameter LANE_BITS = `PE_LANE_BITS,
@@ -14,6 +14,8 @@ module pe_engine #(
     input  wire [31:0] config_word,
     output wire [11:0] parameter_address,
     input  wire [128*LANES-1:0] parameter_word,
+    output wire [12*LANES-1:0] curve_address,
+    input  wire [8*LANES-1:0] curve_word,
     output wire [19:0] table_address,
     input  wire [32*LANES-1:0] table_word,
     output wire [39:0] input_address,
@@ -104,7 +106,8 @@ module pe_engine #(
   wire [8*LANES-1:0] activate_written;
   pe_activate #(LANES, LANE_BITS, ACC) activate (
       clk, reset, start[PP], head[PP][127:0], head[PP][144], busy[PP], done[PP], activate_slot[95:32], activate_row,
-      activate_sums, parameter_address, parameter_word, activate_write_sums, activate_write_sum_row,
+      activate_sums, parameter_address, parameter_word, curve_address, curve_word, activate_write_sums,
+      activate_write_sum_row,
       activate_written_sums, activate_write, activate_buffer, activate_write_row, activate_written
   );
 

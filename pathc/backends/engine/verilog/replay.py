@@ -138,6 +138,7 @@ def _write_memories(folder: Path, program: Program, inputs: NDArray[np.int64], o
         "config": memories.config.astype("<u4").reshape(-1, 1).view(np.uint8),
         "parameters": memories.parameters.astype("<i4").reshape(-1, 4 * lanes).view(np.uint8),
         "tables": memories.tables.astype("<u4").reshape(-1, lanes).view(np.uint8),
+        "curves": memories.curves.reshape(-1, 1),
         "inputs": memories.inputs.reshape(-1, lanes),
         "weights": np.frombuffer(memories.weights, np.uint8).reshape(-1, 1),
     }
