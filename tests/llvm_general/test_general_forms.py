@@ -13,9 +13,9 @@ from pathc.backends.llvm.general.dense import Dense, folded
 from pathc.backends.llvm.general.edges import coalesce
 from pathc.backends.llvm.general.gather import Gather, slices
 from pathc.backends.llvm.general.skip import Skip
-from pathc.backends.llvm.general.streamed import Streamed
+from pathc.backends.llvm.general.streamed import CHUNK, Streamed, arrangement, sequence
 from pathc.backends.llvm.general.windowed import Windowed
-from pathc.backends.llvm.general.windows import windows
+from pathc.backends.llvm.general.windows import natural_order, operations, sorted_order, windows
 from pathc.backends.llvm.jit import emit_object
 from pathc.backends.llvm.machine import machine
 from pathc.ir.generators.sobol import Sobol
@@ -202,6 +202,56 @@ def test_low_discrepancy_fills_the_windows():
     plan = windows(edges, 16, 1, 20)
     assert plan.count * 16 <= 1.06 * edges.src.size
     assert not plan.masked.any()
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+@pytest.mark.parametrize("n_dst", [1, 8, 90, 2000])
+def test_sorted_destinations_are_all_there_and_the_last_fills_up(n_dst, lanes):
+    src, dst = edges_of("sobol", 1000, n_dst, 5 * n_dst, 1)
+    edges = coalesce(1000, n_dst, src, dst)
+    order = sorted_order(edges, lanes)
+    flat = order.reshape(-1)
+    assert order.shape == (-(-n_dst // lanes), lanes)
+    assert np.array_equal(np.sort(flat[:n_dst]), np.arange(n_dst))
+    assert (flat[n_dst:] == flat[n_dst - 1]).all()
+
+
+def test_sorting_halves_the_operations_of_few_sources_a_unit():
+    src, dst = edges_of("sobol", 1000, 2000, 16384, 1)
+    edges = coalesce(1000, 2000, src, dst)
+    natural, moved = (operations(edges, o, 1 << 20) for o in (natural_order(2000, 16), sorted_order(edges, 16)))
+    assert moved <= natural / 1.9
+    plan = sequence(edges, 16, True)
+    assert plan.count == moved
+    chunks = -(-np.bincount(plan.group) // CHUNK)
+    assert np.array_equal(chunks, np.sort(chunks))
+
+
+@pytest.mark.parametrize("name", support.MACHINES)
+@pytest.mark.parametrize("init", ["zero", "bias", "add"])
+def test_streamed_with_sorted_destinations(name, init):
+    """Sorted: a thousand units with few sources each. An output that no path reaches keeps what it starts from."""
+    to = support.machine_of(name)
+    src, dst = edges_of("sobol", 1003, 1501, 8192, 2)
+    src, dst = src[dst != 700], dst[dst != 700]
+    junction = support.junction_of(1003, 1501, src, dst)
+    form = Streamed()
+    if form.refusal(junction, to):
+        return
+    assert arrangement(junction, to)[0]
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((2, 1003)).astype(np.float32)
+    weights = rng.standard_normal(src.size).astype(np.float32)
+    before = rng.standard_normal((2, 1501)).astype(np.float32) if init == "add" else None
+    bias = rng.standard_normal(1501).astype(np.float32) if init == "bias" else None
+    step = support.step_of(form, junction, init, Call("relu"))
+    y = support.run_step(form, step, weights, x, before, bias, to, 2)
+    close(y, junction, weights, x, step, before, bias, lambda total: np.maximum(total, 0))
+    x[0, 500], x[0, 3] = np.nan, np.inf
+    y = support.run_step(form, support.step_of(form, junction), np.abs(weights), x, None, None, to, 2)
+    total, _ = support.expected(junction, np.abs(weights), x)
+    assert np.array_equal(np.isnan(y[:, :1501]), np.isnan(total))
+    assert np.array_equal(np.isposinf(y[:, :1501]), np.isposinf(total))
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])

@@ -14,7 +14,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.common import (
     PARAMETERS,
     Bytes,
@@ -25,9 +24,10 @@ from pathc.backends.llvm.column.common import (
     table_entry,
     when_positive,
 )
-from pathc.backends.llvm.emit import F32, I64, Function, vector
+from pathc.backends.llvm.emit import I64, Function, vector
 from pathc.backends.llvm.general.edges import Distinct, Floats, Ints, distinct_edges
 from pathc.backends.llvm.general.rows import clear_behind, each_row
+from pathc.backends.llvm.general.scattered import picked, scatter, unit_bits
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Family, Junction, Step
 
@@ -100,7 +100,7 @@ class Gather:
         junction = step.junction
         edges = distinct_edges(junction)
         plan = slices(edges, machine.width)
-        dtype = np.uint16 if _bits(junction) == 16 else np.uint32
+        dtype = np.uint16 if unit_bits(junction) == 16 else np.uint32
         values = edges.sums(weights[junction.tensor])[plan.edge] * plan.share
         count = len(plan.edge)
         sources = np.ascontiguousarray(edges.src[plan.edge].astype(dtype)).view(np.uint8).reshape(count, -1)
@@ -117,7 +117,7 @@ class Gather:
     def emit(self, step: Step, name: str, machine: Machine, samples: int) -> Sequence[Function]:
         """The kernel called `name` for `samples` rows, one after the other."""
         f = Function(name, PARAMETERS)
-        lanes, bits = machine.width, _bits(step.junction)
+        lanes, bits = machine.width, unit_bits(step.junction)
         full, empty, at_rows, at_stream = (table_entry(f, "%weights", k) for k in range(_HEADER))
         first_rows, stream = byte_offset(f, "%weights", at_rows), byte_offset(f, "%weights", at_stream)
         steps = byte_offset(f, "%weights", 64)
@@ -129,54 +129,16 @@ class Gather:
                 size = f.op("mul", I64, table_entry(f, steps, loop.index), str(entry), "nuw nsw")
                 with f.loop(size, [(vector(lanes), "zeroinitializer")], step=entry) as inner:
                     at = byte_offset(f, data, inner.index)
-                    values = _picked(f, lanes, src, byte_offset(f, at, entry - row_bytes), bits)
+                    values = picked(f, lanes, src, byte_offset(f, at, entry - row_bytes), bits)
                     inner.following = [f.fma(lanes, values, _weights(f, step, lanes, at), inner.carried[0])]
-                _scatter(f, step, machine, dst, rows, bits, inner.results[0])
+                scatter(f, step, machine, dst, rows, bits, inner.results[0])
                 loop.following = [byte_offset(f, rows, row_bytes), byte_offset(f, data, size)]
             without = byte_offset(f, first_rows, f.op("mul", I64, full, str(row_bytes), "nuw nsw"))
             with when_positive(f, empty), f.loop(empty, [("ptr", without)]) as loop:
-                _scatter(f, step, machine, dst, loop.carried[0], bits, "zeroinitializer")
+                scatter(f, step, machine, dst, loop.carried[0], bits, "zeroinitializer")
                 loop.following = [byte_offset(f, loop.carried[0], row_bytes)]
             clear_behind(f, lanes, dst, step.junction.n_dst, step.dst_layout.size)
         return [f]
-
-
-def _bits(junction: Junction) -> int:
-    """Bits of a packed unit number."""
-    return 16 if max(junction.n_src, junction.n_dst) <= 1 << 16 else 32
-
-
-def _units(f: Function, lanes: int, table: str, bits: int) -> list[str]:
-    """Unit numbers as i64, several read at a time."""
-    units = list[str]()
-    together = 64 // bits
-    for first in range(0, lanes, together):
-        word = f.load(I64, f.offset(table, first // together, I64), 4)
-        for k in range(together):
-            moved = f.op("lshr", I64, word, str(bits * k)) if k else word
-            units.append(f.op("and", I64, moved, str((1 << bits) - 1)) if k < together - 1 else moved)
-    return units
-
-
-def _picked(f: Function, lanes: int, buffer: str, table: str, bits: int) -> str:
-    """The units a table names, as a vector; built of fours, which is what one insertion reaches."""
-    values = [f.load(F32, f.offset(buffer, unit)) for unit in _units(f, lanes, table, bits)]
-    parts = list[str]()
-    for first in range(0, lanes, 4):
-        part = "poison"
-        for k in range(4):
-            part = f.assign(f"insertelement <4 x float> {part}, float {values[first + k]}, i64 {k}")
-        parts.append(part)
-    width = 4
-    while len(parts) > 1:
-        mask = ", ".join(f"i32 {i}" for i in range(2 * width))
-        kind = vector(width)
-        parts = [
-            f.assign(f"shufflevector {kind} {a}, {kind} {b}, <{2 * width} x i32> <{mask}>")
-            for a, b in zip(parts[::2], parts[1::2], strict=True)
-        ]
-        width *= 2
-    return parts[0]
 
 
 def _weights(f: Function, step: Step, lanes: int, pointer: str) -> str:
@@ -187,14 +149,3 @@ def _weights(f: Function, step: Step, lanes: int, pointer: str) -> str:
     halves = f.load(vector(lanes, "i16"), pointer)
     wide = f.assign(f"zext {vector(lanes, 'i16')} {halves} to {whole}")
     return f.assign(f"bitcast {whole} {f.op('shl', whole, wide, 'splat (i32 16)')} to {kind}")
-
-
-def _scatter(f: Function, step: Step, machine: Machine, dst: str, rows: str, bits: int, value: str) -> None:
-    """Finish the sums of a slice and store each where its destination lies."""
-    lanes = machine.width
-    kind = vector(lanes)
-    if step.init != "zero":
-        value = f.op("fadd", kind, value, _picked(f, lanes, "%bias" if step.init == "bias" else dst, rows, bits))
-    value = vecmath.apply(f, lanes, value, step.activation, machine)
-    for lane, unit in enumerate(_units(f, lanes, rows, bits)):
-        f.store(F32, f.assign(f"extractelement {kind} {value}, i64 {lane}"), f.offset(dst, unit))

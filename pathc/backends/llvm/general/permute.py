@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from pathc.backends.llvm.column.common import byte_offset, encode
 from pathc.backends.llvm.emit import Function, vector
 from pathc.backends.llvm.general.edges import Distinct, distinct_edges
-from pathc.backends.llvm.general.windows import operations
+from pathc.backends.llvm.general.windows import natural_order, operations
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Junction, WeightType
 
 _LOOKED_AT = 1 << 22
 _LONGEST_ROW = 1 << 13
-_SAMPLE = 48
+SAMPLE = 48
+"""Groups of destinations from which the number of operations is estimated."""
 
 _counted: WeakKeyDictionary[Distinct, dict[int, float]] = WeakKeyDictionary()
 
@@ -44,7 +45,7 @@ def operation_count(junction: Junction, machine: Machine) -> float:
     edges, lanes = distinct_edges(junction), machine.width
     known = _counted.setdefault(edges, {})
     if lanes not in known:
-        known[lanes] = operations(edges, lanes, _SAMPLE)
+        known[lanes] = operations(edges, natural_order(edges.n_dst, lanes), SAMPLE)
     return known[lanes]
 
 

@@ -3,7 +3,7 @@
 Destinations are lanes. An operation multiplies one source of every lane, all from one window: the 2 * lanes sources
 of two neighbouring vectors, of which a permutation picks. Low discrepancy makes the k-th sources of neighbouring
 destinations neighbours, so few operations are not full. Where paths are few, destinations with similar sources
-are brought together first, within a limited distance: two permutations then put them back.
+are brought together first: within a limited distance, so that two permutations put them back, or from anywhere.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ WINDOW = 2
 _FAR = np.iinfo(np.int64).max
 _PIECES = 24
 _GROUPED_ROWS = 1024
+_KEYS = 8
+"""Sources of a destination that sorting looks at; of those behind them hardly any decides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +57,15 @@ class Windows:
         return padded[self.edge] * self.share
 
 
-def windows(edges: Distinct, lanes: int, near: int, tile: int, fill: bool = True) -> Windows:
+def windows(edges: Distinct, lanes: int, near: int, tile: int, fill: bool = True, order: Ints | None = None) -> Windows:
     """Assign the edges to operations; the fewest there can be for this order of destinations.
 
-    `near` groups of destinations are mixed to bring similar ones together (1: none are). Operations are sorted so
-    that `tile` groups at a time walk through the sources once. `fill` lets a lane without an edge take a part
-    of one of its own, if the window has one, so that fewer operations need masks.
+    `near` groups of destinations are mixed to bring similar ones together (1: none are), unless `order` says all.
+    Operations are sorted so that `tile` groups at a time walk through the sources once. `fill` lets a lane without an
+    edge take a part of one of its own, if the window has one, so that fewer operations need masks.
     """
-    order = natural_order(edges.n_dst, lanes) if near == 1 else similar_order(edges, lanes, near)
+    if order is None:
+        order = natural_order(edges.n_dst, lanes) if near == 1 else similar_order(edges, lanes, near)
     group, base, edge = _greedy(edges, order, lanes)
     sorting = np.lexsort((group, _rank(group, base), base, group // tile))
     group, base, edge = group[sorting], base[sorting], edge[sorting]
@@ -75,9 +78,9 @@ def windows(edges: Distinct, lanes: int, near: int, tile: int, fill: bool = True
     return Windows(lanes, near, order, group, base, edge, index, share, masked)
 
 
-def operations(edges: Distinct, lanes: int, sample: int) -> float:
-    """Number of operations of neighbouring destinations, estimated from `sample` groups at most."""
-    order = natural_order(edges.n_dst, lanes)
+def operations(edges: Distinct, order: Ints, sample: int) -> float:
+    """Number of operations of destinations in an order, estimated from `sample` groups at most."""
+    lanes = order.shape[1]
     step = max(1, len(order) // sample)
     chosen = order[::step]
     return _greedy(edges, chosen, lanes)[0].size * len(order) / len(chosen)
@@ -88,6 +91,21 @@ def natural_order(n_dst: int, lanes: int) -> Ints:
     order = np.full(-(-n_dst // lanes) * lanes, -1, np.int64)
     order[:n_dst] = np.arange(n_dst)
     return order.reshape(-1, lanes)
+
+
+def sorted_order(edges: Distinct, lanes: int) -> Ints:
+    """Destinations sorted by the vectors their first sources lie in, `lanes` at a time; the last fills the rest.
+
+    The paths of a digital net that meet a cell of destinations are a coset, one of few, so there are many cells whose
+    paths come from the same cells of sources, all over the layer. Sorting brings these together.
+    """
+    lengths, first = edges.lengths, edges.start[:-1]
+    keys = np.full((_KEYS, edges.n_dst), -1, np.int64)
+    for k, key in enumerate(keys):
+        longer = lengths > k
+        key[longer] = edges.src[first[longer] + k] // lanes
+    order = np.lexsort(keys[::-1])
+    return np.append(order, np.repeat(order[-1:], -edges.n_dst % lanes)).reshape(-1, lanes)
 
 
 def similar_order(edges: Distinct, lanes: int, near: int) -> Ints:
