@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,14 @@ from pathc.ir.gf2 import apply_array, complement, span_array
 
 MACHINES = {width: machine({"cpu": cpu}) for width, cpu in ((16, "native"), (8, "avx2"), (4, "generic"))}
 NATURAL = Layout(0)
+
+
+def like(on: Machine, other: bool) -> Machine:
+    """The machine itself, or one that differs in whether two multiply-adds of 512 bits start in a clock.
+
+    Code for either runs on both, as half-precision arithmetic, by which they are told apart, is not used.
+    """
+    return replace(on, has=on.has ^ {"avx512fp16"}) if other else on
 
 
 def aligned(values: np.ndarray, spare: int = 0) -> np.ndarray:
@@ -125,14 +134,14 @@ def run(functions: Sequence[Function], name: str, on: Machine, arguments: Sequen
     ctypes.CFUNCTYPE(None, *types)(library.address(name))(*values)
 
 
-def run_step(form: Form, step: Step, on: Machine, x, weights, bias, before, columns) -> np.ndarray:
+def run_step(form: Form, step: Step, on: Machine, x, weights, bias, before, columns, other=False) -> np.ndarray:
     """The destination [n_dst, columns] after one kernel; memory behind it must stay as it was."""
     n_dst = step.last.n_dst
     guarded = np.full((n_dst + 2) * columns, 12345.0, np.float32)
     guarded[: n_dst * columns] = before.reshape(-1)
     dst = aligned(guarded)
     packed = aligned(form.pack(step, on, weights))
-    run(form.emit(step, "kernel", on, columns), "kernel", on, (aligned(x), dst, packed, aligned(bias)))
+    run(form.emit(step, "kernel", like(on, other), columns), "kernel", on, (aligned(x), dst, packed, aligned(bias)))
     assert np.all(dst[n_dst * columns :] == 12345.0)
     return dst[: n_dst * columns].reshape(n_dst, columns).copy()
 

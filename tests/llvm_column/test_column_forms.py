@@ -65,7 +65,7 @@ def check(form, junction, width, columns, init, activation, weight_type, seed, d
     bias[: junction.n_dst] = rng.standard_normal(junction.n_dst)
     before = rng.standard_normal((junction.n_dst, columns)).astype(np.float32)
     step = replace(step_of(form, junction, init, call(activation), weight_type), tile=tile)
-    got = run_step(form, step, on, x, {junction.tensor: weights}, bias, before, columns)
+    got = run_step(form, step, on, x, {junction.tensor: weights}, bias, before, columns, seed % 2 == 1)
     exact = matrix(junction, weights, weight_type) if dense is None else dense(weights)
     start = {"zero": np.zeros_like(before), "bias": bias[: junction.n_dst, None], "add": before}[init]
     want = activated(activation, exact @ x.astype(np.float64) + start)

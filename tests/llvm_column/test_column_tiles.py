@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from column_support import MACHINES, aligned, run
+from column_support import MACHINES, aligned, like, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,15 +26,15 @@ def call_tile(name, function, width, user, tile, stride, count):
 
 
 @FEW
-@given(UNITS, st.integers(0, 5), st.integers(0, 20), WIDTHS, st.sampled_from([16, 32, 48]), st.data())
-def test_loading_transposes_pads_and_repeats_the_last_sample(real, silent, more, width, columns, data):
+@given(UNITS, st.integers(0, 5), st.integers(0, 20), WIDTHS, st.booleans(), st.sampled_from([16, 32, 48]), st.data())
+def test_loading_transposes_pads_and_repeats_the_last_sample(real, silent, more, width, other, columns, data):
     count = data.draw(st.integers(1, columns))
     units, stride = real + silent, real + more
     rng = np.random.default_rng(real)
     size = (count - 1) * stride + real
     user = aligned(rng.standard_normal(size + 1).astype(np.float32))[1:]
     tile = aligned(np.full((units + 1, columns), 7, np.float32))
-    kernel = emit_load("kernel", MACHINES[width], columns, units, real, Call("abs"))
+    kernel = emit_load("kernel", like(MACHINES[width], other), columns, units, real, Call("abs"))
     call_tile("kernel", kernel, width, user, tile, stride, count)
     sample = np.minimum(np.arange(columns), count - 1)
     want = np.abs(user[sample[None] * stride + np.arange(real)[:, None]])

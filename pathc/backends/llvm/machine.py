@@ -91,6 +91,14 @@ class Machine:
         return 32 if self.avx512 or "neon" in self.has else 16
 
     @property
+    def dual(self) -> bool:
+        """Whether two multiply-adds of 512 bits start in a clock, so that loads and shuffles are what is scarce.
+
+        Told by half-precision arithmetic, which came later: systems that divide a processor often hide its name.
+        """
+        return self.avx512 and "avx512fp16" in self.has
+
+    @property
     def missing_here(self) -> frozenset[str]:
         """What kernels for this machine may use and this host lacks; empty if they run here."""
         here = host()

@@ -61,7 +61,7 @@ class ColumnDense:
         junction = step.junction
         rounds = samples / machine.width
         width, _, _ = tiles_of(junction.n_dst, machine)
-        sums = width * tile(machine, samples, vectors_beside(machine, width)).vectors
+        sums = width * tile(machine, samples, _vectors(machine, width)).vectors
         each = max(1.02, LATENCY / sums)
         return rounds * junction.n_dst * (each * junction.n_src + 5.0 + vecmath.cycles(step.activation))
 
@@ -82,12 +82,12 @@ class ColumnDense:
         f = Function(name, parameters(step))
         width, whole, rest = tiles_of(step.junction.n_dst, machine)
         size = element_bytes(step.weight_type) * step.junction.n_src * padded_row(width, step.weight_type)
-        t = tile(machine, samples, vectors_beside(machine, width))
+        t = tile(machine, samples, _vectors(machine, width))
         with repeat(f, whole) as number:
             packed = byte_offset(f, "%weights", f.op("mul", I64, str(number), str(size), "nuw nsw"))
             _write_tile(f, t, step, f.op("mul", I64, str(number), str(width), "nuw nsw"), width, packed)
         if rest:
-            t = tile(machine, samples, vectors_beside(machine, rest))
+            t = tile(machine, samples, _vectors(machine, rest))
             _write_tile(f, t, step, str(whole * width), rest, byte_offset(f, "%weights", whole * size))
         return [f]
 
@@ -115,6 +115,14 @@ def tiles_of(n_dst: int, machine: Machine) -> tuple[int, int, int]:
     count = -(-n_dst // most_destinations(machine))
     width = -(-n_dst // count)
     return width, n_dst // width, n_dst % width
+
+
+def _vectors(machine: Machine, width: int) -> int:
+    """Vectors of columns beside so many destinations.
+
+    Where two multiply-adds start in a clock, a load of its own for each would hold them up: weights serve several.
+    """
+    return max(vectors_beside(machine, width), min(4, 16 // width) if machine.dual else 1)
 
 
 def _write_tile(f: Function, t: Tile, step: Step, first: str, width: int, packed: str) -> None:

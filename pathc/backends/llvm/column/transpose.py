@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.common import byte_offset, column_groups, repeat, store_vectors, tile
-from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
+from pathc.backends.llvm.emit import F32, I64, Function, constant, indices, vector
 from pathc.backends.llvm.machine import Machine
 from pathc.ir.types import Call
 
@@ -37,13 +37,13 @@ def emit_load(
     `count` on repeat the last sample.
     """
     f = Function(name, TRANSPOSE_PARAMETERS)
-    lanes = min(machine.width, _ROWS)
+    lanes = machine.width if machine.dual else min(machine.width, _ROWS)
     whole = vector(lanes)
     for start, block in _blocks(f, real):
         with repeat(f, columns // lanes) as group:
             pointers = _row_pointers(f, lanes, group)
             to = byte_offset(f, "%tile", f.op("mul", I64, str(group), str(4 * lanes), "nuw nsw"))
-            for first, step in _pieces(f, machine, start, block):
+            for first, step in _pieces(f, machine, lanes, start, block):
                 here = byte_offset(f, to, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
                 ahead = [f.offset(pointer, first) for pointer in pointers]
                 for k, value in enumerate(_across(f, lanes, ahead, step)):
@@ -74,7 +74,7 @@ def emit_save(name: str, machine: Machine, columns: int, real: int) -> Function:
         with f.loop(count) as groups:
             pointers = _row_pointers(f, lanes, groups.index)
             source = byte_offset(f, "%tile", f.op("mul", I64, groups.index, str(4 * lanes), "nuw nsw"))
-            for first, step in _pieces(f, machine, start, block):
+            for first, step in _pieces(f, machine, lanes, start, block):
                 here = byte_offset(f, source, f.op("mul", I64, first, str(4 * columns), "nuw nsw"))
                 ahead = [f.offset(pointer, first) for pointer in pointers]
                 loaded = [f.load(whole, byte_offset(f, here, 4 * columns * k), 4 * lanes) for k in range(step)]
@@ -105,13 +105,12 @@ def _row_pointers(f: Function, lanes: int, group: str | int) -> list[str]:
     return pointers
 
 
-def _pieces(f: Function, machine: Machine, start: str, units: int) -> Iterator[tuple[str, int]]:
+def _pieces(f: Function, machine: Machine, lanes: int, start: str, units: int) -> Iterator[tuple[str, int]]:
     """`units` units from `start` on in pieces: first unit and how many, a line, a square, 4 or 1; writes the loops.
 
     The last piece of a size may overlap the one before it.
     """
-    lanes = min(machine.width, _ROWS)
-    sizes = (lanes, _PIECE, 1) if machine.registers <= _LINE or lanes < _ROWS else (_LINE, lanes, _PIECE, 1)
+    sizes = (lanes, _PIECE, 1) if machine.registers <= _LINE or lanes < _ROWS else (_LINE, _ROWS, _PIECE, 1)
     step = next(size for size in sizes if size <= units)
     whole = units // step
     with repeat(f, whole) as index:
@@ -125,6 +124,8 @@ def _pieces(f: Function, machine: Machine, start: str, units: int) -> Iterator[t
 
 def _across(f: Function, lanes: int, pointers: Sequence[str], step: int) -> list[str]:
     """The next `step` units of the samples at these addresses: a vector over the samples for each unit."""
+    if lanes > _ROWS and step > 1:
+        return [value for rows in _quartered(f, lanes, pointers, step) for value in _transposed(f, lanes, rows)]
     if step % lanes == 0:
         parts = range(0, step, lanes)
         rows = [[f.load(vector(lanes), f.offset(pointer, at)) for at in parts] for pointer in pointers]
@@ -156,6 +157,27 @@ def _back(f: Function, lanes: int, units: Sequence[str], pointers: Sequence[str]
         mask = ", ".join(f"i32 {k}" for k in range(lane, lane + _PIECE))
         piece = f"shufflevector {kind} {across[row % _PIECE]}, {kind} poison, <{_PIECE} x i32> <{mask}>"
         f.store(vector(_PIECE), f.assign(piece), pointers[row])
+
+
+def _quartered(f: Function, lanes: int, pointers: Sequence[str], step: int) -> list[list[str]]:
+    """Four vectors for every four of `step` units: 128 bits k of vector i come from sample `i + 4 k`.
+
+    128 bits that come from memory are blended in and take no shuffle, which leaves half as many of these: that pays
+    where only one shuffle starts in a clock. A sample's line is read at once, so that it does not matter if other
+    samples drive it out of the first-level cache.
+    """
+    piece = vector(_PIECE)
+    vectors = [["poison"] * _PIECE for _ in range(0, step, _PIECE)]
+    for row, pointer in enumerate(pointers):
+        low = row // _PIECE * _PIECE
+        kept = [k + lanes - low if low <= k < low + _PIECE else k for k in range(lanes)]
+        for number, group in enumerate(vectors):
+            four = f.load(piece, f.offset(pointer, _PIECE * number))
+            widened = indices([k % _PIECE for k in range(lanes)])
+            wide = f.assign(f"shufflevector {piece} {four}, {piece} poison, {widened}")
+            before = group[row % _PIECE]
+            group[row % _PIECE] = wide if before == "poison" else f.shuffle(lanes, before, wide, kept)
+    return vectors
 
 
 def _joined(f: Function, pointers: Sequence[str]) -> str:
