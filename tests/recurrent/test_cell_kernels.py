@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +21,7 @@ from pathc.ir.interp.recurrent.unroll import Unrolled
 from pathc.ir.recurrence import structure_shape
 from pathc.ir.types import Call, Quantity
 from pathc.support.diagnostics import PathcError, UsageError
+from pathc.support.source import Loc
 
 U = 2.0**-24
 
@@ -98,6 +101,21 @@ def test_every_form_is_met():
         expected = Unrolled(own, weights).forward(copies, np.zeros((3, 4, 480))).output
         np.testing.assert_allclose(y, expected, atol=1e-6)
     assert met == {"diag", "band", "list", "gather"}
+
+
+def test_units_that_see_nobody(tmp_path):
+    """A whole vector of units without a block in their rows of a mask."""
+    blocks = np.ones((4, 4), np.int64)
+    blocks[1] = 0
+    blocks[:, 2] = 0
+    np.savez(tmp_path / "m.npz", mask=blocks)
+    place = Loc(str(tmp_path / "m.path"), 1, 1)
+    graph = net(cell("gru", Call("mask", (("file", "m.npz"), ("block", 16)))), units=64)
+    stations = tuple(replace(s, loc=place) if s.name == "c" else s for s in graph.stations)
+    graph = replace(graph, stations=stations)
+    weights = weights_for(graph, 1)
+    x = np.random.default_rng(0).normal(size=(5, 4, 7)).astype(np.float32)
+    right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])

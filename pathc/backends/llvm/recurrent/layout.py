@@ -69,26 +69,34 @@ class Layout:
         values = [np.asarray(weights[self.cell.tensor(direction, g)], np.float32).reshape(-1) for g in gates]
         if self.form == "none":
             return np.zeros(self.lanes, np.float32)
-        starts = self._starts()
-        size = int(starts[-1])
-        out = np.zeros((size, len(gates), self.lanes), np.float32)
-        row = starts[self.into // self.lanes] + self._slots()
+        out = np.zeros(self.rows * len(gates) * self.lanes, np.float32)
+        places = self.places()
         for g, each in enumerate(values):
-            np.add.at(out[:, g], (row, self.into % self.lanes), each)
-        return out.reshape(-1)
+            np.add.at(out, places + g * self.lanes, each)
+        return out
+
+    @property
+    def rows(self) -> int:
+        """Rows of packed weights, each a vector for every gate."""
+        return int(self.starts()[-1])
+
+    def places(self) -> Index:
+        """Where the packed weight of each edge lies, that of the first gate; the next gate's is one vector behind."""
+        row = self.starts()[self.into // self.lanes] + self._slots()
+        return row * len(self.cell.recurrent_gates) * self.lanes + self.into % self.lanes
 
     def table(self) -> NDArray[np.int32]:
         """First source and number of sources by vector, or for a gather number of slots and then the sources."""
         if self.form == "list" and self.first is not None and self.counts is not None:
             return np.stack((self.first, self.counts), axis=1).astype(np.int32).reshape(-1)
         if self.form == "gather" and self.counts is not None:
-            starts = self._starts()
+            starts = self.starts()
             sources = np.zeros((int(starts[-1]), self.lanes), np.int32)
             sources[starts[self.into // self.lanes] + self._slots(), self.into % self.lanes] = self.seen
             return np.concatenate((self.counts.astype(np.int32), sources.reshape(-1)))
         return np.zeros(1, np.int32)
 
-    def _starts(self) -> Index:
+    def starts(self) -> Index:
         """Rows of weights in front of each vector, and of all."""
         if self.counts is None:
             each = 2 * self.reach + 1
@@ -109,12 +117,13 @@ class Layout:
         return np.zeros(len(self.into), np.int64)
 
 
-def layout_of(cell: Cell, lanes: int) -> Layout:
-    """The form that reads a cell's matrices fastest."""
+def layout_of(cell: Cell, lanes: int, *, turned: bool = False) -> Layout:
+    """The form that reads a cell's matrices fastest, or, if `turned`, their transposes."""
     nothing = np.zeros(0, np.int64)
     if not cell.recurrent_gates:
         return Layout(cell, lanes, "none", nothing, nothing)
     into, seen = structure_edges(cell.recur, cell.hidden, cell.loc)
+    into, seen = (seen, into) if turned else (into, seen)
     if cell.recur.name == "diag":
         return Layout(cell, lanes, "diag", into, seen)
     if cell.recur.name in ("band", "ring"):
@@ -128,7 +137,8 @@ def layout_of(cell: Cell, lanes: int) -> Layout:
     np.minimum.at(first, at, seen)
     np.maximum.at(last, at, seen)
     first = np.minimum(first, np.maximum(last, 0))
-    counts = -(-np.maximum(last - first + 1, 0) // UNROLL) * UNROLL
+    # A vector that sees no unit has rows of zeros all the same: the kernel takes at least one round.
+    counts = -(-np.maximum(last - first + 1, 1) // UNROLL) * UNROLL
     per_unit = np.bincount(into, minlength=vectors * lanes).reshape(vectors, lanes)
     slots = per_unit.max(axis=1)
     if counts.sum() <= _GATHER_CYCLES * slots.sum():

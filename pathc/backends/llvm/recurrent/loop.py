@@ -10,20 +10,19 @@ and takes where they end; null means zero and nothing kept. Scratch is aligned t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from pathc.backends.llvm.emit import I64, Function, constant, module, vector
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.recurrent.layout import Layout
 from pathc.backends.llvm.recurrent.step import Maths, Stepped, gru, ligru, lstm, qrnn, simple, sru
 from pathc.backends.llvm.recurrent.sums import At, add_recurrent
+from pathc.backends.llvm.recurrent.units import Units, clear, mask, repeat
 
 PARAMETERS = (
     *(("ptr", name) for name in ("x", "y", "w", "table", "state", "scratch")),
     *((I64, name) for name in ("batch", "steps", "x_step", "y_step", "x_sample", "y_sample")),
 )
-_Write = Callable[[str, int], None]
 SAMPLES = 4
 """Samples that share the loads of weights where weights are more than the diagonal."""
 
@@ -35,7 +34,8 @@ class TimeLoop:
         self.layout, self.machine, self.name = layout, machine, name
         self.cell, self.lanes, self.kind = layout.cell, layout.lanes, vector(layout.lanes)
         self.offsets = tuple(offsets)
-        self.full, self.rest = divmod(self.cell.hidden, self.lanes)
+        self.units = Units(layout)
+        self.full, self.rest = self.units.full, self.units.rest
         self.twice = self.cell.name == "gru" and self.cell.reset == "before" and layout.form != "diag"
 
     def text(self) -> str:
@@ -56,7 +56,7 @@ class TimeLoop:
             left = f.op("sub", I64, "%batch", done)
             rounds = f.op("udiv", I64, left, str(samples))
             begin = done
-            with _repeat(f, rounds) as index:
+            with repeat(f, rounds) as index:
                 at = f.op("add", I64, begin, f.op("mul", I64, index, str(samples)))
                 given = self._arguments(f, at)
                 f.call("void", f"tile{samples}", given, declare=False)
@@ -108,10 +108,10 @@ class TimeLoop:
             following: list[list[str]] = [[] for _ in range(cell.states)]
             for v in range(vectors):
                 state = [values[k * vectors + v] for k in range(cell.states)]
-                sums = [self._load(f, f.offset(x, o + v * lanes), rest) for o in self.offsets]
+                sums = [self.units.load(f, f.offset(x, o + v * lanes), rest) for o in self.offsets]
                 through = [f.op("fmul", self.kind, weights[v][g], state[0]) for g in range(total)]
                 made = self._diagonal_step(f, sums, weights[v], through, state)
-                self._store(f, made.output, f.offset(y, v * lanes), rest)
+                self.units.store(f, made.output, f.offset(y, v * lanes), rest)
                 new = made.state if cell.name != "lstm" else (made.output, *made.state)
                 for k, value in enumerate(new):
                     following[k].append(value)
@@ -153,17 +153,15 @@ class TimeLoop:
         def buffer(number: int, sample: int) -> str:
             return f.offset("%scratch", (number * SAMPLES + sample) * layout.stride + layout.margin)
 
-        with f.loop(4 * SAMPLES * layout.stride, step=self.lanes) as loop:
-            f.store(self.kind, constant(0.0, self.lanes), f.offset("%scratch", loop.index), 4)
-            loop.following = []
+        clear(f, "%scratch", 4 * SAMPLES * layout.stride, self.lanes)
         now, after = ([buffer(n, s) for s in range(samples)] for n in (0, 1))
         cells = [buffer(2, s) for s in range(samples)]
         resets = [buffer(3, s) for s in range(samples)]
         for s in range(samples):
             for k, target in enumerate((now[s], cells[s])[: cell.states]):
-                self._vectors(f, lambda unit, rest, s=s, k=k, t=target: f.store(
+                self.units.every(f, lambda unit, rest, s=s, k=k, t=target: f.store(
                     self.kind, self._state(f, unit, k, rest, s), f.offset(t, unit), 4))  # fmt: skip
-            self._wrap(f, now[s])
+            self.units.wrap(f, now[s])
         carried = [("ptr", p) for p in (*now, *after, "%x", "%y")]
         with f.loop("%steps", carried) as loop:
             old, new = loop.carried[:samples], loop.carried[samples : 2 * samples]
@@ -171,25 +169,16 @@ class TimeLoop:
             if self.twice:
                 self._pass(f, "reset", x, y, old, new, cells, resets)
                 for s in range(samples):
-                    self._wrap(f, resets[s])
+                    self.units.wrap(f, resets[s])
             self._pass(f, "rest" if self.twice else "all", x, y, old, new, cells, resets)
             for s in range(samples):
-                self._wrap(f, new[s])
+                self.units.wrap(f, new[s])
             loop.following = [*new, *old, f.offset(x, "%x_step"), f.offset(y, "%y_step")]
         for s in range(samples):
             for k, target in enumerate((loop.results[s], cells[s])[: cell.states]):
-                self._vectors(f, lambda unit, rest, s=s, k=k, t=target: self._keep(
+                self.units.every(f, lambda unit, rest, s=s, k=k, t=target: self._keep(
                     f, f.load(self.kind, f.offset(t, unit)), unit, k, rest, s))  # fmt: skip
         return f
-
-    def _vectors(self, f: Function, write: _Write) -> None:
-        """Write something for every vector of units: a loop over whole ones, then the last one."""
-        if self.full:
-            with f.loop(self.full * self.lanes, step=self.lanes) as loop:
-                write(loop.index, 0)
-                loop.following = []
-        if self.rest:
-            write(str(self.full * self.lanes), self.rest)
 
     def _pass(
         self,
@@ -203,14 +192,11 @@ class TimeLoop:
         resets: Sequence[str],
     ) -> None:
         """All units of one step."""
-        weights = "%w"
-        if self.full:
-            with f.loop(self.full * self.lanes, [("ptr", weights)], step=self.lanes) as loop:
-                behind = self._unit(f, what, loop.index, 0, loop.carried[0], x, y, old, new, cells, resets)
-                loop.following = [behind]
-            weights = loop.results[0]
-        if self.rest:
-            self._unit(f, what, str(self.full * self.lanes), self.rest, weights, x, y, old, new, cells, resets)
+
+        def write(unit: str, rest: int, weights: str) -> str:
+            return self._unit(f, what, unit, rest, weights, x, y, old, new, cells, resets)
+
+        self.units.walk(f, "%w", write)
 
     def _unit(
         self,
@@ -232,7 +218,7 @@ class TimeLoop:
         zero = constant(0.0, self.lanes)
         rows = [f.offset(x, f.op("mul", I64, "%x_sample", str(s))) for s in range(samples)]
         columns = [f.op("add", I64, unit, str(o)) for o in self.offsets]
-        inputs = [[self._load(f, f.offset(row, column), rest) for row in rows] for column in columns]
+        inputs = [[self.units.load(f, f.offset(row, column), rest) for row in rows] for column in columns]
         sums = [list(each) for each in inputs]
         after = cell.name == "gru" and not self.twice
         if after:
@@ -266,50 +252,14 @@ class TimeLoop:
                 made = simple(m, self._activation, own[0])
             f.store(self.kind, made.output, f.offset(new[s], unit))
             out = f.offset(f.offset(y, f.op("mul", I64, "%y_sample", str(s))), unit)
-            self._store(f, made.output, out, rest)
+            self.units.store(f, made.output, out, rest)
         return behind
-
-    def _wrap(self, f: Function, state: str) -> None:
-        """Repeat both ends of a ring beyond the other end."""
-        reach, n = self.layout.reach, self.cell.hidden
-        if not self.layout.wrapped or not reach:
-            return
-        with f.loop(reach) as loop:
-            first = f.load("float", f.offset(state, loop.index))
-            f.store("float", first, f.offset(f.offset(state, n), loop.index))
-            last = f.load("float", f.offset(f.offset(state, n - reach), loop.index))
-            f.store("float", last, f.offset(f.offset(state, -reach), loop.index))
-            loop.following = []
 
     # ---- vectors that are perhaps not whole
 
     @property
     def _activation(self) -> str:
         return "identity" if self.cell.name == "linear" else self.cell.activation
-
-    def _load(self, f: Function, pointer: str, rest: int) -> str:
-        if not rest:
-            return f.load(self.kind, pointer)
-        return self._masked_load(f, pointer, _mask(self.lanes, rest))
-
-    def _masked_load(self, f: Function, pointer: str, mask: str) -> str:
-        given = [
-            ("ptr", pointer),
-            ("i32", "4"),
-            (vector(self.lanes, "i1"), mask),
-            (self.kind, constant(0.0, self.lanes)),
-        ]
-        return f.call(self.kind, f"llvm.masked.load.v{self.lanes}f32.p0", given)
-
-    def _store(self, f: Function, value: str, pointer: str, rest: int) -> None:
-        if not rest:
-            f.store(self.kind, value, pointer)
-        else:
-            self._masked_store(f, value, pointer, _mask(self.lanes, rest))
-
-    def _masked_store(self, f: Function, value: str, pointer: str, mask: str) -> None:
-        given = [(self.kind, value), ("ptr", pointer), ("i32", "4"), (vector(self.lanes, "i1"), mask)]
-        f.call("void", f"llvm.masked.store.v{self.lanes}f32.p0", given)
 
     def _state_at(self, f: Function, unit: str, number: int, rest: int, sample: int) -> tuple[str, str]:
         """Address of a vector of a state, and the mask of what is there: nothing behind a null pointer."""
@@ -319,31 +269,12 @@ class TimeLoop:
         flags = vector(self.lanes, "i1")
         first = f.assign(f"insertelement {flags} poison, i1 {given}, i64 0")
         every = f.assign(f"shufflevector {flags} {first}, {flags} poison, <{self.lanes} x i32> zeroinitializer")
-        return place, f.op("and", flags, every, _mask(self.lanes, rest)) if rest else every
+        return place, f.op("and", flags, every, mask(self.lanes, rest)) if rest else every
 
     def _state(self, f: Function, unit: str, number: int, rest: int, sample: int = 0) -> str:
         place, mask = self._state_at(f, unit, number, rest, sample)
-        return self._masked_load(f, place, mask)
+        return self.units.masked_load(f, place, mask)
 
     def _keep(self, f: Function, value: str, unit: str, number: int, rest: int, sample: int = 0) -> None:
         place, mask = self._state_at(f, unit, number, rest, sample)
-        self._masked_store(f, value, place, mask)
-
-
-def _mask(lanes: int, count: int) -> str:
-    inner = ", ".join(f"i1 {'true' if lane < count else 'false'}" for lane in range(lanes))
-    return f"<{inner}>"
-
-
-@contextmanager
-def _repeat(f: Function, count: str) -> Generator[str]:
-    """A loop that may have no round."""
-    label = f.fresh("repeat")[1:]
-    some = f.assign(f"icmp ne i64 {count}, 0")
-    f.line(f"br i1 {some}, label %{label}.some, label %{label}.end")
-    f.label(f"{label}.some")
-    with f.loop(count) as loop:
-        yield loop.index
-        loop.following = []
-    f.line(f"br label %{label}.end")
-    f.label(f"{label}.end")
+        self.units.masked_store(f, value, place, mask)

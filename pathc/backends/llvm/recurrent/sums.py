@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from pathc.backends.llvm.emit import I64, Function, constant, suffix, vector
 from pathc.backends.llvm.recurrent.layout import UNROLL, Layout
 
-ALIGN = 64
+_SUMS = 16
+"""Vectors of sums that a list keeps at a time."""
 
 
 @dataclass
 class At:
-    """Where a vector stands: its first unit, its number, its weights, the tables, states of each sample."""
+    """Where a vector stands: its first unit, its number, its weights, the tables, states of each sample.
+
+    `begin` is where the weights of all vectors begin.
+    """
 
     unit: str
     number: str
     weights: str
     table: str
     states: Sequence[str]
+    begin: str = "%w"
 
 
 def add_recurrent(f: Function, layout: Layout, at: At, gates: Sequence[int], sums: list[list[str]]) -> str:
@@ -84,11 +89,13 @@ def _list(f: Function, layout: Layout, at: At, gates: Sequence[int], sums: list[
     count = f.assign(f"zext i32 {f.load('i32', f.offset(entry, 1, 'i32'))} to i64")
     bases = [f.offset(state, first) for state in at.states]
     zero = constant(0.0, lanes)
-    chains = [(g, s, k) for g in gates for s in range(len(bases)) for k in range(UNROLL)]
+    # As many sums as registers hold: a few chains hide the latency of an addition, more go to memory and back.
+    ways = UNROLL
+    while ways > 1 and len(gates) * len(bases) * ways > _SUMS:
+        ways //= 2
+    chains = [(g, s, k) for g in gates for s in range(len(bases)) for k in range(ways)]
     carried = [(kind, sums[g][s] if k == 0 else zero) for g, s, k in chains]
-    some = f.assign(f"icmp eq i64 {count}, 0")
-    rounds = f.assign(f"select i1 {some}, i64 {UNROLL}, i64 {count}")
-    with f.loop(rounds, [*carried, ("ptr", at.weights)], step=UNROLL) as loop:
+    with f.loop(count, [*carried, ("ptr", at.weights)], step=UNROLL) as loop:
         now = {chain: loop.carried[n] for n, chain in enumerate(chains)}
         here = loop.carried[-1]
         for k in range(UNROLL):
@@ -97,12 +104,12 @@ def _list(f: Function, layout: Layout, at: At, gates: Sequence[int], sums: list[
                 unit = f.load("float", f.offset(f.offset(base, loop.index), k))
                 spread = f.broadcast(lanes, unit)
                 for g in gates:
-                    now[g, s, k] = f.fma(lanes, weights[g], spread, now[g, s, k])
+                    now[g, s, k % ways] = f.fma(lanes, weights[g], spread, now[g, s, k % ways])
         loop.following = [*(now[c] for c in chains), f.offset(here, UNROLL * total * lanes)]
     final = {chain: loop.results[n] for n, chain in enumerate(chains)}
     for g in gates:
         for s in range(len(bases)):
-            parts = [final[g, s, k] for k in range(UNROLL)]
+            parts = [final[g, s, k] for k in range(ways)]
             while len(parts) > 1:
                 parts = [f.op("fadd", kind, a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
             sums[g][s] = parts[0]
@@ -115,7 +122,7 @@ def _gather(f: Function, layout: Layout, at: At, gates: Sequence[int], sums: lis
     whole = vector(lanes, "i32")
     count = f.assign(f"zext i32 {f.load('i32', f.offset(at.table, at.number, 'i32'))} to i64")
     done = f.assign(f"ptrtoint ptr {at.weights} to i64")
-    start = f.assign("ptrtoint ptr %w to i64")
+    start = f.assign(f"ptrtoint ptr {at.begin} to i64")
     rows = f.op("udiv", I64, f.op("sub", I64, done, start), str(4 * lanes * total))
     numbers = f.offset(f.offset(at.table, layout.vectors, "i32"), f.op("mul", I64, rows, str(lanes)), "i32")
     chains = [(g, s) for g in gates for s in range(len(at.states))]
