@@ -8,7 +8,7 @@ B is drawn again from its seed whenever it is needed and never stored.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,8 +68,7 @@ class ReferenceStepper:
             gradients = self._feedback(trace, used, x, gradient)
         self._steps += 1
         for name, values in gradients.items():
-            parts = _parts(window, len(values)) if name in self._paths else [slice(None)]
-            for inside in parts:
+            for inside in self._inside(name, window):
                 self._move(name, values, self._plan.optimizer.lr if lr is None else lr, inside)
         return result
 
@@ -115,12 +114,22 @@ class ReferenceStepper:
         used = dict(self._weights)
         for name in self._paths:
             used[name] = np.zeros_like(used[name])
-            for inside in _parts(window, len(used[name])):
+            for inside in self._inside(name, window):
                 used[name][inside] = self._weights[name][inside]
         return used
 
-    def _move(self, name: str, gradient: Values, lr: float, inside: slice) -> None:
-        """One step of the optimizer on the weights inside a slice."""
+    def _inside(self, name: str, window: tuple[int, int] | None) -> Sequence[Any]:
+        """Indices of the weights of a tensor that take part in a step: all, or those of a window of paths.
+
+        Lines into cells have copies in front of their paths, filters have taps behind them.
+        """
+        if name not in self._paths:
+            return [...]
+        parts = _parts(window, self._weights[name].shape[-1 if self._sequences else 0])
+        return [(..., part) for part in parts] if self._sequences else parts
+
+    def _move(self, name: str, gradient: Values, lr: float, inside: Any) -> None:
+        """One step of the optimizer on some weights of a tensor."""
         weights, rule = self._weights[name][inside], self._plan.optimizer
         moments = [self._moments[f"{moment}.{name}"][inside] for moment in rule.moments]
         gradient = gradient[inside]

@@ -6,7 +6,7 @@ Two kinds serve the loop: compiled kernels (`llvm`) and the float64 interpreter 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.optimizers import Adam, Momentum, Optimizer, Sgd
+from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.ir.interp.junctions import real_read_size
 from pathc.ir.misfits import plain_only
@@ -21,6 +22,7 @@ from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
 
 if TYPE_CHECKING:
+    from pathc.backends.llvm.recurrent.training import SequenceTrainer
     from pathc.backends.llvm.training import Trainer
 
 Target = NDArray[np.int64] | NDArray[np.float32]
@@ -148,20 +150,13 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
         raise UsageError(
             Diagnostic("E0915", f"the target `{target}` cannot train", help=did_you_mean(target, TARGETS) or "-t llvm")
         )
-    from pathc.backends.llvm.training import Trainer, untrainable
+    from pathc.backends.llvm.recurrent.training import without_kernels
+    from pathc.backends.llvm.training import untrainable
 
-    lacking = untrainable(graph)
-    if target == "llvm" and plan.feedback == "paths" and not lacking:
-        threads = plan.threads or len(os.sched_getaffinity(0))
-        trainer = Trainer(
-            graph,
-            weights,
-            loss=plan.loss,
-            optimizer=plan.optimizer,
-            batch=plan.batch,
-            threads=threads,
-            fixed_signs=plan.fixed_signs,
-        )
+    sequences = is_recurrent(graph)
+    lacking = without_kernels(graph) if sequences else untrainable(graph)
+    if target == "llvm" and plan.feedback == "paths" and not lacking and not (sequences and plan.fixed_signs):
+        trainer = _compiled(graph, weights, plan, sequences)
         return (OneHot(trainer) if plan.loss == MSE else trainer), []
     from pathc.ir.interp import supports
     from pathc.train.reference import ReferenceStepper
@@ -172,7 +167,19 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
     if plain_only(graph, "feedback has") and (plan.feedback != "paths" or plan.fixed_signs):
         text = "nets with extents or recurrent cells are trained along their paths, signs free"
         raise error("E0909", text, graph.loc, help="leave out --feedback and --fixed-signs")
-    return ReferenceStepper(graph, weights, plan), [_slow(plan, bool(lacking) and target == "llvm")]
+    return ReferenceStepper(graph, weights, plan), [_slow(plan, lacking if target == "llvm" else [])]
+
+
+def _compiled(graph: Graph, weights: Tensors, plan: Plan, sequences: bool) -> Trainer | SequenceTrainer:
+    """Compiled kernels."""
+    from pathc.backends.llvm.recurrent.training import SequenceTrainer
+    from pathc.backends.llvm.training import Trainer
+
+    loss, rule, threads = plan.loss, plan.optimizer, plan.threads or len(os.sched_getaffinity(0))
+    if sequences:
+        return SequenceTrainer(graph, weights, loss=loss, optimizer=rule, batch=plan.batch, threads=threads)
+    fixed = plan.fixed_signs
+    return Trainer(graph, weights, loss=loss, optimizer=rule, batch=plan.batch, threads=threads, fixed_signs=fixed)
 
 
 class OneHot:
@@ -181,7 +188,7 @@ class OneHot:
     Hits are counted by `evaluate` alone.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer | SequenceTrainer) -> None:
         self._trainer = trainer
         self._units = np.eye(sum(real_read_size(s) for s in trainer.graph.outputs), dtype=np.float32)
         self.weights, self.load = trainer.weights, trainer.load
@@ -191,27 +198,35 @@ class OneHot:
         self, x: NDArray[np.float32], target: Target, *, lr: float | None = None, window: tuple[int, int] | None = None
     ) -> Outcome:
         """A step towards the values, or those the labels stand for."""
-        return self._trainer.step(x, self._values(target), lr=lr, window=window)
+        return self._trainer.step(x, self._values(x, target), lr=lr, window=window)
 
     def evaluate(self, x: NDArray[np.float32], target: Target) -> Outcome:
         """Loss, and hits where the targets are labels."""
-        loss = self._trainer.evaluate(x, self._values(target)).loss
-        if target.ndim != 1:
+        loss = self._trainer.evaluate(x, self._values(x, target)).loss
+        if target.ndim == x.ndim:
             return Judged(loss, 0)
         hits = 0
         for start in range(0, len(x), self._trainer.batch):
-            outputs, saved = self._trainer.forward(x[start : start + self._trainer.batch])
-            self._trainer.release(saved)
-            hits += int(np.count_nonzero(outputs.argmax(axis=1) == target[start : start + len(outputs)]))
+            outputs = self._outputs(x[start : start + self._trainer.batch])
+            hits += int(np.count_nonzero(outputs.argmax(axis=-1) == target[start : start + len(outputs)]))
         return Judged(loss, hits)
 
-    def _values(self, target: Target) -> NDArray[np.float32]:
-        return self._units[target.astype(np.int64)] if target.ndim == 1 else target.astype(np.float32, copy=False)
+    def _outputs(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        trainer: Any = self._trainer
+        outputs, saved = trainer.forward(x)
+        trainer.release(saved)
+        return outputs
+
+    def _values(self, x: NDArray[np.float32], target: Target) -> NDArray[np.float32]:
+        labels = target.ndim < x.ndim
+        return self._units[target.astype(np.int64)] if labels else target.astype(np.float32, copy=False)
 
 
-def _slow(plan: Plan, beyond: bool) -> Diagnostic:
+def _slow(plan: Plan, beyond: Sequence[Diagnostic]) -> Diagnostic:
     lacking = "direct feedback has" if plan.feedback != "paths" else ""
     lacking = "training this net has" if beyond else lacking
     why = f"{lacking} no compiled kernels" if lacking else "the reference was asked for"
     text = f"{why}: training runs in the float64 interpreter, some hundred times slower than compiled kernels"
-    return Diagnostic("W0902", text, help="use few samples, few paths or few epochs", severity=Severity.NOTE)
+    notes = tuple(each.message for each in beyond)
+    help = "use few samples, few paths or few epochs"
+    return Diagnostic("W0902", text, help=help, notes=notes, severity=Severity.NOTE)

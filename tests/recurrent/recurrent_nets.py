@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import strategies as st
 
 from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.types import Call, Quantity, Word
@@ -49,3 +50,27 @@ def net(stage, units=12, inputs=7, outputs=4, bias=True, skip=False, dense=False
 def random_weights(graph, seed=0, scale=0.4, dtype=np.float64):
     rng = np.random.default_rng(seed)
     return {name: (scale * rng.normal(size=shape)).astype(dtype) for name, shape in expected_tensors(graph).items()}
+
+
+@st.composite
+def stages(draw):
+    name = draw(st.sampled_from(CELLS))
+    both = draw(st.sampled_from(["none", "none", "concat", "sum"]))
+    recur = draw(st.sampled_from(list(STRUCTURES.values()))) if name in STRUCTURED else None
+    options = {"bidirectional": both}
+    if name in ("lstm", "gru", "ligru"):
+        options["gates"] = draw(st.sampled_from(["separate", "shared"]))
+    if name == "gru":
+        options["reset"] = draw(st.sampled_from(["after", "before"]))
+    if name == "rnn":
+        options["activation"] = draw(st.sampled_from(["tanh", "relu", "sigmoid", "identity"]))
+    if name == "qrnn":
+        options["window"] = draw(st.sampled_from([1, 3]))
+    return cell(name, recur, **options)
+
+
+def weights_for(graph, seed):
+    """Weights under which no state explodes."""
+    return {
+        n: (w * (0.4 if "recurrent" in n else 1)).astype(np.float32) for n, w in random_weights(graph, seed).items()
+    }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recurrent_nets import CELLS, STRUCTURED, STRUCTURES, cell, net, random_weights
+from recurrent_nets import STRUCTURED, STRUCTURES, cell, net, stages, weights_for
 
 from pathc.backends.base import Request
 from pathc.backends.llvm.backend import BACKEND
@@ -24,30 +24,6 @@ from pathc.support.diagnostics import PathcError, UsageError
 from pathc.support.source import Loc
 
 U = 2.0**-24
-
-
-@st.composite
-def stages(draw):
-    name = draw(st.sampled_from(CELLS))
-    both = draw(st.sampled_from(["none", "none", "concat", "sum"]))
-    recur = draw(st.sampled_from(list(STRUCTURES.values()))) if name in STRUCTURED else None
-    options = {"bidirectional": both}
-    if name in ("lstm", "gru", "ligru"):
-        options["gates"] = draw(st.sampled_from(["separate", "shared"]))
-    if name == "gru":
-        options["reset"] = draw(st.sampled_from(["after", "before"]))
-    if name == "rnn":
-        options["activation"] = draw(st.sampled_from(["tanh", "relu", "sigmoid", "identity"]))
-    if name == "qrnn":
-        options["window"] = draw(st.sampled_from([1, 3]))
-    return cell(name, recur, **options)
-
-
-def weights_for(graph, seed):
-    """Weights under which no state explodes."""
-    return {
-        n: (w * (0.4 if "recurrent" in n else 1)).astype(np.float32) for n, w in random_weights(graph, seed).items()
-    }
 
 
 def right(graph, weights, x, y):

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,11 @@ def aligned(count: int, align: int = 64) -> NDArray[np.uint8]:
     with suppress(OSError):
         pages.madvise(advice)
     return _part(np.frombuffer(pages, np.uint8), count, max(align, _HUGE))
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where an array's first element lies; quicker than `ctypes.data`."""
+    return cast(int, array.__array_interface__["data"][0])
 
 
 def _part(memory: NDArray[np.uint8], count: int, align: int) -> NDArray[np.uint8]:

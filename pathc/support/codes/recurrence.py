@@ -46,8 +46,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0376",
         "no recurrent cells here",
-        "Not every target and trainer has recurrent cells. `reference` and `llvm` run them, training goes backwards "
-        "through time in the interpreter.",
+        "Not every target and trainer has recurrent cells. `reference` and `llvm` run and train them, "
+        "backwards through time.",
     ),
     Code(
         "E0377",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.pieces import Array, BoundSteps, Rows
 from pathc.backends.llvm.recurrent.kernel import CellKernel
+from pathc.backends.llvm.recurrent.taps import columns, taps
 from pathc.ir.cells import cell_of
 from pathc.ir.cut import Segment
 from pathc.ir.cutcells import segments_of
@@ -154,15 +155,8 @@ def _side_by_side(parts: list[Array], into: Array) -> None:
 
 def _taps(kernel: CellKernel, sums: Array, heard: Array) -> None:
     """Add up what the gates of a windowed cell hear: each tap some steps late."""
-    cell, n, steps = kernel.cell, kernel.pitch, sums.shape[1]
+    cell, n = kernel.cell, kernel.pitch
     heard[...] = 0.0
-    for side in range(2 if cell.bidirectional == "sum" else 1):
-        for tap in range(min(cell.window, steps)):
-            for gate in range(cell.inputs):
-                copy, into = cell.copy_of(side, tap, gate), cell.bias_of(side, gate)
-                part = sums[:, :, copy * n : (copy + 1) * n]
-                target = heard[:, :, into * n : (into + 1) * n]
-                forward = slice(0, n // 2) if cell.concatenated else slice(0, 0 if side else n)
-                backward = slice(n // 2, n) if cell.concatenated else slice(0, n if side else 0)
-                target[:, tap:, forward] += part[:, : steps - tap, forward]
-                target[:, : steps - tap, backward] += part[:, tap:, backward]
+    for tap in taps(cell, sums.shape[1], cell.inputs):
+        from_, to = columns(sums, tap.copy * n, n), columns(heard, cell.bias_of(tap.side, tap.gate) * n, n)
+        to[:, *tap.into] += from_[:, *tap.read]

@@ -138,16 +138,7 @@ def _gather(f: Function, layout: Layout, at: At, gates: Sequence[int], sums: lis
         units = f.load(whole, index)
         weights = _row(f, layout, here, 0, gates)
         for s, state in enumerate(at.states):
-            places = f.assign(f"getelementptr float, ptr {state}, {whole} {units}")
-            mask = "splat (i1 true)"
-            given = [
-                (f"<{lanes} x ptr>", places),
-                ("i32", "4"),
-                (vector(lanes, "i1"), mask),
-                (kind, constant(0.0, lanes)),
-            ]
-            name = f"llvm.masked.gather.{suffix(lanes)}.v{lanes}p0"
-            source = f.call(kind, name, given)
+            source = gathered(f, lanes, state, units)
             for g in gates:
                 now[g, s] = f.fma(lanes, weights[g], source, now[g, s])
         step = f.offset(here, total * lanes), f.offset(index, lanes, "i32")
@@ -158,3 +149,16 @@ def _gather(f: Function, layout: Layout, at: At, gates: Sequence[int], sums: lis
     for n, (g, s) in enumerate(chains):
         sums[g][s] = f.assign(f"phi {kind} [ {carried[n][1]}, %{before} ], [ {loop.results[n]}, %{after} ]")
     return f.assign(f"phi ptr [ {at.weights}, %{before} ], [ {loop.results[-2]}, %{after} ]")
+
+
+def gathered(f: Function, lanes: int, base: str, numbers: str) -> str:
+    """The floats with these numbers behind a base, one for each lane."""
+    kind = vector(lanes)
+    places = f.assign(f"getelementptr float, ptr {base}, {vector(lanes, 'i32')} {numbers}")
+    given = [
+        (f"<{lanes} x ptr>", places),
+        ("i32", "4"),
+        (vector(lanes, "i1"), "splat (i1 true)"),
+        (kind, constant(0.0, lanes)),
+    ]
+    return f.call(kind, f"llvm.masked.gather.{suffix(lanes)}.v{lanes}p0", given)

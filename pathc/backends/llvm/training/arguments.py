@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.model import Model
@@ -15,7 +16,7 @@ from pathc.ir.cells import without_cells
 from pathc.ir.extents import POOLS, pool_extents
 from pathc.ir.graph import Graph
 from pathc.ir.misfits import unscaled_only, without_steps
-from pathc.support.diagnostics import Diagnostic, did_you_mean, error
+from pathc.support.diagnostics import Diagnostic, PathcError, did_you_mean, error
 from pathc.support.files import memory_limit
 
 
@@ -67,3 +68,19 @@ def check_arguments(
         if name not in weights:
             hint = did_you_mean(name, weights) or f"the model has {', '.join(weights)}"
             raise error("E0506", f"the frozen tensor `{name}` belongs to no line or station", help=hint)
+
+
+def check_state(mine: Mapping[str, NDArray[Any]], given: Mapping[str, NDArray[Any]]) -> None:
+    """Raise E0622 unless a state has the arrays of one's own."""
+    wanted = {key: value.shape for key, value in mine.items()}
+    found = {key: np.shape(value) for key, value in given.items()}
+    if wanted != found:
+        off = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
+        text = f"the state of the optimizer does not fit at `{off}`"
+        raise error("E0622", text, help="resume with the model and the optimizer it was saved with")
+
+
+def unnamed(count: int, first: int, units: int) -> PathcError:
+    """E0710 for labels that name no output."""
+    text = f"{count} labels name no output, the first is {first}"
+    return error("E0710", text, help=f"labels are 0 to {units - 1}")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.jit import Library, compile_ir
 from pathc.backends.llvm.machine import Machine, host
-from pathc.backends.llvm.native import aligned, runtime
+from pathc.backends.llvm.native import address, aligned, runtime
 from pathc.backends.llvm.threads import pool
-from pathc.backends.llvm.training.arguments import check_arguments, check_memory, untrainable
+from pathc.backends.llvm.training.arguments import check_arguments, check_memory, check_state, unnamed, untrainable
 from pathc.backends.llvm.training.entry import ENTRY
 from pathc.backends.llvm.training.held import Held
 from pathc.backends.llvm.training.masks import Masks
@@ -108,8 +108,8 @@ class Trainer:
         self._sums = aligned(16 * self._model.tiles).view(np.float64)
         self._result = (ctypes.c_double * 3)()
         self._context = np.zeros(len(CONTEXT), np.int64)
-        self._set(params=_address(self._params), numbers=_address(self._numbers), sums=_address(self._sums))
-        self._set(result=ctypes.addressof(self._result), acts=_address(self._acts))
+        self._set(params=address(self._params), numbers=address(self._numbers), sums=address(self._sums))
+        self._set(result=ctypes.addressof(self._result), acts=address(self._acts))
         self._held: Held | None = None
         if self.threads > 1:
             self._set(pool=pool(self.threads).address)
@@ -184,7 +184,7 @@ class Trainer:
         x = self._rows(x, self._inputs, "input", any_count=True)
         y = np.empty((len(x), self._outputs), np.float32)
         saved = Saved(self._spare(-(-len(x) // self.columns)), len(x), by_batch)
-        self._set(x=_address(x), x_stride=x.strides[0] // 4, y=_address(y), y_stride=self._outputs)
+        self._set(x=address(x), x_stride=x.strides[0] // 4, y=address(y), y_stride=self._outputs)
         self._shape(len(x))
         self._run(Variant(outputs=True, by_batch=by_batch), saved.acts)
         return y, saved
@@ -198,7 +198,7 @@ class Trainer:
         if len(dy) != saved.count:
             raise error("E0702", f"there are {saved.count} outputs and {len(dy)} gradients")
         dx = np.empty((len(dy), self._inputs if inputs else 0), np.float32)
-        self._set(target=_address(dy), target_stride=dy.strides[0] // 4, dx=_address(dx), dx_stride=self._inputs)
+        self._set(target=address(dy), target_stride=dy.strides[0] // 4, dx=address(dx), dx_stride=self._inputs)
         self._shape(len(dy))
         variant = Variant(forward=False, backward=True, inputs=inputs, update="store", by_batch=saved.by_batch)
         self._run(variant, saved.acts)
@@ -245,12 +245,7 @@ class Trainer:
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take the state of a trainer of the same model and optimizer. Raises E0622 if it does not fit."""
-        wanted = {key: value.shape for key, value in self.state().items()}
-        given = {key: np.shape(value) for key, value in state.items()}
-        if wanted != given:
-            off = sorted(set(wanted.items()) ^ set(given.items()))[0][0]
-            text = f"the state of the optimizer does not fit at `{off}`"
-            raise error("E0622", text, help="resume with the model and the optimizer it was saved with")
+        check_state(self.state(), state)
         self.step_count = int(state[STEP])
         for name, tensor in self._model.tensors.items():
             for moment, place in zip(self._moments(), tensor.moments, strict=False):
@@ -267,10 +262,10 @@ class Trainer:
             found = library.function(ENTRY, None, ctypes.c_void_p), library
             self._programs[variant] = found
         if acts is not None:
-            self._set(acts=_address(acts))
+            self._set(acts=address(acts))
         found[0](self._step_context)
         if acts is not None:
-            self._set(acts=_address(self._acts))
+            self._set(acts=address(self._acts))
 
     def _set(self, **values: int) -> None:
         for name, value in values.items():
@@ -299,7 +294,7 @@ class Trainer:
         if len(target) != len(x):
             raise error("E0702", f"there are {len(x)} samples and {len(target)} targets")
         count = len(x)
-        numbers = _address(x), x.strides[0] // 4, _address(target), stride, count, -(-count // self.columns)
+        numbers = address(x), x.strides[0] // 4, address(target), stride, count, -(-count // self.columns)
         self._labels = target
         self._context[2:8] = fields = np.array(numbers, np.int64)
         self._held = Held.of(x, target, fields) if x is given[0] and target is given[1] else None
@@ -329,8 +324,7 @@ class Trainer:
         if self.loss == "cross-entropy" and self._result[2]:
             labels = self._labels
             wrong = int(labels[(labels < 0) | (labels >= self._outputs)][0])
-            text = f"{int(self._result[2])} labels name no output, the first is {wrong}"
-            raise error("E0710", text, help=f"labels are 0 to {self._outputs - 1}")
+            raise unnamed(int(self._result[2]), wrong, self._outputs)
 
     # Memory
 
@@ -391,7 +385,3 @@ class Trainer:
     def _needs_loss(self) -> None:
         if self.loss == "none":
             raise error("E0620", "the trainer has no loss", help="pass loss = 'cross-entropy' or 'mse'")
-
-
-def _address(array: NDArray[Any]) -> int:
-    return cast(int, array.__array_interface__["data"][0])

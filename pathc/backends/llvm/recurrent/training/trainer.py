@@ -1,0 +1,331 @@
+"""Training of recurrent nets from Python: a net cut at its cells, backwards through time over all steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathc.backends.llvm.machine import Machine, host
+from pathc.backends.llvm.recurrent.training.cell import TrainedCell
+from pathc.backends.llvm.recurrent.training.losses import judged
+from pathc.backends.llvm.recurrent.training.parameters import Parameters, Window
+from pathc.backends.llvm.recurrent.training.piece import Piece
+from pathc.backends.llvm.recurrent.training.stage import Array, Stage, Work
+from pathc.backends.llvm.training.arguments import check_arguments, check_state, untrainable
+from pathc.backends.llvm.training.optimizers import Optimizer
+from pathc.backends.llvm.training.phases import Loss
+from pathc.backends.llvm.training.trainer import STEP, StepResult
+from pathc.ir.cells import cell_of
+from pathc.ir.cutcells import segments_of
+from pathc.ir.graph import Graph
+from pathc.ir.interp import supports
+from pathc.ir.weights import check_weights, expected_tensors
+from pathc.support.diagnostics import Diagnostic, PathcError, error
+
+_KEPT = 2
+"""Memories of batches that are kept for later ones."""
+
+
+@dataclass(eq=False)
+class Steps:
+    """What a forward pass leaves behind for the backward pass, which uses it up: memory of every stage.
+
+    `known` are the rows of stations, those of the outputs under "".
+    """
+
+    shape: tuple[int, int]
+    works: list[Work]
+    known: dict[str, Array] = field(default_factory=dict[str, Array])
+    used: bool = False
+
+
+def without_kernels(graph: Graph) -> list[Diagnostic]:
+    """What of a recurrent net the compiled trainer lacks: E0377 for lines that cannot be cut, and as `untrainable`."""
+    if found := supports(graph):
+        return found
+    try:
+        pieces = segments_of(graph, {name: np.zeros(shape) for name, shape in expected_tensors(graph).items()})
+    except PathcError as mistake:
+        return list(mistake.diagnostics)
+    return [diagnostic for piece in pieces for diagnostic in untrainable(piece.graph)]
+
+
+class SequenceTrainer:
+    """A recurrent graph in training on batches of sequences, as `Trainer` is for others.
+
+    Inputs are float32 [n, steps, units]. A loss is the mean over all steps of all sequences: cross-entropy takes
+    integer labels [n, steps], mse float32 [n, steps, outputs]. Every sequence begins without a state. Results do not
+    depend on `threads`. Raises as `Trainer` does, and E0377 for lines that cannot be cut at a cell.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Mapping[str, NDArray[Any]],
+        *,
+        loss: Loss = "cross-entropy",
+        optimizer: Optimizer | None = None,
+        batch: int = 16,
+        threads: int = 1,
+        machine: Machine | None = None,
+    ) -> None:
+        found = [*without_kernels(graph), *check_weights(graph, weights)]
+        if found:
+            raise PathcError(*found)
+        check_arguments(graph, loss, optimizer, batch, (), weights)
+        self.graph, self.batch, self.threads = graph, batch, max(1, threads)
+        self.loss: Loss = loss
+        self.machine = machine or host()
+        self.step_count = 0
+        self._parameters = Parameters(graph, optimizer, self.machine)
+        self._parameters.put(self._parameters.weights, weights)
+        self._sizes = {s.name: s.real_units for s in graph.stations}
+        self._inputs = sum(s.real_units for s in graph.inputs)
+        ends = np.cumsum([0, *(s.real_units for s in graph.inputs)])
+        self._firsts = {s.name: int(first) for s, first in zip(graph.inputs, ends, strict=False)}
+        self._outputs = sum(s.real_units for s in graph.outputs)
+        self._stages = self._cut()
+        self._free: list[Steps] = []
+        self._take()
+
+    def step(
+        self, x: Array, target: NDArray[Any], *, lr: float | None = None, window: Window | None = None
+    ) -> StepResult:
+        """One step of the optimizer; the loss is that before the step. `lr` and `window` as for `Trainer`.
+
+        Raises E0702 and E0701 for arrays that do not fit, E0710 for labels that name no output.
+        """
+        mover = self._parameters.mover
+        if mover is None:
+            raise error("E0621", "there is no optimizer to make a step with", help="pass optimizer = Sgd(lr = 0.1)")
+        inside = None if window is None else self._parameters.inside(window)
+        if inside is not None:
+            self._take(inside)
+        result = self._learn(x, target)
+        self.step_count += 1
+        if inside is None:
+            mover.step(lr, self.step_count)
+        else:
+            every = [self._parameters.weights, *mover.moments]
+            kept = [values[~inside] for values in every]
+            mover.step(lr, self.step_count)
+            for values, before in zip(every, kept, strict=True):
+                values[~inside] = before
+        self._take()
+        return result
+
+    def evaluate(self, x: Array, target: NDArray[Any]) -> StepResult:
+        """Loss and right steps of any number of sequences, forwards only; raises as `step`."""
+        total, correct = 0.0, 0
+        for start in range(0, max(len(x), 1), self.batch):
+            part, wanted = x[start : start + self.batch], target[start : start + self.batch]
+            found = self._judge(*self._checked(part, wanted))
+            total, correct = total + found.loss * len(part), correct + found.correct
+        return StepResult(total / len(x), correct)
+
+    def gradients(self, x: Array, target: NDArray[Any]) -> tuple[float, dict[str, Array]]:
+        """Loss and gradients of its mean by tensor, natural order; raises as `step`."""
+        result = self._learn(x, target)
+        return result.loss, self._parameters.named(self._parameters.gradients)
+
+    def forward(self, x: Array) -> tuple[Array, Steps]:
+        """Outputs [n, steps, outputs] of inputs [n, steps, inputs], and what `backward` needs. Raises E0701, E0702."""
+        steps = self._run(self._sequences(x), self._stages)
+        return steps.known[""].reshape(*steps.shape, -1).copy(), steps
+
+    def backward(self, steps: Steps, dy: Array, *, inputs: bool = True) -> tuple[Array, dict[str, Array]]:
+        """Gradients at inputs (empty if not asked for) and tensors, given those at the outputs; once for each forward.
+
+        The weights must be those of the forward pass.
+        """
+        if dy.shape != (*steps.shape, self._outputs) or dy.dtype != np.float32:
+            raise error("E0702", f"there are {list(steps.shape)} steps, and gradients {list(dy.shape)} {dy.dtype}")
+        if steps.used:
+            raise error("E0702", "a forward pass was gone back through before", help="run it again")
+        rows = np.ascontiguousarray(dy).reshape(-1, self._outputs)
+        self._parameters.gradients[:] = 0.0
+        deltas = self._back(steps, self._ends(steps, rows, inputs), inputs)
+        shape = (*steps.shape, self._inputs) if inputs else (0, 0, self._inputs)
+        dx = np.zeros(shape, np.float32)
+        for station, first in self._firsts.items() if inputs else ():
+            if station in deltas:
+                size = self._sizes[station]
+                dx[:, :, first : first + size] = deltas[station].reshape(*steps.shape, size)
+        return dx, self._parameters.named(self._parameters.gradients)
+
+    def release(self, steps: Steps) -> None:
+        """Let a later pass use the memory of one that is done."""
+        for stage, work in zip(self._stages, steps.works, strict=True):
+            if work.saved is not None:
+                stage.piece.release(work.saved)
+                work.saved = None
+        self._free.append(steps)
+        del self._free[:-_KEPT]
+
+    def weights(self) -> dict[str, Array]:
+        """All tensors in natural order, float32."""
+        return self._parameters.named(self._parameters.weights)
+
+    def load(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Take other weights; moments stay. Raises E0505 to E0508."""
+        found = check_weights(self.graph, weights)
+        if found:
+            raise PathcError(*found)
+        self._parameters.put(self._parameters.weights, weights)
+        self._take()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Moments as `<moment>:<tensor>`, and `step`; with the weights, all that resuming needs."""
+        return {STEP: np.array(self.step_count, np.int64), **self._parameters.state()}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take the state of a trainer of the same model and optimizer. Raises E0622 if it does not fit."""
+        check_state(self.state(), state)
+        self.step_count = int(state[STEP])
+        self._parameters.load_state(state)
+
+    # Making
+
+    def _cut(self) -> list[Stage]:
+        """The stages of the net; weights in segments are their places in the array of all."""
+        stages: list[Stage] = []
+        for segment in segments_of(self.graph, self._parameters.numbered()):
+            station = self.graph.station(segment.station) if segment.station else None
+            found = cell_of(station) if station is not None else None
+            loss = self.loss if found is None and self._softmax_within(segment.graph) else "none"
+            piece = Piece(
+                segment, self._parameters.weights, loss=loss, machine=self.machine, threads=self.threads
+            )  # fmt: skip
+            cell = None
+            if found is not None and station is not None:
+                units = station.real_units
+                cell = TrainedCell(found, self.machine, units, highway=segment.highway, threads=self.threads)
+            stages.append(Stage(piece, cell, self._sizes))
+        if self.loss == "cross-entropy" and stages[-1].cell is not None:
+            text = "cross-entropy takes an output that ends in softmax, the model ends in a cell"
+            raise error("E0620", text, self.graph.loc, help="use squared errors, or a softmax behind the cell")
+        return stages
+
+    def _softmax_within(self, last: Graph) -> bool:
+        """Whether the last piece has the softmax of the output, so that it can take the loss of its argument."""
+        outer, inner = self.graph.outputs[0].pipeline, last.outputs[0].pipeline
+        ends = bool(outer) and outer[-1].name == "softmax"
+        return self.loss != "cross-entropy" or not ends or inner[-1:] == outer[-1:]
+
+    def _take(self, inside: NDArray[np.bool_] | None = None) -> None:
+        """Bring the weights into the kernels' order; those of a window alone, the others as zeros."""
+        flat = self._parameters.weights
+        if inside is not None:
+            flat = np.where(inside, flat, np.float32(0.0))
+        for stage in self._stages:
+            stage.piece.take(flat)
+            if stage.cell is not None:
+                stage.cell.load(flat[self._matrices(stage)])
+
+    def _matrices(self, stage: Stage) -> slice:
+        """Where the hidden-to-hidden weights of a stage lie."""
+        return self._parameters.span(stage.cell.cell.tensors if stage.cell is not None else ())
+
+    # Running
+
+    def _sequences(self, x: Array) -> Array:
+        """Checked inputs, contiguous."""
+        if x.dtype != np.float32:
+            raise error("E0701", f"the input is {x.dtype}, not float32", help="convert with `.astype(np.float32)`")
+        if x.ndim != 3 or x.shape[2] != self._inputs or not x.shape[0] or not x.shape[1]:
+            text = f"the input has shape {list(x.shape)}, not [n, steps, {self._inputs}] with n and steps at least 1"
+            raise error("E0702", text, help="give sequences of at least one step")
+        return np.ascontiguousarray(x)
+
+    def _checked(self, x: Array, target: NDArray[Any]) -> tuple[Array, NDArray[Any]]:
+        """Inputs, and targets by row."""
+        if self.loss == "none":
+            raise error("E0620", "the trainer has no loss", help="pass loss = 'cross-entropy' or 'mse'")
+        x = self._sequences(x)
+        if self.loss == "cross-entropy":
+            if target.shape != x.shape[:2] or target.dtype.kind not in "ui":
+                text = f"labels are {target.dtype} of shape {list(target.shape)}, not integers {list(x.shape[:2])}"
+                raise error("E0702", text, help="give one integer label per step")
+            return x, np.ascontiguousarray(target, np.int64).reshape(-1)
+        if target.shape != (*x.shape[:2], self._outputs) or target.dtype != np.float32:
+            text = f"targets are {target.dtype} of shape {list(target.shape)}"
+            raise error("E0702", text, help=f"give float32 {[*x.shape[:2], self._outputs]}")
+        return x, np.ascontiguousarray(target).reshape(-1, self._outputs)
+
+    def _spare(self, batch: int, steps: int) -> Steps:
+        """Memory for so many sequences and steps, released memory if there is such."""
+        for number, each in enumerate(self._free):
+            if each.shape == (batch, steps):
+                found = self._free.pop(number)
+                return Steps(found.shape, found.works)
+        return Steps((batch, steps), [stage.memory(batch, steps) for stage in self._stages])
+
+    def _run(self, x: Array, stages: Sequence[Stage]) -> Steps:
+        """Stages forwards."""
+        steps = self._spare(*x.shape[:2])
+        rows = x.reshape(-1, self._inputs)
+        for name, first in self._firsts.items():
+            steps.known[name] = rows[:, first : first + self._sizes[name]]
+        for stage, work in zip(stages, steps.works, strict=False):
+            steps.known[stage.piece.segment.station] = stage.forward(work, steps.known)
+        if self._stages[-1].cell is not None:
+            steps.known[""] = steps.known[self.graph.outputs[0].name]
+        return steps
+
+    def _judge(self, x: Array, target: NDArray[Any], *, gradient: bool = False) -> StepResult:
+        """The loss; with its gradient in the array of all."""
+        last = self._stages[-1]
+        within = last.piece.loss != "none"
+        steps = self._run(x, self._stages[:-1] if within else self._stages)
+        if within:
+            further, work = self._further(last, False), steps.works[-1]
+            back = work.back if further else None
+            result = last.piece.judge(last.rows(work, steps.known), target, back, gradient=gradient)
+            if gradient:
+                self._parameters.gradients[:] = 0.0
+                last.piece.gather(self._parameters.gradients)
+                deltas: dict[str, Array] = {}
+                if further:
+                    last.hand_on(work, deltas)
+                self._back(steps, deltas, False)
+        else:
+            result, at_outputs = judged(steps.known[""], target, self.loss)
+            if gradient:
+                self._parameters.gradients[:] = 0.0
+                self._back(steps, self._ends(steps, at_outputs, False), False)
+        self.release(steps)
+        return result
+
+    def _learn(self, x: Array, target: NDArray[Any]) -> StepResult:
+        """Loss, and gradients in the array of all."""
+        return self._judge(*self._checked(x, target), gradient=True)
+
+    def _further(self, stage: Stage, inputs: bool) -> bool:
+        """Whether gradients at the rows of a stage are wanted."""
+        return any(inputs or name not in self._firsts for name in stage.reads)
+
+    def _ends(self, steps: Steps, rows: Array, inputs: bool) -> dict[str, Array]:
+        """Gradients at stations behind the last cell's net, given those at the outputs."""
+        last, deltas = self._stages[-1], dict[str, Array]()
+        if last.cell is not None:
+            return {self.graph.outputs[0].name: rows}
+        self._undo(last, steps.works[-1], rows, deltas, inputs)
+        return deltas
+
+    def _back(self, steps: Steps, deltas: dict[str, Array], inputs: bool) -> dict[str, Array]:
+        """All cells and what is in front of them backwards; gradients at stations."""
+        steps.used = True
+        for stage, work in zip(reversed(self._stages), reversed(steps.works), strict=True):
+            if stage.cell is not None and (dy := deltas.pop(stage.cell.cell.station, None)) is not None:
+                self._undo(stage, work, dy, deltas, inputs)
+        return deltas
+
+    def _undo(self, stage: Stage, work: Work, dy: Array, deltas: dict[str, Array], inputs: bool) -> None:
+        further = self._further(stage, inputs)
+        stage.backward(work, dy, self._parameters.gradients, self._matrices(stage), further=further)
+        if further:
+            stage.hand_on(work, deltas)
