@@ -36,8 +36,16 @@ def available() -> bool:
 def build(text: str) -> ctypes.CDLL:
     """A library with a function `run_NAME(arguments, grid, block, order)` for every kernel of the text."""
     key = hashlib.sha256(text.encode()).hexdigest()
-    if key in _libraries:
-        return _libraries[key]
+    if key not in _libraries:
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder, "kernels.so")
+            build_file(text, target)
+            _libraries[key] = ctypes.CDLL(str(target))
+    return _libraries[key]
+
+
+def build_file(text: str, target: Path) -> None:
+    """That library as a file."""
     body = _DYNAMIC.sub(r"\1* \2 = (\1*)gpu::shared;", text).replace("__shared__", "static")
     parts = ['#include "cuda_on_cpu.h"\n', body]
     for name, parameters in _SIGNATURE.findall(text):
@@ -46,12 +54,9 @@ def build(text: str) -> ctypes.CDLL:
         parts.append(f"static void call_{name}(void** a) {{ {name}({given}); }}\n")
         parts.append(f'extern "C" int run_{name}(void** a, Extent g, Extent b, int order)')
         parts.append(f" {{ return gpu::launch(call_{name}, a, g, b, order); }}\n")
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
-        source.write_text("".join(parts))
-        _compile("-shared", f"-I{_headers().name}", "-o", target, source)
-        _libraries[key] = ctypes.CDLL(str(target))
-    return _libraries[key]
+    source = target.with_suffix(".cpp")
+    source.write_text("".join(parts))
+    _compile("-shared", f"-I{_headers().name}", "-o", target, source)
 
 
 @cache

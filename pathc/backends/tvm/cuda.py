@@ -15,6 +15,7 @@ from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.cpu import check_request, gradient_inputs, stage
 from pathc.backends.tvm.integer.executable import CudaIntegers
+from pathc.backends.tvm.gpu_library import gpu_library
 from pathc.backends.tvm.lower import fusable, plan_net
 from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import Blocks, NetPlan, Rows
@@ -107,10 +108,12 @@ class CudaExecutable:
                 return self.binary.ptx
             case "cubin":
                 return self.binary.cubin
+            case "so":
+                return gpu_library(self.program, self.parameters, self.binary)
             case "report":
                 return report(self.program, self.lowered.plan, self.binary)
             case "json":
-                return self.program.as_json()
+                return self.program.as_json(self.parameters)
             case "params":
                 from safetensors.numpy import save
 
@@ -120,7 +123,7 @@ class CudaExecutable:
 
     def companions(self, kind: str) -> tuple[str, ...]:
         """What is written beside a stage so that it can be launched elsewhere."""
-        return ("json", "params") if kind in ("cu", "ptx", "cubin") else ()
+        return ("json", "params") if kind in ("cu", "ptx", "cubin", "so") else ()
 
 
 class CudaBackend:
@@ -128,7 +131,7 @@ class CudaBackend:
 
     name = "cuda"
     summary = "NVIDIA GPUs through TVM: CUDA text, PTX and cubin on any machine, run where there is a GPU"
-    emits = ("plan", "tir", "schedule", "scheduled", "cuda", "cu", "ptx", "cubin", "report", "json", "params")
+    emits = ("plan", "tir", "schedule", "scheduled", "cuda", "cu", "ptx", "cubin", "so", "report", "json", "params")
 
     def unavailable(self) -> str:
         """How to install TVM, where it is missing; a GPU is needed only to run."""

@@ -23,9 +23,6 @@ _SHARED_WANTED = 8
 _OUT_OF_MEMORY = 2
 _SMALLER = "the memory of the GPU does not suffice: use a smaller batch, or end what else uses it (nvidia-smi)"
 _REPORT = "check nvidia-smi; if the GPU is well, run `benchmarks/cuda.py run FOLDER --sanitize` and report what it says"
-_MOST_TILES = 65535
-_MOST_ELEMENTS = 1 << 31
-"""Kernels count tiles in the second extent of the grid and elements with 32 bits."""
 
 
 @cache
@@ -168,9 +165,7 @@ class Loaded:
 
     def most(self) -> int:
         """Samples that one launch can take."""
-        program = self.program
-        widest = max([program.inputs, program.outputs, *(units for _, units in program.buffers)])
-        return max(1, min(_MOST_TILES, (_MOST_ELEMENTS - 1) // (widest * program.lanes))) * program.lanes
+        return self.program.most
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs [batch, outputs] of contiguous inputs [batch, inputs], by way of the GPU's memory."""

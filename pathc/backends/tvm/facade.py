@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from typing import Any, NewType, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.support.diagnostics import Diagnostic, InternalError, UnavailableError
+from pathc.backends.tvm.linker import c_compiler
+from pathc.support.diagnostics import Diagnostic, InternalError
 
 _ALIGNMENT = 64
 _LAUNCH = re.compile(r'T\.launch_thread\("(\w+\.\w)", (\w+)\)')
@@ -162,8 +162,7 @@ def cpu_library(module: Module, cpu: str = "") -> bytes:
 
     UnavailableError E0670 without a C compiler to link it, InternalError E0698 if TVM fails.
     """
-    if not (shutil.which("cc") or shutil.which("gcc") or shutil.which("g++")):
-        raise UnavailableError(Diagnostic("E0670", "a shared library is linked by a C compiler", help="install gcc"))
+    c_compiler()
     tvm = _tvm()
     try:
         library = tvm.compile(module, target=tvm.target.Target({"kind": "llvm", "mcpu": cpu or host_cpu()}))
@@ -243,6 +242,11 @@ def host_cpu() -> str:
     """The processor as LLVM calls it."""
     codegen = import_module("tvm.target.codegen")
     return str(codegen.llvm_get_system_cpu())
+
+
+def ffi_includes() -> list[str]:
+    """Folders with the C headers of apache-tvm-ffi."""
+    return [str(path) for path in import_module("tvm_ffi.libinfo").include_paths()]
 
 
 def tensor(array: NDArray[np.generic]) -> Tensor:

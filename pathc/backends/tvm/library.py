@@ -1,13 +1,14 @@
-"""A net of `tvm-llvm` as a shared library, loaded with apache-tvm-ffi alone: no TVM, arrays by DLPack.
+"""Nets as shared libraries, loaded with apache-tvm-ffi alone: no TVM, arrays by DLPack.
 
-Beside `net.so` lie `net.json`, which says what is called with which arrays, and `net.params`, the packed weights.
-Loading a library runs it: load only files that you trust.
+`Library` is one of `tvm-llvm`, `GpuLibrary` one of `cuda`. Beside `net.so` lie `net.json`, which says what is called
+with which arrays, and `net.params`, the packed weights. Loading a library runs it: load only files that you trust.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.tvm.compiled import Lowered
-from pathc.support.diagnostics import error
+from pathc.backends.tvm.program import Program
+from pathc.support.diagnostics import Diagnostic, UnavailableError, error
 from pathc.support.files import memory_limit, read_bounded
 
 _VERSION = 1
+_CODE = re.compile(r"(E\d{4}): (.*)", re.DOTALL)
+_NOT_HERE = {
+    "E0664": "install NVIDIA's driver, check nvidia-smi, or compile for the processor with -t tvm-llvm",
+    "E0674": "compile for this GPU with `-t 'cuda{arch=sm_NN}'`",
+}
+"""What keeps a library from running on this machine at all, with the cure."""
 
 
 def description(lowered: Lowered) -> str:
@@ -35,8 +43,6 @@ class Library:
     """A net loaded from `net.so` with the files beside it; E0663 for a description that cannot be read."""
 
     def __init__(self, path: str | Path) -> None:
-        from safetensors.numpy import load
-
         path = Path(path)
         try:
             record = json.loads(read_bounded(path.with_suffix(".json")))
@@ -49,10 +55,8 @@ class Library:
                 raise ValueError("sizes are not positive")
         except (ValueError, KeyError, TypeError, RecursionError) as reason:
             raise error("E0663", f"the description of kernels cannot be read: {reason}") from reason
-        self._weights = {
-            name: _aligned(array) for name, array in load(read_bounded(path.with_suffix(".params"))).items()
-        }
-        module: Any = import_module("tvm_ffi").load_module(str(path.resolve()))
+        self._weights = {name: _aligned(array) for name, array in _parameters(path).items()}
+        module = _module(path)
         self._calls = [(module[name], keys) for name, keys in calls]
 
     def __call__(self, x: Any, /) -> NDArray[np.float32]:
@@ -70,6 +74,85 @@ class Library:
         for function, keys in self._calls:
             function(*_chosen(arrays, keys))
         return y
+
+
+class GpuLibrary:
+    """A net loaded from the `net.so` of a GPU with the files beside it; E0663 for a description that cannot be read.
+
+    Arrays lie on the GPU and stay there; kernels are launched on its current stream, which is PyTorch's for tensors of
+    PyTorch and else that of `tvm_ffi.use_raw_stream`, and nothing waits for them.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        text = read_bounded(path.with_suffix(".json")).decode(errors="replace")
+        program, kept = Program.from_json(text), _parameters(path)
+        try:
+            self._weights = [np.ascontiguousarray(kept[str(name)]) for name in json.loads(text)["weights"]]
+        except (KeyError, TypeError) as reason:
+            text = f"the description of kernels cannot be read: it does not go with the weights: {reason}"
+            raise error("E0663", text) from reason
+        self.inputs, self.outputs = program.inputs, program.outputs
+        self.gradient_names = tuple(name for name, _ in program.gradients)
+        self._module = _module(path)
+        self._there: dict[int, list[Any]] = {}
+
+    def __call__(self, x: Any, /) -> Any:
+        """Outputs [batch, outputs] of inputs [batch, inputs], float32 on a GPU: a tensor of PyTorch if `x` is one, else
+        a tvm_ffi.Tensor, which all that speaks DLPack takes without copying.
+
+        Raises E0512 for an array that does not fit, E0665 and E0666; UnavailableError E0664 and E0674.
+        """
+        return self._told(lambda: self._module["forward"](x, *self._on(x)))
+
+    def gradients(self, x: Any, dy: Any, /) -> tuple[Any, dict[str, Any]]:
+        """Gradients at the inputs, and those of weights by the array of the program, all on the GPU.
+
+        Raises as a call does, and E0667 for a library without a backward pass.
+        """
+        if not self.gradient_names:
+            raise error("E0667", "this net was compiled without a backward pass", help="cuda{gradients=true}")
+        dx, *sums = self._told(lambda: self._module["gradients"](x, dy, *self._on(x)))
+        return dx, dict(zip(self.gradient_names, sums, strict=True))
+
+    def _on(self, x: Any) -> list[Any]:
+        """The weights in the memory of the GPU where an array lies."""
+        try:
+            _, device = x.__dlpack_device__()
+        except AttributeError:
+            raise error("E0512", f"`x` is no array that speaks DLPack, but {type(x).__name__}") from None
+        if device not in self._there:
+            self._there[device] = [self._module["upload"](array, int(device)) for array in self._weights]
+        return self._there[device]
+
+    def _told(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except (RuntimeError, ValueError, TypeError) as reason:
+            told = _CODE.search(str(reason))
+            if told is None:
+                raise
+            code, words = told[1], told[2].strip()
+            if code in _NOT_HERE:
+                raise UnavailableError(Diagnostic(code, words, help=_NOT_HERE[code])) from reason
+            raise error(code, words) from reason
+
+
+def _parameters(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(read_bounded(path.with_suffix(".params")))
+    except (SafetensorError, KeyError) as reason:
+        raise error("E0663", f"the weights beside a library cannot be read: {reason}") from reason
+
+
+def _module(path: Path) -> Any:
+    try:
+        return import_module("tvm_ffi").load_module(str(path.resolve()))
+    except (RuntimeError, OSError, ValueError) as reason:
+        raise error("E0663", f"the library `{path}` cannot be loaded: {str(reason).strip()}") from reason
 
 
 def _chosen(arrays: dict[str, NDArray[Any]], keys: Sequence[str]) -> list[NDArray[Any]]:

@@ -76,6 +76,11 @@ def check_arch(arch: str) -> None:
         raise error("E0661", f"there is no GPU architecture `{arch}`", help=f"architectures: {known}")
 
 
+def number_of(arch: str) -> int:
+    """The number in `sm_90`, ten times the major one and the minor one."""
+    return int(arch.removeprefix("sm_").rstrip("af"))
+
+
 @cache
 def supported() -> tuple[str, ...]:
     """Architectures that NVRTC compiles for."""

@@ -18,6 +18,9 @@ _KERNEL = re.compile(r'^extern "C" __global__', re.MULTILINE)
 _PARTS = re.compile(r'(?=^extern "C" __global__)', re.MULTILINE)
 T = TypeVar("T")
 _VERSION = 1
+_MOST_TILES = 65535
+_MOST_ELEMENTS = 1 << 31
+"""Kernels count tiles in the second extent of the grid and elements with 32 bits."""
 PRELUDE = """typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;
@@ -69,13 +72,19 @@ class Program:
         return self.launches[: taking[0]] if taking else self.launches
 
     @property
+    def most(self) -> int:
+        """Samples that one launch can take."""
+        widest = max([self.inputs, self.outputs, *(units for _, units in self.buffers)])
+        return max(1, min(_MOST_TILES, (_MOST_ELEMENTS - 1) // (widest * self.lanes))) * self.lanes
+
+    @property
     def shared(self) -> int:
         """Bytes of shared memory of the kernel that takes most."""
         return max((launch.shared for launch in self.launches), default=0)
 
-    def as_json(self) -> str:
-        """Everything but the text, for those who launch the kernels."""
-        record = {key: value for key, value in asdict(self).items() if key != "text"}
+    def as_json(self, weights: Iterable[str] = ()) -> str:
+        """Everything but the text, for those who launch the kernels; `weights` in the order a library takes them."""
+        record = {key: value for key, value in asdict(self).items() if key != "text"} | {"weights": list(weights)}
         return json.dumps({"version": _VERSION, **record}, indent=1) + "\n"
 
     @classmethod

@@ -72,14 +72,27 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0670",
         "no C compiler",
-        "`pathc compile -t tvm-llvm -o net.so` has the library linked by `cc` or `gcc`. Install one, or write another "
-        "stage.",
+        "`pathc compile -o net.so` for `tvm-llvm` and `cuda` has the library linked by `cc`, `gcc` or `clang`; nvcc is "
+        "not needed. Install one with `apt-get install gcc libc6-dev`, or write another stage.",
     ),
     Code(
         "W0671",
         "split factors that a tuner found",
         "The target `tvm-llvm` was tuned for this plan on this processor (`tvm-llvm{tune=true}`), and what was fastest "
         "is used again. It is kept in `tuned.json` beside the object cache; delete that file to forget it.",
+    ),
+    Code(
+        "E0674",
+        "a library for newer GPUs",
+        "A library that `pathc compile -t 'cuda{arch=sm_90}' -o net.so` wrote holds binaries for that architecture and "
+        "the newer ones that pathc knows, and PTX for those to come. The GPU here is older: compile for its "
+        "architecture.",
+    ),
+    Code(
+        "E0675",
+        "a net that cannot be a library",
+        "The kernels of this net take numbers besides those of samples and tiles, which the functions of a library do "
+        "not have. Write `net.cubin`, and launch the kernels as `net.json` says.",
     ),
     Code(
         "E0698",

@@ -1,0 +1,222 @@
+"""Libraries for GPUs: called in a process whose libcuda executes kernels on the processor, through the same symbols."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gpu_on_cpu as gpu
+import numpy as np
+import pytest
+from tvm_support import BIAS, RELU, chain, check, drawn, inputs
+
+from pathc.backends.base import Request
+from pathc.backends.tvm import driver, facade, linker, nvrtc
+from pathc.backends.tvm.cuda import BACKEND
+from pathc.backends.tvm.library import GpuLibrary
+from pathc.backends.tvm.pack import unpack
+from pathc.cli import main
+from pathc.ir import interp
+from pathc.ir.types import Word
+from pathc.support.diagnostics import PathcError, UnavailableError
+
+pytestmark = [
+    pytest.mark.skipif(facade.missing() != "", reason=f"needs TVM: {facade.INSTALL}"),
+    pytest.mark.skipif(nvrtc.library_path() == "", reason=f"needs NVRTC: {nvrtc.INSTALL}"),
+    pytest.mark.skipif(not gpu.available(), reason="needs g++ to execute CUDA text: apt-get install g++"),
+]
+HERE = Path(__file__).parent
+STREAM = 0x77
+
+
+def compiled(units=(64, 128, 32), count=2048, **options):
+    graph = chain(units, count, BIAS, RELU)
+    weights = drawn(graph, 1)
+    return graph, weights, BACKEND.compile(Request(graph, weights, {"arch": Word("sm_90"), **options}))
+
+
+def write(folder, executable):
+    for kind in ("so", *executable.companions("so")):
+        data = executable.emit(kind)
+        (folder / f"net.{kind}").write_bytes(data.encode() if isinstance(data, str) else data)
+    return folder / "net.so"
+
+
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory):
+    """A folder with a libcuda.so.1 whose GPU is the processor."""
+    folder = tmp_path_factory.mktemp("fake")
+    includes = [f"-I{path}" for path in facade.ffi_includes()]
+    command = ["g++", "-x", "c", "-shared", "-fPIC", "-w", *includes, str(HERE / "fake_libcuda.c")]
+    subprocess.run([*command, "-o", str(folder / "libcuda.so.1"), "-ldl"], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A net of one kernel for every operation in a folder, with its kernels for the processor."""
+    folder = tmp_path_factory.mktemp("plain")
+    made = compiled(fused=False, lanes=32)
+    write(folder, made[2])
+    gpu.build_file(made[2].program.text, folder / "kernels.so")
+    return folder, *made
+
+
+def call(folder, fake, **settings):
+    """What `on_fake_gpu.py` says, run with this driver (or with none)."""
+    environment = {name: text for name, text in os.environ.items() if name != "LD_LIBRARY_PATH"}
+    environment |= {"FAKE_KERNELS": str(folder / "kernels.so"), **{name: str(n) for name, n in settings.items()}}
+    if fake:
+        environment["LD_LIBRARY_PATH"] = str(fake)
+    command = [sys.executable, str(HERE / "on_fake_gpu.py"), str(folder), str(STREAM)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def test_a_library_computes_where_the_arrays_lie(plain, fake):
+    folder, graph, weights, executable = plain
+    x = inputs(graph, 77, 3)
+    np.save(folder / "x.npy", x)
+    said = call(folder, fake)
+    assert said["start"] == ""
+    check(graph, weights, x, np.load(folder / "y.npy"))
+    for other in ("run", "kernels", "lent"):
+        np.testing.assert_array_equal(np.load(folder / f"{other}.npy"), np.load(folder / "y.npy"))
+    check(graph, weights, x[:1], np.load(folder / "one.npy"))
+    assert said["empty"] == [0, 32]
+    _, pushed, launched, stream, code, ordered, _ = said["after"]
+    assert (pushed, launched, stream, code, ordered) == (0, len(executable.program.launches), STREAM, 1, 1)
+    assert said["lent"][6] == 1, "only the outputs are still held of what was lent"
+    assert said["lent"][5] == 0, "nothing else was allocated"
+    assert said["left"] == [0, 0, 0]
+
+
+def test_arrays_that_do_not_fit_are_refused(plain, fake):
+    folder, graph, _, _ = plain
+    np.save(folder / "x.npy", inputs(graph, 2, 3))
+    said = call(folder, fake)
+    words = {
+        "host": "`x` does not lie on a GPU",
+        "none": "`x` is no array that speaks DLPack, but NoneType",
+        "columns": "`x` is not [batch, 64]",
+        "type": "the numbers of `x` are not float32",
+        "elsewhere": "lies on another GPU",
+        "missing": "`forward` takes 5 arguments, not 1",
+        "few": "takes",
+        "large": "samples are too many for a call",
+    }
+    for name, expected in words.items():
+        assert said[name].startswith("PathcError E0512: "), (name, said[name])
+        assert expected in said[name]
+    assert said["device"].startswith("PathcError E0665: the CUDA driver refused: cuDeviceGet failed with 101")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"FAKE_CAPABILITY": 120}, 2),
+        ({"FAKE_OLD": 1}, 1),
+        ({"FAKE_CAPABILITY": 80}, "UnavailableError E0674: this library is for sm_90 and newer, and the GPU is sm_80"),
+        ({"FAKE_DEVICES": 0}, "UnavailableError E0664: there is a CUDA driver, but it finds no GPU"),
+        ({"FAKE_SHARED": 1024}, "PathcError E0666: a kernel needs"),
+        ({"FAKE_KERNELS": "nowhere"}, "PathcError E0665: the CUDA driver refused: cuModuleLoadData failed with 301"),
+    ],
+    ids=str,
+)
+def test_gpus_of_other_kinds(plain, fake, settings, expected):
+    folder, graph, weights, _ = plain
+    x = inputs(graph, 5, 3)
+    np.save(folder / "x.npy", x)
+    said = call(folder, fake, **settings)
+    if isinstance(expected, str):
+        assert said["start"].startswith(expected)
+    else:
+        check(graph, weights, x, np.load(folder / "y.npy"))
+        assert said["after"][4] == expected
+        assert said["left"] == [0, 0, 0]
+
+
+@pytest.mark.skipif(driver.missing() == "", reason="there is a GPU here")
+def test_without_a_driver_it_says_so(plain):
+    folder, *_ = plain
+    assert call(folder, None)["start"] == "UnavailableError E0664: there is no CUDA driver here (libcuda.so.1)"
+
+
+def test_a_backward_pass(tmp_path, fake):
+    graph, weights, executable = compiled((32, 16), 64, gradients=True, lanes=32)
+    write(tmp_path, executable)
+    gpu.build_file(executable.program.text, tmp_path / "kernels.so")
+    x, dy = inputs(graph, 40, 3), np.random.default_rng(4).normal(size=(40, 16)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "dy.npy", dy)
+    said = call(tmp_path, fake)
+    assert said["left"] == [0, 0, 0]
+    check(graph, weights, x, np.load(tmp_path / "y.npy"))
+    found = dict(np.load(tmp_path / "gradients.npz"))
+    dx, right = interp.backward(graph, weights, x, dy)
+    assert np.linalg.norm(found.pop("dx") - dx) <= 1e-5 * np.linalg.norm(dx)
+    for name, array in unpack(executable.lowered.plan, graph, found).items():
+        assert np.linalg.norm(array - right[name]) <= 1e-5 * np.linalg.norm(right[name]), name
+    assert all(found[name].shape == tuple(shape) for name, shape in executable.program.gradients)
+
+
+def test_from_the_command_line_for_older_gpus(tmp_path):
+    model = tmp_path / "net.path"
+    model.write_text("pathc 1\nmodel net\ninput x[64]\noutput y[32] : relu\npaths main : x@0 -> y@1 { count = 256 }\n")
+    assert main(["compile", str(model), "-t", "cuda{arch=sm_80}", "-o", str(tmp_path / "net.so")]) == 0
+    data = (tmp_path / "net.so").read_bytes()
+    assert data.count(b"\x7fELF") == 3, "the library, and binaries for sm_80 and sm_90"
+    assert b".target sm_80" in data
+    net = GpuLibrary(tmp_path / "net.so")
+    with pytest.raises(PathcError, match="E0667"):
+        net.gradients(None, None)
+    (tmp_path / "net.params").write_bytes(b"nothing")
+    with pytest.raises(PathcError, match="E0663"):
+        GpuLibrary(tmp_path / "net.so")
+
+
+@pytest.mark.parametrize("damage", ["[]", '{"weights": ["other"]}', '{"weights": 1}'])
+def test_damaged_descriptions_are_refused(plain, tmp_path, damage):
+    _, _, _, executable = plain
+    path = write(tmp_path, executable)
+    record = json.loads(path.with_suffix(".json").read_text())
+    changed = json.loads(damage)
+    path.with_suffix(".json").write_text(json.dumps(record | changed) if changed else damage)
+    with pytest.raises(PathcError, match="E0663"):
+        GpuLibrary(path)
+
+
+def test_a_file_that_is_no_library(plain, tmp_path):
+    path = write(tmp_path, plain[3])
+    path.write_bytes(b"nothing")
+    with pytest.raises(PathcError, match="E0663"):
+        GpuLibrary(path)
+
+
+def test_without_a_c_compiler_it_says_what_to_install(plain, monkeypatch, tmp_path):
+    executable = plain[3]
+    monkeypatch.setattr("shutil.which", lambda *_: None)
+    with pytest.raises(UnavailableError, match="E0670") as caught:
+        executable.emit("so")
+    assert caught.value.diagnostics[0].help == "apt-get install gcc libc6-dev"
+    monkeypatch.undo()
+    monkeypatch.setattr(facade, "ffi_includes", lambda: [str(tmp_path)])
+    with pytest.raises(UnavailableError, match=r"E0670.*tvm/ffi/c_api.h"):
+        executable.emit("so")
+    assert linker.c_compiler()
+
+
+def test_numbers_that_a_library_cannot_give(plain):
+    from dataclasses import replace
+
+    from pathc.backends.tvm.gpu_library import gpu_library
+
+    executable = plain[3]
+    program = executable.program
+    strange = replace(program.launches[0], arguments=(*program.launches[0].arguments, "steps"))
+    with pytest.raises(PathcError, match=r"E0675.*`steps`"):
+        gpu_library(replace(program, launches=(strange,)), executable.parameters, executable.binary)
