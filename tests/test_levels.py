@@ -27,7 +27,7 @@ LEVELS = {
     "handbook": 5,
     "agreement": 5,
     "api": 5,
-    "bench": 5,
+    "bench": 6,
     "torch": 5,
     "train": 5,
     "cli": 7,

@@ -59,7 +59,8 @@ class Row:
     Times are seconds of one call, on sequences of `steps` where the net has recurrent cells (else 1). `gflops` counts
     two operations for an edge, sample and step, `roofline_share` is that
     rate over the machine's limit for such work (None where no limit is known), `bytes` those of weights and biases
-    as float32. `peers` holds the median seconds of other libraries on the same net, None where one failed.
+    as float32. `peers` holds the median seconds of other libraries on the same net, None where one failed. `device` is
+    what a remote device is called, empty for this machine; its `noise` is the spread of the figure.
     """
 
     model: str
@@ -76,6 +77,7 @@ class Row:
     peers: dict[str, float | None]
     noise: float
     steps: int = 1
+    device: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """All fields as plain values."""
@@ -118,7 +120,7 @@ def bench(plan: Plan, tell: Tell, say: Say) -> list[Row]:
                     beside = {peer.name: peer_seconds(peer, compiled, x, plan.seconds) for peer in peers}
                     tell(_alone(compiled.graph, peers))
                 noise.append(calibrate())
-                rows.append(_row(compiled, x, timing, ready, beside, _noise(noise), limits))
+                rows.append(row_of(compiled, x, timing, ready, beside, _noise(noise), limits))
     tell(_busy(noise))
     return rows
 
@@ -173,7 +175,7 @@ def _floats(compiled: Compiled, x: NDArray[np.float32]) -> NDArray[Any]:
     return np.asarray(executable(x))
 
 
-def _row(
+def row_of(
     compiled: Compiled,
     x: NDArray[np.float32],
     timing: Timing,
@@ -182,6 +184,7 @@ def _row(
     noise: float,
     limits: Limits,
 ) -> Row:
+    """The figure of a compiled net on inputs, made ready in so many seconds."""
     batch, steps = len(x), x.shape[1] if takes_sequences(compiled.graph) else 1
     work = Work.of(compiled)
     gflops = 2 * work.macs * batch * steps / timing.median / 1e9

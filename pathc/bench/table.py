@@ -24,7 +24,8 @@ def show(rows: Sequence[Row]) -> str:
         box=ASCII if plain else HEAVY_HEAD,
         caption="two operations an edge, sample and step; `x`: a peer's time over the target's, peers on one thread",
     )
-    for head in ("model", "target"):
+    remote = any(row.device for row in rows)
+    for head in ("model", "target", "device") if remote else ("model", "target"):
         table.add_column(head, no_wrap=True)
     for head in ("batch", "median", "spread", "min", "GFLOP/s", "of limit", "bytes", "compile"):
         table.add_column(head, justify="right", no_wrap=True)
@@ -35,6 +36,7 @@ def show(rows: Sequence[Row]) -> str:
         table.add_row(
             row.model,
             row.target,
+            *([row.device or "here"] if remote else []),
             str(row.batch) if row.steps == 1 else f"{row.batch} x {row.steps}",
             duration(row.seconds_median),
             f"{row.spread:.0%}",

@@ -35,7 +35,7 @@ def time_call(call: Callable[[], object], seconds: float = 0.5) -> Timing:
         repeats = max(2 * repeats, min(64 * repeats, int(_SAMPLE_SECONDS / max(once, 1e-9))))
         once = _sample(call, repeats)
     count = min(_MOST, max(_FEWEST, int(seconds / (once * repeats))))
-    return _summary([_sample(call, repeats) for _ in range(count)])
+    return summary([_sample(call, repeats) for _ in range(count)])
 
 
 def calibrate() -> Timing:
@@ -48,7 +48,7 @@ def calibrate() -> Timing:
             np.multiply(values, values, out=out)
 
     work()
-    return _summary([_sample(work, 1) for _ in range(_CALIBRATION_SAMPLES)])
+    return summary([_sample(work, 1) for _ in range(_CALIBRATION_SAMPLES)])
 
 
 def _sample(call: Callable[[], object], repeats: int) -> float:
@@ -58,7 +58,8 @@ def _sample(call: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - started) / repeats
 
 
-def _summary(times: list[float]) -> Timing:
+def summary(times: list[float]) -> Timing:
+    """Median, minimum and spread of at least two times."""
     middle = statistics.median(times)
     low, _, high = statistics.quantiles(times, n=4)
     return Timing(middle, min(times), (high - low) / middle if middle else 0.0, len(times))

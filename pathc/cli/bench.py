@@ -15,6 +15,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="PEER,...", default="", help="numpy, scipy, torch, mkl")
     parser.add_argument("--seconds", metavar="S", type=float, default=0.5, help="time to spend on every figure")
     parser.add_argument("--steps", metavar="N", type=int, default=128, help="steps of sequences (default: 128)")
+    group = parser.add_argument_group("remote devices (targets tvm-llvm and cuda)")
+    group.add_argument(
+        "--rpc", metavar="HOST:PORT", default="", help="measure on a device of this tracker of TVM's RPC"
+    )
+    group.add_argument("--key", metavar="K", default="", help="the key of the device")
+    group.add_argument(
+        "--wait", metavar="S", type=float, default=60.0, help="seconds to wait for anything (default: 60)"
+    )
     add_pipeline(parser)
     add_target(parser, several=True)
     add_voice(parser, "one object per target and batch")
@@ -44,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
     talk = Talk.of(arguments)
     plan = Plan(
         models=tuple(arguments.files),
-        targets=tuple(arguments.target or ["llvm"]),
+        targets=tuple(arguments.target or (["tvm-llvm"] if arguments.rpc else ["llvm"])),
         batches=tuple(batches(arguments.batch)),
         peers=peers_of(arguments.against),
         weights=arguments.weights,
@@ -52,7 +60,14 @@ def _run(arguments: argparse.Namespace) -> int:
         steps=steps_of(arguments.steps),
         options=options_of(arguments),
     )
-    results = bench(plan, talk.diagnostics, talk.more)
+    if arguments.rpc or arguments.key:
+        from pathc.backends.tvm.remote import Where
+        from pathc.bench.remote import bench_remote
+
+        where = Where.of(arguments.rpc, arguments.key, arguments.wait)
+        results = bench_remote(plan, where, talk.diagnostics, talk.more)
+    else:
+        results = bench(plan, talk.diagnostics, talk.more)
     if arguments.json:
         put("".join(json.dumps(row.as_json()) + "\n" for row in results))
     else:

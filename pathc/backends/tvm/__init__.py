@@ -1,1 +1,1 @@
-"""Kernels through TVM: plans, TIR, schedules, CUDA text and binaries. Only `facade.py` imports tvm."""
+"""Kernels through TVM: plans, TIR, schedules, CUDA text and binaries. Only `facade.py` and `remote.py` import tvm."""

@@ -19,6 +19,7 @@ from pathc.backends.tvm.lower import plan_net
 from pathc.backends.tvm.pack import pack, unpack
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.schedule import Tile, Tiles
+from pathc.backends.tvm.shipped import Measure, Shipped, calls_of, run_call, run_text
 from pathc.backends.tvm.tir import Argument
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
@@ -87,6 +88,17 @@ class Net:
         names = [op.name for op in self.plan.ops]
         return {name: tuner.fastest(call) for name, call in zip(names, calls, strict=True)}
 
+    def library(self) -> bytes:
+        """A shared library with the kernels and a function `run` that calls them all."""
+        calls = calls_of(self.lowered.functions)
+        return facade.cpu_library(self.lowered.schedule.module, self.cpu, run_text([*calls.values()]))
+
+    def shipped(self) -> Shipped:
+        """What another machine is sent."""
+        plan, calls = self.plan, calls_of(self.lowered.functions)
+        whole, sizes = run_call([*calls.values()]), (plan.lanes, plan.inputs, plan.outputs)
+        return Shipped("cpu", self.library(), whole, calls, *sizes, plan.buffers, self.parameters)
+
     def _tiles(self, arrays: Arrays, tiles: int) -> None:
         known = self._weights | self._buffers(tiles) | {name: facade.tensor(a) for name, a in arrays.items()}
         for kernel, arguments in self._kernels:
@@ -113,18 +125,36 @@ class TvmExecutable:
         """What tuned tiles are kept for."""
         return f"tvm-llvm {self.cpu or facade.host_cpu()}"
 
-    def tune(self, batch: int) -> Mapping[str, Tile]:
-        """Measure split factors for a batch, use the best from now on, and keep them for whoever compiles this plan."""
+    def tune(self, batch: int, device: Measure | None = None) -> Mapping[str, Tile]:
+        """Measure split factors for a batch, use the best from now on, and keep them for whoever compiles this plan.
+
+        `device` measures in place of the processor here.
+        """
         plan = plan_net(self.request.graph, lanes_for(batch), self.request.forms)
         parameters = pack(plan, self.request.graph, self.request.weights)
 
         def measure(tiles: Tiles) -> Mapping[str, float]:
-            return Net(Lowered(plan, False, tiles), parameters, self.cpu).seconds()
+            net = Net(Lowered(plan, False, tiles), parameters, self.cpu)
+            return device(net.shipped()) if device else net.seconds()
 
         found = tuner.tune(plan, measure)
         tuner.remember(plan, self.device, found)
         self._nets[plan.lanes] = Net(Lowered(plan, False, found), parameters, self.cpu)
         return found
+
+    def shipped(self, batch: int) -> Shipped:
+        """The kernels that serve a batch, as another machine is sent them."""
+        return self.net(batch).shipped()
+
+    def tuned(self, batch: int, measure: Measure | None = None, device: str = "") -> TvmExecutable:
+        """The net with the split factors that were fastest here, or on a device that measures, and a note (W0671).
+
+        They are kept for all processors like that, whatever the `device` is called.
+        """
+        tiles = self.tune(batch, measure)
+        made = replace(self, notes=(_tuned(tiles),) if tiles else ())
+        made._nets.update(self._nets)
+        return made
 
     def net(self, batch: int) -> Net:
         """The kernels that serve a batch."""
@@ -170,7 +200,7 @@ class TvmExecutable:
         net = self.net(self.request.batch or LANES)
         match kind:
             case "so":
-                return facade.cpu_library(net.lowered.schedule.module, self.cpu)
+                return net.library()
             case "json":
                 return description(net.lowered)
             case "params":
@@ -266,8 +296,10 @@ class TvmCpuBackend:
             raise error("E0667", f"`tune={tune}` is neither true nor false", request.graph.loc)
         if tune:
             executable.tune(batch)
-        tiles = executable.net(batch).lowered.tiles
-        return replace(executable, notes=(_tuned(tiles),)) if tiles else executable
+        net = executable.net(batch)
+        notes = tuner.damage(net.plan, executable.device)
+        tiles = net.lowered.tiles
+        return replace(executable, notes=(*notes, _tuned(tiles)) if tiles else notes)
 
 
 BACKEND = TvmCpuBackend()

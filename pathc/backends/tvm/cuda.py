@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.base import Request
-from pathc.backends.tvm import driver, facade, nvrtc, tensorcore
+from pathc.backends.tvm import driver, facade, gpu_tuning, nvrtc, tensorcore
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.cpu import check_request, gradient_inputs, stage
@@ -21,6 +21,7 @@ from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import Blocks, NetPlan, Rows
 from pathc.backends.tvm.program import Program, program
 from pathc.backends.tvm.report import report
+from pathc.backends.tvm.shipped import Measure, Shipped
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
 from pathc.ir.interp import supports
@@ -39,6 +40,7 @@ OPTIONS = {
     "precision": "f32, tf32, bf16, fp16 or fp8: what tensor cores round factors to",
     "gradients": "true or false: a backward pass, too",
     "integers": "true or false: quantized nets with integers alone",
+    "tune": "true or false: measure split factors on the GPU here",
 }
 _MOST_LANES = 256
 
@@ -99,6 +101,16 @@ class CudaExecutable:
         dx, found = self.loaded.gradients(rows, given)
         return dx.reshape(x.shape), unpack(self.lowered.plan, graph, found)
 
+    def shipped(self, batch: int) -> Shipped:
+        """The kernels as another machine is sent them, whatever the batch."""
+        return gpu_tuning.shipped(self.lowered, self.program, self.parameters, self.binary)
+
+    def tuned(self, batch: int, measure: Measure | None = None, device: str = "") -> CudaExecutable:
+        """The net with the split factors that were fastest on the GPU here, or on one that measures; E0664, E0667."""
+        lowered, notes = gpu_tuning.tuned(self.lowered, self.arch, self.parameters, batch, measure, device)
+        kept = tuple(note for note in self.notes if note.code not in ("W0671", "W0682"))
+        return CudaExecutable(self.request, self.arch, lowered, (*kept, *notes))
+
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes, see CudaBackend.emits."""
         match kind:
@@ -149,8 +161,11 @@ class CudaBackend:
         if _switch(request, "integers"):
             _refuse_beside_integers(request)
             return CudaIntegers.of(request, arch)
+        tune = _switch(request, "tune")
         lowered, notes = choose(request, arch)
-        return CudaExecutable(request, arch, lowered, notes)
+        lowered, more = gpu_tuning.recalled(lowered, arch)
+        executable = CudaExecutable(request, arch, lowered, (*notes, *more))
+        return executable.tuned(request.batch) if tune else executable
 
 
 def _refuse_beside_integers(request: Request) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ _MAJOR, _MINOR, _SHARED_MOST = 75, 76, 97
 _MEMORY_CLOCK, _BUS_WIDTH = 36, 37
 _SHARED_WANTED = 8
 _OUT_OF_MEMORY = 2
+_SERIES = 0.02
+"""Seconds that a series of launches takes about."""
 _SMALLER = "the memory of the GPU does not suffice: use a smaller batch, or end what else uses it (nvidia-smi)"
 _REPORT = "check nvidia-smi; if the GPU is well, run `benchmarks/cuda.py run FOLDER --sanitize` and report what it says"
 
@@ -212,9 +215,25 @@ class Loaded:
             self._held[batch] = {name: self.device.memory(4 * size) for name, size in sizes.items()}
         return self._held[batch] | self._weights
 
+    def seconds(self, batch: int) -> dict[str, float]:
+        """How long every kernel takes for a batch, by name: the fastest of several series launched in a row."""
+        memory = self.room(batch)
+        memory["x"].write(np.zeros((batch, self.program.inputs), np.float32))
+        if self.program.gradients:
+            memory["dy"].write(np.zeros((batch, self.program.outputs), np.float32))
+        self.launch(memory, batch, backward=bool(self.program.gradients))
+        numbers = self._numbers(batch)
+        return {
+            one.kernel: fastest(partial(self._launch, one, memory, numbers, 0), self.device.synchronize)
+            for one in self.program.launches
+        }
+
+    def _numbers(self, batch: int) -> dict[str, int]:
+        return {"batch": batch, "tiles": -(-batch // self.program.lanes)}
+
     def launch(self, memory: Mapping[str, Memory], batch: int, stream: int = 0, backward: bool = False) -> None:
         """Launch the kernels of the forward pass, or of both, without waiting for them."""
-        numbers = {"batch": batch, "tiles": -(-batch // self.program.lanes)}
+        numbers = self._numbers(batch)
         for one in self.program.launches if backward else self.program.forward:
             self._launch(one, memory, numbers, stream)
 
@@ -229,6 +248,22 @@ class Loaded:
         self.device.call(
             "cuLaunchKernel", self._functions[one.kernel], *grid, *one.block, one.shared, where, pointers, None
         )
+
+
+def fastest(call: Callable[[], object], wait: Callable[[], object], least: float = 0.02) -> float:
+    """The fastest of several series of calls in seconds a call; series grow, so that waiting for the GPU is nothing."""
+    call()
+    wait()
+    best, calls, end = float("inf"), 1, time.perf_counter() + least
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        wait()
+        spent = time.perf_counter() - start
+        best = min(best, spent / calls)
+        calls = max(calls, min(1000, int(calls * _SERIES / max(spent, 1e-6)) or 1))
+    return best
 
 
 def check_shared(program: Program, device: Device) -> None:

@@ -1,4 +1,4 @@
-"""The only place that imports tvm, and only when something is compiled: what pathc needs of it, with types.
+"""What pathc needs of tvm to compile, with types; imported only when something is compiled.
 
 Tried with apache-tvm 0.27; the names it takes for granted are all here.
 """
@@ -157,8 +157,8 @@ def compile_cpu(module: Module, names: Sequence[str], cpu: str = "") -> dict[str
         raise refused("kernels", reason) from reason
 
 
-def cpu_library(module: Module, cpu: str = "") -> bytes:
-    """A shared library with the functions of a module, for apache-tvm-ffi.
+def cpu_library(module: Module, cpu: str = "", text: str = "") -> bytes:
+    """A shared library with the functions of a module, and those of a text in C, for apache-tvm-ffi.
 
     UnavailableError E0670 without a C compiler to link it, InternalError E0698 if TVM fails.
     """
@@ -167,8 +167,9 @@ def cpu_library(module: Module, cpu: str = "") -> bytes:
     try:
         library = tvm.compile(module, target=tvm.target.Target({"kind": "llvm", "mcpu": cpu or host_cpu()}))
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "net.so")
-            library.export_library(str(path))
+            path, source = Path(folder, "net.so"), Path(folder, "net.c")
+            source.write_text(text)
+            library.export_library(str(path), addons=[str(source)])
             return path.read_bytes()
     except Exception as reason:
         raise refused("kernels", reason) from reason

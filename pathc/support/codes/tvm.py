@@ -95,6 +95,51 @@ CODES: tuple[Code, ...] = (
         "not have. Write `net.cubin`, and launch the kernels as `net.json` says.",
     ),
     Code(
+        "E0676",
+        "no tracker",
+        "`pathc bench --rpc HOST:PORT` borrows devices from a tracker of TVM's RPC, and none answers there. Start "
+        "one with `python -m tvm.exec.rpc_tracker --host 127.0.0.1 --port 9190` (it needs `pip install "
+        "'pathc[rpc]'`), and check address and tunnel.",
+    ),
+    Code(
+        "E0677",
+        "no such remote device",
+        "The tracker lends no device with that key, or the device has no GPU, or a processor that libraries are not "
+        "linked for here. `python -m tvm.exec.rpc_server --host 127.0.0.1 --tracker HOST:PORT --key K` makes a "
+        "machine a device (it needs `pip install 'pathc[rpc]'`); `python -m tvm.exec.query_rpc_tracker` lists them. "
+        "A server ends if a program that it runs does: start it again.",
+    ),
+    Code(
+        "E0678",
+        "a remote device that takes too long",
+        "The device is in use by somebody else, out of reach, or slower than the time that `--wait S` allows for every "
+        "step.",
+    ),
+    Code(
+        "E0679",
+        "a remote device that failed",
+        "The server of the device gave an error, in the message, or ended. It needs the same version of TVM as this "
+        "machine; what it prints says more.",
+    ),
+    Code(
+        "E0680",
+        "a remote device that computes something else",
+        "Outputs of the device are held to the float64 interpreter before anything is measured, within the bound that "
+        "roundings allow. They are beyond it: the device, its driver or a kernel is wrong.",
+    ),
+    Code(
+        "W0681",
+        "RPC over a network",
+        "TVM's RPC has neither authentication nor encryption: whoever reaches a tracker or server can run anything "
+        "on its machine. Bind both to 127.0.0.1 and reach them through a tunnel, `ssh -L 9190:localhost:9190 HOST`.",
+    ),
+    Code(
+        "W0682",
+        "tuned split factors that cannot be read",
+        "The file `tuned.json` beside the object cache is damaged or of another version, so that nothing in it is "
+        "used. Tuning writes it anew; deleting it ends this note.",
+    ),
+    Code(
         "E0698",
         "internal error: TVM refused a kernel",
         "The compiler wrote TIR or a schedule that TVM does not accept. This is a mistake of pathc, whatever the model "

@@ -92,6 +92,12 @@ CODES: tuple[Code, ...] = (
         "A library to compare with is not installed, so its column is left out; the note says how to install it.",
     ),
     Code(
+        "E0816",
+        "a remote device that cannot be measured so",
+        "`pathc bench --rpc HOST:PORT --key K` measures the targets `tvm-llvm` and `cuda` on a device that the "
+        "tracker at that address lends under that key. Other libraries (`--against`) run on this machine only.",
+    ),
+    Code(
         "W0801",
         "the machine is busy",
         "A fixed piece of work is timed again and again between the measurements. Where its times differ by more than "
