@@ -14,9 +14,12 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "recurrent"))
 
 from engine_nets import chain, quantized, rich
 from engine_programs import SMALL, band, make, program, running
+from recurrent_nets import STRUCTURES, cell, random_weights
+from recurrent_nets import net as recurrent
 
 from pathc.backends.engine.check import check
 from pathc.backends.engine.isa import Instruction
@@ -27,6 +30,7 @@ from pathc.backends.engine.sim import simulate
 from pathc.backends.engine.verilog import emit, replay
 from pathc.backends.engine.verilog.replay import Built, build, built
 from pathc.cli import main
+from pathc.ir.compress.quantize import quantize
 from pathc.ir.quantized import integer_network
 from pathc.ir.types import Call
 from pathc.support.diagnostics import PathcError
@@ -94,7 +98,7 @@ def flowing(draw: st.DrawFn, machine: Machine) -> Program:
 def same(hardware: Built, made: Program) -> bool:
     """Whether anything but zeros came out, after outputs and cycles were found to be the same."""
     units = sum(port.units for port in made.inputs)
-    inputs = np.random.default_rng(len(made.code)).integers(-128, 128, (made.samples, units))
+    inputs = np.random.default_rng(len(made.code)).integers(-128, 128, (made.rows, units))
     said, found = simulate(made, inputs), hardware.run(made, inputs)
     assert found.cycles == said.cycles
     assert np.array_equal(found.outputs, said.outputs)
@@ -126,6 +130,10 @@ def test_nets(tool: str, tmp_path: Path) -> None:
         for kind in ("i8", "i4", "t2"):
             net = integer_network(*quantized(graph, 3, kind))
             assert same(hardware, lower(net, machine, 3))
+    for graph in (recurrent(cell("rnn", STRUCTURES["ring"]), units=32, behind=(Call("relu"),)),
+                  recurrent(cell("linear", STRUCTURES["paths"]), skip=True, dense=True)):  # fmt: skip
+        made = quantize(graph, random_weights(graph), data=np.ones((1, 2, graph.inputs[0].units)))
+        assert same(hardware, lower(integer_network(made.graph, made.tensors), machine, 3, 21))
 
 
 def probes(machine: Machine) -> list[Program]:

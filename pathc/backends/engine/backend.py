@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,17 +19,20 @@ from pathc.backends.engine.machine import Machine, read_machine
 from pathc.backends.engine.program import Program
 from pathc.backends.engine.sim.functional import execute
 from pathc.backends.engine.verilog.emit import engine_text
+from pathc.ir.cells import is_recurrent, without_cells
 from pathc.ir.compress.quantize import quantize
 from pathc.ir.facts import Scale
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.interp.network import activations_of, input_rows
-from pathc.ir.misfits import plain_only
+from pathc.ir.misfits import flat_only
 from pathc.ir.quantized import IntegerNetwork, integer_forward, integer_network
+from pathc.ir.quantized.cells import gated
 from pathc.ir.types import Value
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
 
 _CALIBRATION = 256
+_STEPS = 16
 _EMITS = ("engine", "pe", "asm", "machine", "array", "gemmini", "verilog")
 
 
@@ -40,6 +43,7 @@ class Assembled:
     network: IntegerNetwork
     program: Program
     notes: tuple[Diagnostic, ...] = ()
+    others: dict[int, Program] = field(default_factory=dict[int, Program])
 
     @cached_property
     def name(self) -> str:
@@ -47,23 +51,35 @@ class Assembled:
         return self.program.name
 
     def __call__(self, x: NDArray[Any], /) -> NDArray[Any]:
-        """Outputs in float64, [batch, units] or [units]; E0512, E0513 and E1308 for inputs that do not fit."""
+        """Outputs in float64, [batch, units] or [units], of sequences with steps before the units.
+
+        Sequences of another length than the program's get a program of their own. Raises PathcError: E0512, E0513 and
+        E1308 for inputs that do not fit, E1051 for sequences that do not.
+        """
         rows, layout = input_rows(self.network.graph, np.asarray(x))
         inputs = self.network.graph.inputs
         values = np.concatenate([rows[each.name][:, : each.real_units] for each in inputs], axis=1)
         if np.isnan(values).any():
             raise error("E1308", "the input holds NaN", self.network.graph.loc)
-        program = self.program
+        program = self._program_for(layout.steps)
         integers = program.quantized(values)
         parts: list[NDArray[np.int64]] = []
-        for start in range(0, len(integers), program.samples):
-            part = integers[start : start + program.samples]
-            missing = program.samples - len(part)
+        for start in range(0, len(integers), program.rows):
+            part = integers[start : start + program.rows]
+            missing = program.rows - len(part)
             found = program.integers(execute(program, np.pad(part, ((0, missing), (0, 0)))))
             parts.append(found[: len(part)])
         found = np.concatenate([np.zeros((0, len(program.output_map)), np.int64), *parts])
         outputs = self._numbers(found * program.output_scales)
-        return outputs[0] if layout.single else outputs
+        return layout.shaped(outputs, outputs.shape[1:])
+
+    def _program_for(self, steps: int) -> Program:
+        """The program for sequences of so many steps, 0 for a net without cells."""
+        if steps == self.program.steps:
+            return self.program
+        if steps not in self.others:
+            self.others[steps] = lower(self.network, self.program.machine, self.program.samples, steps)
+        return self.others[steps]
 
     def _numbers(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Outputs given as sums go through the activations of their stations in floating point."""
@@ -104,9 +120,13 @@ class Assembled:
         `engine` ends with the closed forms as comments. `gemmini` are Gemmini words for every junction.
         """
         match kind:
+            case "engine" if self.program.steps or not self.program.machine.dim:
+                return listing(self.program)
             case "engine":
                 found = choices(self.network, self.program.machine, self.program.samples)
-                return listing(self.program) + ("" if not self.program.machine.dim else _shown(found, self.program))
+                return listing(self.program) + _shown(found, self.program)
+            case "array" | "gemmini" if self.program.steps:
+                raise PathcError(*without_cells(self.network.graph, "the array has"))
             case "array":
                 return _shown(simulated(self.network, self.program.machine, self._drawn()), self.program)
             case "gemmini":
@@ -140,11 +160,11 @@ class Engine:
         return ""
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
-        """Stages that nothing evaluates yet (E0610), and recurrent cells."""
-        return supports(graph) or plain_only(graph, "the engine has")
+        """Stages that nothing evaluates yet (E0610), extents (E0379), and cells with gates (E1303)."""
+        return supports(graph) or flat_only(graph, "the engine has") or list(gated(graph))
 
     def compile(self, request: Request) -> Assembled:
-        """The program for `request.batch` samples a run (1 if open).
+        """The program for `request.batch` samples a run (1 if open), of nets with cells for `steps` steps (16).
 
         A graph that is not quantized is quantized to i8 here, calibrated on random inputs, with a note. Raises
         PathcError: E13xx for what integers cannot do, E1050 and E1051, E1001 to E1003 for the machine; UsageError
@@ -153,18 +173,28 @@ class Engine:
         if request.forms:
             text = f"the target `engine` has no kernel form `{next(iter(request.forms.values()))}`"
             raise UsageError(Diagnostic("E0806", text, help="it has none"))
-        machine = machine_of(request.options)
+        options = dict(request.options)
+        steps = _steps(options.pop("steps", _STEPS))
+        machine = machine_of(options)
         graph, tensors, notes = request.graph, request.stored or request.weights, ()
         if not any(True for _ in graph.facts_of(Scale)):
             units = sum(station.real_units for station in graph.inputs)
-            drawn = np.random.default_rng(0).random((_CALIBRATION, units))
+            size = (_CALIBRATION // _STEPS, _STEPS) if is_recurrent(graph) else (_CALIBRATION,)
+            drawn = np.random.default_rng(0).random((*size, units))
             made = quantize(graph, tensors, data=drawn)
             graph, tensors = made.graph, made.tensors
             text = f"`{graph.name}` is quantized to 8 bits and calibrated on random inputs in [0, 1)"
             help = "`pathc quantize --data` calibrates on data; other inputs may be clamped or lose bits"
             notes = (Diagnostic("W1001", text, help=help, severity=Severity.NOTE),)
         network = integer_network(graph, tensors, machine.accumulator_bits)
-        return Assembled(network, lower(network, machine, request.batch or 1), notes)
+        return Assembled(network, lower(network, machine, request.batch or 1, steps), notes)
+
+
+def _steps(value: Value) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        text = f"the target `engine` has no option `steps` with the value `{value}`"
+        raise UsageError(Diagnostic("E0806", text, help="steps of a sequence, from 1 on"))
+    return value
 
 
 def machine_of(options: Mapping[str, Value]) -> Machine:
@@ -177,7 +207,7 @@ def machine_of(options: Mapping[str, Value]) -> Machine:
         if name == "machine":
             continue
         if name not in known or isinstance(value, bool) or not isinstance(value, int):
-            hint = did_you_mean(name, known) or f"`machine=FILE`, or integers: {', '.join(known)}"
+            hint = did_you_mean(name, known) or f"`machine=FILE`, `steps=N`, or integers: {', '.join(known)}"
             text = f"the target `engine` has no option `{name}` with the value `{value}`"
             raise UsageError(Diagnostic("E0806", text, help=hint))
         entries[name] = value

@@ -35,27 +35,45 @@ def load_program(path: str | Path, machine: Machine | None = None) -> Program:
 
 
 def inputs_for(program: Program, path: str | Path | None) -> NDArray[np.int64]:
-    """Integers [samples, units] from a `.npy` file of numbers, or zeros; raises E0501 to E0513 and E1308 for NaN."""
-    rows = many_inputs(program, path, program.samples)
-    if len(rows) != program.samples:
-        message = f"`{path}` holds {len(rows)} samples, the program takes {program.samples}"
-        raise error("E0512", message, help=f"compile it with --batch {len(rows)}")
+    """Integers [rows, units] from a `.npy` file of numbers, or zeros; raises E0501 to E0513 and E1308 for NaN.
+
+    Sequences are [samples, steps, units] or [steps, units].
+    """
+    rows, shape = _inputs(program, path, program.rows)
+    wanted = (program.samples, program.steps) if program.steps else (program.samples,)
+    if shape != wanted:
+        held, cure = f"{shape[0]} samples", f"--batch {shape[0]}"
+        if program.steps:
+            held, cure = f"{held} of {shape[1]} steps", f"{cure} -t engine{{steps={shape[1]}}}"
+        takes = " of ".join(f"{n} {what}" for n, what in zip(wanted, ("samples", "steps"), strict=False))
+        raise error("E0512", f"`{path}` holds {held}, the program takes {takes}", help=f"compile it with {cure}")
     return rows
 
 
-def many_inputs(program: Program, path: str | Path | None, zeros: int = 8) -> NDArray[np.int64]:
-    """The same for any number of samples, or as many of zeros as asked for."""
+def many_inputs(program: Program, path: str | Path | None) -> NDArray[np.int64]:
+    """The same for any number of samples, or eight of zeros."""
+    return _inputs(program, path, 8)[0]
+
+
+def _inputs(program: Program, path: str | Path | None, zeros: int) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+    """Rows of integers, and the shape in front of the units."""
     units = sum(port.units for port in program.inputs)
     if path is None:
-        return np.zeros((zeros, units), np.int64)
+        whole = (program.samples, program.steps) if program.steps else (program.samples,)
+        return np.zeros((zeros, units), np.int64), whole
     values = read_npy(path)
-    check_input(values, (units,), f"`{path}`")
-    rows = np.atleast_2d(values).astype(np.float64)
+    check_input(values, (units,), f"`{path}`", sequences=program.steps > 0)
+    shape = values.shape[:-1] if values.ndim == 2 + (program.steps > 0) else (1, *values.shape[:-1])
+    rows = values.reshape(-1, units).astype(np.float64)
     if np.isnan(rows).any():
         raise error("E1308", f"`{path}` holds NaN")
-    return program.quantized(rows)
+    return program.quantized(rows), shape
 
 
 def outputs_of(program: Program, stored: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Outputs as numbers, float64 [samples, units]; those given as sums are before the activations of their station."""
-    return program.integers(stored) * program.output_scales
+    """Outputs as numbers, float64 [samples, units] or [samples, steps, units].
+
+    Those given as sums are before the activations of their station.
+    """
+    found = program.integers(stored) * program.output_scales
+    return found.reshape(program.samples, program.steps, -1) if program.steps else found

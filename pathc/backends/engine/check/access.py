@@ -35,7 +35,7 @@ class Access:
 def accesses(program: Program) -> list[tuple[Access, ...]]:
     """What every dispatched instruction touches, in the order of dispatch; E1011 for rows that are not there."""
     units = sum(port.units for port in program.inputs)
-    state = State(program.machine, program.memories(np.zeros((program.samples, units), np.int64)))
+    state = State(program.machine, program.memories(np.zeros((program.rows, units), np.int64)))
     known: dict[tuple[Instruction, bytes], Hazards] = {}
     found: list[tuple[Access, ...]] = []
     for _, each, context in unrolled(program):

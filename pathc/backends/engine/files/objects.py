@@ -31,7 +31,8 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "output map": ("<i4", ()),
     "output scales": ("<f8", ()),
 }
-_META = ("name", "machine", "samples", "inputs", "outputs", "output_rows", "work", "places", "place_of")
+_META = ("name", "machine", "samples", "steps", "lockstep", "inputs", "outputs", "output_rows", "work", "places",
+         "place_of")  # fmt: skip
 
 
 def to_bytes(program: Program) -> bytes:
@@ -45,6 +46,8 @@ def sections_of(program: Program) -> dict[str, bytes]:
         "name": program.name,
         "machine": asdict(program.machine),
         "samples": program.samples,
+        "steps": program.steps,
+        "lockstep": program.lockstep,
         "inputs": [asdict(port) for port in program.inputs],
         "outputs": [asdict(port) for port in program.outputs],
         "output_rows": program.output_rows,
@@ -100,6 +103,8 @@ def from_bytes(data: bytes, machine: Machine | None = None) -> Program:
         parameters=arrays["parameters"],
         curves=arrays["curves"],
         samples=meta.integer("samples", 1, _MOST_SAMPLES),
+        steps=meta.integer("steps", 0, _MOST_SAMPLES),
+        lockstep=meta.integer("lockstep", 1, _MOST_SAMPLES),
         inputs=meta.ports("inputs"),
         input_map=arrays["input map"],
         outputs=meta.ports("outputs"),
@@ -124,7 +129,7 @@ def _consistent(program: Program, meta: int, offsets: dict[str, int]) -> None:
     ins, outs = (sum(port.units for port in ports) for ports in (program.inputs, program.outputs))
     cells = program.output_rows * program.machine.lanes
     parameters = program.parameters.astype(np.int64)
-    rows = len(program.input_map) * program.samples, cells * program.samples
+    rows = len(program.input_map) * program.rows, cells * program.rows
     for okay, at, what in (
         (len(program.place_of) == len(program.code), meta, "places of other instructions than there are"),
         (all(0 <= k < len(program.places) for k in program.place_of), meta, "a place that is not listed"),
@@ -135,7 +140,7 @@ def _consistent(program: Program, meta: int, offsets: dict[str, int]) -> None:
         (bool(np.isfinite(program.output_scales).all()), offsets["output scales"], "a scale that is not finite"),
         (_range(parameters[..., 1:3], -(1 << 16) + 1, 1 << 16), offsets["parameters"], "multipliers beyond 16 bits"),
         (_range(parameters[..., 3], 0, 63), offsets["parameters"], "a shift outside 0 .. 62"),
-        (max(rows) * 4 <= _LONGEST, meta, "more samples than memory is taken for"),
+        (max(rows) * 4 <= _LONGEST, meta, "more samples or steps than memory is taken for"),
     ):  # fmt: skip
         if not okay:
             raise wrong(at, what)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,6 +59,22 @@ def lanes_of(source: Affine, destination: Affine, layout: Layout, units: int, la
         return None
     back = gf2.inverse(place)
     return None if back is None else Lanes(place, gf2.compose(top, back))
+
+
+def banks_for(source: Affine, destination: Affine, units: tuple[int, int], lane_bits: int) -> tuple[int, ...] | None:
+    """The map from lanes to the top bits of the source with which `lanes_of` puts destinations bank after bank.
+
+    `units` are those of source and destination; None unless both fill all lanes and aligned blocks meet all banks.
+    """
+    shift = [size.bit_length() - 1 - lane_bits for size in units]
+    ends = [end.columns[:lane_bits] for end in (source, destination)]
+    if min(shift) < 0 or any(size & (size - 1) for size in units) or min(map(len, ends)) < lane_bits:
+        return None
+    if any(column & ((1 << low) - 1) for end, low in zip(ends, shift, strict=True) for column in end):
+        return None
+    wanted, top = (tuple(c >> low for c in end) for end, low in zip(ends, shift, strict=True))
+    back = gf2.inverse(top)
+    return None if back is None or gf2.inverse(wanted) is None else gf2.compose(wanted, back)
 
 
 def _lifted(wanted: list[int], banks: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -178,3 +195,17 @@ def dense_work(matrix: Int64, layout: Layout, target: Layout) -> list[Work]:
     fields = {"bits": bits, "rows": layout.rows}
     return [Work("DENSE", {**fields, "sum": row}, padded[np.where(cells < matrix.shape[0], cells, NOBODY), source])
             for row, cells in enumerate(target.cells)]  # fmt: skip
+
+
+def pieces(work: Work, count: int) -> list[Work]:
+    """A PATH or TPATH as at most `count` instructions over steps one behind the other; others stay whole."""
+    if count == 1 or work.name not in ("PATH", "TPATH"):
+        return [work]
+    cuts = sorted({len(work.weights) * k // count for k in range(count + 1)})
+    found: list[Work] = []
+    for first, last in pairwise(cuts):
+        fields = {**work.fields, "steps": last - first}
+        if work.name == "PATH":
+            fields["start"] = work.fields.get("start", 0) + first
+        found.append(replace(work, fields=fields, weights=work.weights[first:last], table=work.table[first:last]))
+    return found

@@ -64,7 +64,7 @@ def pipelined(program: Program, inputs: NDArray[np.int64]) -> Pipeline:
     Each stage starts when its input is there, it is free, and one of the two buffers behind it is. Raises PathcError:
     E1071 for programs with loops or for more than one sample, E10xx as `simulate`.
     """
-    if program.samples != 1 or any(each.name in _LOOPS for each in program.code):
+    if program.samples != 1 or program.steps or any(each.name in _LOOPS for each in program.code):
         raise error("E1071", f"`{program.name}` is not made for one sample, so junctions cannot take different ones",
                     help="compile it with --batch 1")  # fmt: skip
     run = simulate(program, inputs[:1])

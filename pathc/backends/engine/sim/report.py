@@ -17,6 +17,7 @@ def report_json(run: Run) -> dict[str, Any]:
         "program": program.name,
         "lanes": program.machine.lanes,
         "samples": program.samples,
+        "steps": program.steps,
         "instructions": len(program.code),
         "cycles": run.cycles,
         "microseconds": run.cycles / program.machine.clock,
@@ -34,7 +35,8 @@ def report(run: Run) -> str:
     program = run.program
     head = (
         f"{program.name}: {run.cycles:,} cycles, {run.cycles / program.machine.clock:,.2f} us at "
-        f"{program.machine.clock} MHz, {len(program.code)} instructions, {program.samples} samples\n"
+        f"{program.machine.clock} MHz, {len(program.code)} instructions, {program.samples} samples"
+        f"{f' of {program.steps} steps' if program.steps else ''}\n"
         f"{program.work:,} weights a sample in {program.machine.lanes} lanes: {run.utilisation:.1%} of all lanes and "
         f"cycles, {_working(run):.1%} from the first step of EX to the last\n\n"
     )

@@ -48,7 +48,7 @@ class Run:
 
 
 def simulate(program: Program, inputs: NDArray[np.int64]) -> Run:
-    """Run a program on integer inputs [samples, units of all inputs].
+    """Run a program on integer inputs [rows, units of all inputs].
 
     Raises PathcError: E1040 a dead-lock, E1010 and E1011 what an instruction cannot do, E1043 and E1044 a program that
     does not end or takes too long.

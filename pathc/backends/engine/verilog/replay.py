@@ -55,7 +55,7 @@ class Built:
     folder: Path
 
     def run(self, program: Program, inputs: NDArray[np.int64]) -> Replay:
-        """Run a program on integer inputs [samples, units of all inputs].
+        """Run a program on integer inputs [rows, units of all inputs].
 
         Raises PathcError: E1060 if it is for another machine or too large for the board, E1061 if the hardware does
         not halt, and what `unroll.bounded` says.
@@ -63,7 +63,7 @@ class Built:
         bounded(program)
         if program.machine != self.machine:
             raise error("E1060", f"`{program.name}` is for another machine than the hardware")
-        outputs = program.output_rows * program.samples
+        outputs = program.output_rows * program.rows
         with tempfile.TemporaryDirectory(prefix="pathc-rtl-") as folder:
             counts = _write_memories(Path(folder), program, inputs, outputs)
             words = [f"+{name}={count}" for name, count in counts.items()]
