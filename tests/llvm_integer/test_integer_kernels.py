@@ -118,8 +118,9 @@ def test_dense_blocks(kind, fan_in):
         assert {step.field for step in net.plan.steps} == {8 if chosen.l1 else {"i8": 8, "i4": 4, "t2": 2}[kind]}
 
 
-def test_the_vectors_of_blocks_are_permutations_of_single_vectors():
-    network = integer_network(*blocks(512, 16))
+@pytest.mark.parametrize("units", [512, 2048])
+def test_the_vectors_of_blocks_are_permutations_of_single_vectors(units):
+    network = integer_network(*blocks(units, 16))
     plan = IntegerExecutable(network, machine({"cpu": "znver4"}), "net").plan
     for made, read in zip(plan.steps[:-1], plan.steps[1:], strict=True):
         first, real = plan.sources[made.station.station.name]

@@ -20,6 +20,7 @@ from pathc.backends.llvm.integer.reading import Reader
 from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation
 
+_MEANT = 128
 _MOST_MOVES = 16
 """Permuted vectors for each arranged one from which bytes are gathered one by one."""
 
@@ -97,21 +98,28 @@ class OneSample(PlanWriter):
             given_ = self.put(places), self.put(by_lane(factors))
             self.call(kernel, self.values, before, self.sums, *given_, len(units))
             before = self.sums
-        self._dots(step, before)
         if station.reading is None:
+            self._dots(step, before, self.sums)
             return
         reader = Reader.of(station, station.reading, plan.machine)
         parts = [reader.positive] if reader.negative is None else [reader.positive, reader.negative]
         factors = self.put(np.concatenate([by_lane(part) for part in parts]))
-        kernel = self.kernels.add(("read", name), rows.emit_read, plan.machine, reader, step.field, registers)
         first, count = plan.sources[name]
         at = self.f.offset(self.values, self.bases[name], "i8")
-        self.call(kernel, self.sums, at, factors)
+        then = rows.Read(reader, registers)
+        if all(len(tile.rows) % 4 == 0 for tile in step.tiles):
+            self._dots(step, before, at, then, factors)
+        else:
+            self._dots(step, before, self.sums)
+            key = "read", registers, step.field, *then.key
+            kernel = self.kernels.add(key, rows.emit_read, plan.machine, then, step.field)
+            self.call(kernel, self.sums, at, factors)
         self.finish(station, at, registers * width, self.places[first : first + count] - self.bases[name], 1)
 
-    def _dots(self, step: Step, before: str) -> None:
-        """Bring the sources of a station into order, then sum up."""
+    def _dots(self, step: Step, before: str, to: str, then: rows.Read | None = None, factors: str = "") -> None:
+        """Bring the sources of a station into order, then sum up, and read the sums where `then` says how."""
         plan, width = self.plan, self.plan.width
+        end = then.key if then else ()
         starts: list[int] = []
         at = 0
         for block in step.blocks:
@@ -134,8 +142,10 @@ class OneSample(PlanWriter):
         packed = self.weights_of(step)
         for key, alike in groupby(sorted(entries, key=lambda entry: entry[0]), key=lambda entry: entry[0]):
             table = np.array([entry for _, entry in alike], np.int64)
-            kernel = self.kernels.add(("dot", *key, step.field), rows.emit_dot, plan.machine, *key, step.field)
-            self.call(kernel, arranged, packed, before, self.sums, self.put(table), len(table))
+            made = plan.machine, *key, step.field, then
+            kernel = self.kernels.add(("dot", *key, step.field, *end), rows.emit_dot, *made)
+            more = [factors] if then else []
+            self.call(kernel, arranged, packed, before, to, self.put(table), len(table), *more)
 
     def _arrange(self, ids: Ids) -> str:
         """The address of the bytes of these ids, in this order; anything may stand where an id is -1."""
@@ -148,18 +158,17 @@ class OneSample(PlanWriter):
             return self.f.offset(self.values, int(shifts[0]), "i8")
         machine = self.plan.machine
         moves = _moves(places, used) if machine.vbmi and machine.width == 16 else []
-        if not moves or len(moves) > _MOST_MOVES * (len(ids) // LINE):
+        if not moves or sum(len(move.sources) for move in moves) > _MOST_MOVES * (len(ids) // LINE):
             kernel = self.kernels.add("gather", rows.emit_gather)
             table = np.where(used, places, 0).astype(np.int32)
             self.call(kernel, self.values, self.arranged, self.put(table), len(ids))
             return self.arranged
-        for more in (False, True):
-            own = [move for move in moves if move.first != more]
-            if own:
-                kernel = self.kernels.add(("permute", more), rows.emit_permute, more=more)
-                table = np.array([move.entry(more) for move in own], np.int64)
-                orders = np.stack([move.order for move in own])
-                self.call(kernel, self.values, self.arranged, self.put(table), self.put(orders), len(own))
+        for count in sorted({len(move.sources) for move in moves}):
+            own = [move for move in moves if len(move.sources) == count]
+            kernel = self.kernels.add(("permute", count), rows.emit_permute, count)
+            table = np.array([(move.target, *move.sources) for move in own], np.int64)
+            orders = np.concatenate([move.orders for move in own])
+            self.call(kernel, self.values, self.arranged, self.put(table), self.put(orders), len(own))
         return self.arranged
 
     def give(self, station: IntegerStation, start: int, step: Step | None) -> None:
@@ -202,17 +211,14 @@ class OneSample(PlanWriter):
 
 @dataclass(frozen=True)
 class _Move:
-    """Bytes of one vector brought into another one: where both lie, which byte goes where, and which are meant."""
+    """Bytes brought into a vector from some others: where all lie, and for each of them which byte goes where.
 
-    source: int
+    `orders` [sources, LINE]: the lower bits of a byte are its place in that vector, the sign that it comes from there.
+    """
+
     target: int
-    order: NDArray[np.uint8]
-    chosen: int
-    first: bool
-
-    def entry(self, more: bool) -> list[int]:
-        signed = self.chosen - (1 << 64) if self.chosen >> 63 else self.chosen
-        return [self.source, self.target, signed] if more else [self.source, self.target]
+    sources: tuple[int, ...]
+    orders: NDArray[np.uint8]
 
 
 def _moves(places: Ids, used: NDArray[np.bool_]) -> list[_Move]:
@@ -220,11 +226,11 @@ def _moves(places: Ids, used: NDArray[np.bool_]) -> list[_Move]:
     moves: list[_Move] = []
     for target in range(0, len(places), LINE):
         own, real = places[target : target + LINE], used[target : target + LINE]
-        for number, vector in enumerate(np.unique(own[real] // LINE).tolist()):
-            mine = real & (own // LINE == vector)
-            order = np.where(mine, own % LINE, 0).astype(np.uint8)
-            chosen = int.from_bytes(np.packbits(mine, bitorder="little").tobytes(), "little")
-            moves.append(_Move(vector * LINE, target, order, chosen, number == 0))
+        vectors = np.unique(own[real] // LINE)
+        if vectors.size:
+            mine = real & (own // LINE == vectors[:, None])
+            orders = np.where(mine, own % LINE | _MEANT, 0).astype(np.uint8)
+            moves.append(_Move(target, tuple((vectors * LINE).tolist()), orders))
     return moves
 
 

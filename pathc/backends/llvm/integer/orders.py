@@ -18,6 +18,8 @@ from pathc.backends.groups import Group, Ids
 from pathc.ir import gf2
 
 _TRIALS = 300
+_UNMET = 16
+"""Vectors from which the bytes of one come, about, where those of no space do."""
 Space = tuple[int, ...]
 """A space of unit numbers, by its echelon basis."""
 
@@ -76,18 +78,28 @@ class Linear:
         return gf2.echelon((*self.dst, *(gf2.apply(self.dst_reps, block) for block in shared)))
 
     def shared(self, space: Space, read: Linear | None, width: int) -> Space:
-        """The `images` of a space, enlarged to all lanes so that the blocks of a reader find columns together."""
-        images = self.images(space, width)
-        lacking = self.lanes(width) - len(images)
+        """The blocks that share vectors: all lanes, chosen so that few bytes move on the way in and on the way out.
+
+        Lanes that are `images` of the space in which the sources lie find their bytes in one vector; each that is not
+        doubles how many vectors they come from. So does a reader that finds too few columns together.
+        """
+        images, lanes = self.images(space, width), self.lanes(width)
         every = tuple(1 << k for k in range(len(self.src_reps)))
-        random, best, found = Random(1), -1, images
-        for _ in range(_TRIALS if lacking else 0):
-            chosen = images
-            while len(chosen) < self.lanes(width):
-                chosen = gf2.echelon((*chosen, *_some(random, every, 1)))
-            score = _together(self, chosen, read, width)
-            if score > best:
-                best, found = score, chosen
+        random, best, found = Random(1), float("inf"), images
+        inside = len(gf2.intersection(gf2.echelon(space), self.src))
+        apart = 1 << max(0, (4 * width).bit_length() - 1 - lanes - inside)
+        wanted = (4 * width).bit_length() - 1 - read.lanes(width) if read is not None else 0
+        for kept in range(len(images), -1, -1):
+            moved = apart << lanes - kept
+            for _ in range(_TRIALS if kept < lanes else 1):
+                if moved + 1 >= best:
+                    return found
+                chosen = images if kept == len(images) else gf2.echelon(_some(random, images, kept))
+                while len(chosen) < lanes:
+                    chosen = gf2.echelon((*chosen, *_some(random, every, 1)))
+                cost = moved + (1 if _together(self, chosen, read, width) == wanted else _UNMET)
+                if cost < best:
+                    best, found = cost, chosen
         return found
 
     def blocks(self, groups: Sequence[Group]) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import frexp
 
 from pathc.backends.llvm import vecmath
@@ -80,44 +82,65 @@ def emit_gather(name: str) -> Function:
     return f
 
 
-def emit_permute(name: str, *, more: bool) -> Function:
-    """The kernel `void name(ptr bytes, ptr arranged, ptr table, ptr orders, i64 count)` of permuted vectors of 64.
+def emit_permute(name: str, sources: int) -> Function:
+    """The kernel `void name(ptr bytes, ptr arranged, ptr table, ptr orders, i64 count)` of vectors of 64 bytes.
 
-    Entry i of the table says from where and to where vector i goes, 64-bit numbers; its order stands in 64 bytes. With
-    `more` a third number says which bytes are replaced, the others stay.
+    An entry of the table says where a vector goes and where the `sources` vectors lie that its bytes come from, 64-bit
+    numbers. Each of these has 64 bytes of orders: which byte comes to which place, and the sign says that it does.
     """
     parameters = (("ptr", "bytes"), ("ptr", "arranged"), ("ptr", "table"), ("ptr", "orders"), (I64, "count"))
     f = Function(name, parameters)
-    kind, numbers = vector(64, I8), 3 if more else 2
+    kind = vector(64, I8)
     with f.loop("%count", [("ptr", "%table"), ("ptr", "%orders")]) as loop:
         table, orders = loop.carried
-        source, target = (f.load(I64, f.offset(table, k, I64), 8) for k in (0, 1))
-        value, order = f.load(kind, f.offset("%bytes", source, I8), 1), f.load(kind, orders, 64)
-        moved = f.call(kind, "llvm.x86.avx512.permvar.qi.512", [(kind, value), (kind, order)])
-        at = f.offset("%arranged", target, I8)
-        if more:
-            chosen = cast(f, f.load(I64, f.offset(table, 2, I64), 8), I64, "<64 x i1>")
-            moved = f.assign(f"select <64 x i1> {chosen}, {kind} {moved}, {kind} {f.load(kind, at, 1)}")
-        f.store(kind, moved, at, 1)
-        loop.following = [f.offset(table, numbers, I64), f.offset(orders, 64, I8)]
+        target, *starts = (f.load(I64, f.offset(table, k, I64), 8) for k in range(sources + 1))
+        found = ""
+        for number, start in enumerate(starts):
+            order = f.load(kind, f.offset(orders, 64 * number, I8), 64)
+            value = f.load(kind, f.offset("%bytes", start, I8), 1)
+            moved = f.call(kind, "llvm.x86.avx512.permvar.qi.512", [(kind, value), (kind, order)])
+            if found:
+                chosen = f.assign(f"icmp slt {kind} {order}, zeroinitializer")
+                moved = f.assign(f"select <64 x i1> {chosen}, {kind} {moved}, {kind} {found}")
+            found = moved
+        f.store(kind, found, f.offset("%arranged", target, I8), 1)
+        loop.following = [f.offset(table, sources + 1, I64), f.offset(orders, 64 * sources, I8)]
     return f
 
 
-def emit_dot(name: str, machine: Machine, registers: int, lanes: int, field: int) -> Function:
+@dataclass(frozen=True)
+class Read:
+    """How the sums of a station become bytes: the reader, and the registers they fill, a multiple of four."""
+
+    reader: Reader
+    registers: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What code depends on."""
+        reader, registers = self.reader, self.registers
+        behind = registers if reader.negative is not None else 0
+        return reader.wide, reader.packs, reader.low, reader.high, reader.offset, behind
+
+
+def emit_dot(name: str, machine: Machine, registers: int, lanes: int, field: int, then: Read | None = None) -> Function:
     """The kernel `void name(ptr arranged, ptr weights, ptr before, ptr sums, ptr table, i64 count)` of like tiles.
 
     An entry of the table holds, in 64-bit numbers, the rounds of a tile, and where its sources, its weights and its
-    sums lie in bytes; sums begin with what stands at the same place behind `before`.
+    sums lie in bytes; sums begin with what stands at the same place behind `before`. With `then` sums are read at once,
+    four registers at a time, and the kernel is `void name(ptr arranged, ptr weights, ptr before, ptr bytes, ptr table,
+    i64 count, ptr factors)`; see `emit_read`.
     """
-    names = ("arranged", "weights", "before", "sums", "table")
-    f = Function(name, (*(("ptr", each) for each in names), (I64, "count")))
+    names = ("arranged", "weights", "before", "bytes" if then else "sums", "table")
+    more = [("ptr", "factors")] if then else []
+    f = Function(name, (*(("ptr", each) for each in names), (I64, "count"), *more))
     width, kind = machine.width, vector(machine.width, I32)
     pack = 8 // field
     chains = max(1, CHAINS // registers)
     with f.loop("%count", [("ptr", "%table")]) as tiles:
         table = tiles.carried[0]
         rounds, source, weight, place = (f.load(I64, f.offset(table, k, I64), 8) for k in range(4))
-        before, sums = (f.offset(base, place, I8) for base in ("%before", "%sums"))
+        before = f.offset("%before", place, I8)
         started = [f.load(kind, f.offset(before, 4 * width * r, I8), 4 * width) for r in range(registers)]
         started += ["zeroinitializer"] * (registers * (chains - 1))
         ends = [("ptr", f.offset("%arranged", source, I8)), ("ptr", f.offset("%weights", weight, I8))]
@@ -136,13 +159,40 @@ def emit_dot(name: str, machine: Machine, registers: int, lanes: int, field: int
                         found[own] = dot(f, machine, found[own], seen[k], unpacked(f, width, packed, field, k))
             step = 4 * width * registers * chains
             loop.following = [*found, f.offset(sources, 4 * lanes * pack * chains, I8), f.offset(weights, step, I8)]
+        totals = list[str]()
         for r in range(registers):
             total = loop.results[r]
             for chain in range(1, chains):
                 total = f.op("add", kind, total, loop.results[chain * registers + r])
-            f.store(kind, total, f.offset(sums, 4 * width * r, I8), 4 * width)
+            totals.append(total)
+        if then is None:
+            sums = f.offset("%sums", place, I8)
+            for r, total in enumerate(totals):
+                f.store(kind, total, f.offset(sums, 4 * width * r, I8), 4 * width)
+        else:
+            lane = f.op("lshr", I64, place, "2")
+            for first in range(0, registers, 4):
+                at = f.op("add", I64, lane, str(first * width)) if first else lane
+                _read(f, machine, then, field, totals[first : first + 4], at)
         tiles.following = [f.offset(table, 4, I64)]
     return f
+
+
+def _read(f: Function, machine: Machine, then: Read, field: int, sums: Sequence[str], first: str) -> None:
+    """Bytes from four registers of sums, whose lanes are those from `first` on of all the station's."""
+    width, kind, floats = machine.width, vector(machine.width, I32), vector(machine.width)
+    if field < 8:
+        sums = [f.op("ashr", kind, value, splat(8 - field)) for value in sums]
+
+    def factors(base: str) -> list[str]:
+        at = f.offset(base, first)
+        return [f.load(floats, f.offset(at, k * width), 4 * width) for k in range(4)]
+
+    positive = negative = factors("%factors")
+    if then.reader.negative is not None:
+        negative = factors(f.offset("%factors", then.registers * width))
+    read = then.reader.bytes(f, machine, sums, positive, negative)
+    f.store(vector(4 * width, I8), read, f.offset("%bytes", first, I8), 4 * width)
 
 
 def emit_skip(name: str) -> Function:
@@ -161,27 +211,18 @@ def emit_skip(name: str) -> Function:
     return f
 
 
-def emit_read(name: str, machine: Machine, reader: Reader, field: int, registers: int) -> Function:
-    """The kernel `void name(ptr sums, ptr bytes, ptr factors)`: bytes from `registers` registers of sums.
+def emit_read(name: str, machine: Machine, then: Read, field: int) -> Function:
+    """The kernel `void name(ptr sums, ptr bytes, ptr factors)`: bytes from all registers of sums.
 
     Byte 16 l + 4 k + i of a vector is that of lane 4 l + i of the k-th of four registers. Behind the float32
     multipliers of all lanes stand those for negative sums, if the reader has any.
     """
     f = Function(name, (("ptr", "sums"), ("ptr", "bytes"), ("ptr", "factors")))
-    width, kind, floats = machine.width, vector(machine.width, I32), vector(machine.width)
-    vectors = -(-registers // 4)
-    with f.loop(vectors) as loop:
-        first = f.op("mul", I64, loop.index, str(4 * width))
-        places = [f.op("add", I64, first, str(k * width)) for k in range(4)]
-        sums = [f.load(kind, f.offset("%sums", at, I32), 4 * width) for at in places]
-        if field < 8:
-            sums = [f.op("ashr", kind, value, splat(8 - field)) for value in sums]
-        positive = negative = [f.load(floats, f.offset("%factors", at), 4 * width) for at in places]
-        if reader.negative is not None:
-            behind = f.offset("%factors", 4 * width * vectors)
-            negative = [f.load(floats, f.offset(behind, at), 4 * width) for at in places]
-        read = reader.bytes(f, machine, sums, positive, negative)
-        f.store(vector(4 * width, I8), read, f.offset("%bytes", first, I8), 4 * width)
+    width, kind = machine.width, vector(machine.width, I32)
+    with f.loop(then.registers * width, step=4 * width) as loop:
+        at = f.offset("%sums", loop.index, I32)
+        sums = [f.load(kind, f.offset(at, k * width, I32), 4 * width) for k in range(4)]
+        _read(f, machine, then, field, sums, loop.index)
     return f
 
 
