@@ -13,8 +13,9 @@ from pathc.backends.llvm.column.post import emit_post
 from pathc.backends.llvm.column.transpose import emit_save
 from pathc.backends.llvm.emit import F32, I64, Function, constant
 from pathc.backends.llvm.ends import repeated
-from pathc.backends.llvm.integer import columns, rows
+from pathc.backends.llvm.integer import columns
 from pathc.backends.llvm.integer.calls import PlanWriter, functions_of
+from pathc.backends.llvm.integer.entering import emit_enter
 from pathc.backends.llvm.integer.plan import Step, Tile, given, offset_of
 from pathc.backends.llvm.integer.reading import Reader
 from pathc.backends.llvm.writer import LINE, POINTERS
@@ -53,7 +54,7 @@ class ManySamples(PlanWriter):
         start = 0
         for station, pitch in zip(plan.inputs, pitches, strict=True):
             first, real = plan.sources[given(station)]
-            enter = self.kernels.add(("enter", station.station.name), rows.emit_enter, station, plan.machine)
+            enter = self.kernels.add(("enter", station.station.name), emit_enter, station, plan.machine)
             with repeated(f, "%samples") as sample:
                 x = f.offset(f.offset("%x", f.op("mul", I64, sample, "%x_stride")), start)
                 to = f.offset(entered, f.op("mul", I64, sample, str(pitch)), "i8")

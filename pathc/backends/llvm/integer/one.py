@@ -15,6 +15,7 @@ from pathc.backends.llvm.ends import copy_out
 from pathc.backends.llvm.general.post import emit_post
 from pathc.backends.llvm.integer import rows
 from pathc.backends.llvm.integer.calls import PlanWriter, functions_of
+from pathc.backends.llvm.integer.entering import emit_enter
 from pathc.backends.llvm.integer.plan import CHAINS, Step, given, offset_of
 from pathc.backends.llvm.integer.reading import Reader
 from pathc.backends.llvm.writer import LINE, POINTERS
@@ -50,7 +51,7 @@ class OneSample(PlanWriter):
         f.store(F32, constant(0.0), self.poison)
         start = 0
         for station in plan.inputs:
-            own = self.kernels.add(("enter", station.station.name), rows.emit_enter, station, plan.machine)
+            own = self.kernels.add(("enter", station.station.name), emit_enter, station, plan.machine)
             first, real = plan.sources[given(station)]
             at = f.offset(self.values, int(self.places[first]), "i8")
             self.call(own, f.offset("%x", start), at, self.poison)

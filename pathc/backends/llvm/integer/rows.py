@@ -4,73 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import frexp
 
-from pathc.backends.llvm import vecmath
-from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
-from pathc.backends.llvm.general.rows import load_units
-from pathc.backends.llvm.integer.plan import CHAINS, offset_of
+from pathc.backends.llvm.emit import F32, I64, Function, vector
+from pathc.backends.llvm.integer.plan import CHAINS
 from pathc.backends.llvm.integer.reading import F64, Reader
 from pathc.backends.llvm.integer.vectors import I8, I32, cast, dot, repeated_lanes, splat, unpacked
 from pathc.backends.llvm.machine import Machine
-from pathc.ir.quantized import IntegerStation
 
-_NAN = "0x7FF8000000000000"
-_HALF = 0.5
 _UNROLLED = 4
-
-
-def emit_enter(name: str, station: IntegerStation, machine: Machine) -> Function:
-    """The kernel `void name(ptr x, ptr bytes, ptr poison)`: floats as integers of a format, in their own order.
-
-    x / scale is divided exactly enough: what is nearest to it differs from a tie by more than the division is off,
-    unless it is the tie. A NaN makes the float at `poison` one.
-    """
-    f = Function(name, (("ptr", "x"), ("ptr", "bytes"), ("ptr", "poison")))
-    lanes, real, format = machine.width, station.station.real_units, station.format
-    assert format is not None
-    kind, whole, flags = vector(lanes), vector(lanes, I32), vector(lanes, "i1")
-    offset, scale = offset_of(station), station.scale
-    low, high = (constant(scale * bound, lanes) for bound in (format.low, format.high))
-
-    def entered(at: str | int, unknown: str) -> str:
-        first = int(at) if isinstance(at, int) else 0
-        value = load_units(f, lanes, "%x", first, real) if isinstance(at, int) else f.load(kind, f.offset("%x", at))
-        unknown = f.op("or", flags, unknown, f.assign(f"fcmp uno {kind} {value}, {value}"))
-        for how, bound in (("ogt", low), ("olt", high)):
-            inside = f.assign(f"fcmp {how} {kind} {value}, {bound}")
-            value = f.assign(f"select {flags} {inside}, {kind} {value}, {kind} {bound}")
-        value = _rounded(f, machine, value, scale, vecmath.ROUND + offset)
-        bytes_ = vector(lanes, I8)
-        f.store(bytes_, cast(f, cast(f, value, kind, whole), whole, bytes_, "trunc"), f.offset("%bytes", at, I8), 1)
-        return unknown
-
-    unknown = "zeroinitializer"
-    last = real // lanes * lanes
-    if last:
-        with f.loop(last, [(flags, unknown)], step=lanes) as loop:
-            loop.following = [entered(loop.index, loop.carried[0])]
-        (unknown,) = loop.results
-    if last < real:
-        unknown = entered(last, unknown)
-    any_ = f.assign(f"icmp ne i{lanes} {cast(f, unknown, flags, f'i{lanes}')}, 0")
-    old = f.load(F32, "%poison")
-    f.store(F32, f.assign(f"select i1 {any_}, float {_NAN}, float {old}"), "%poison")
-    return f
-
-
-def _rounded(f: Function, machine: Machine, value: str, scale: float, magic: float) -> str:
-    """magic + value / scale, the quotient rounded first unless it needs no rounding."""
-    lanes, kind, added = machine.width, vector(machine.width), constant(magic, machine.width)
-    if not machine.fma:
-        return f.op("fadd", kind, f.op("fdiv", kind, value, constant(scale, lanes)), added)
-    reciprocal = constant(1.0 / scale, lanes)
-    if frexp(scale)[0] == _HALF:
-        return f.fma(lanes, value, reciprocal, added)
-    # Two steps from the reciprocal round as a division does.
-    first = f.op("fmul", kind, value, reciprocal)
-    rest = f.fma(lanes, f.assign(f"fneg {kind} {first}"), constant(scale, lanes), value)
-    return f.op("fadd", kind, f.fma(lanes, rest, reciprocal, first), added)
 
 
 def emit_gather(name: str) -> Function:

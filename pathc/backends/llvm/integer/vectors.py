@@ -101,16 +101,17 @@ def saturates(machine: Machine) -> bool:
     return machine.arch == "x86_64" and {4: True, 8: machine.avx2, 16: machine.avx512}[machine.width]
 
 
-def saturated(f: Function, width: int, values: Sequence[str]) -> str:
+def saturated(f: Function, width: int, values: Sequence[str], *, signed: bool = False) -> str:
     """Four vectors of 32-bit integers clamped to bytes: byte 16 l + 4 k + i is lane 4 l + i of vector k."""
     kind, halves, bytes_ = vector(width, I32), vector(2 * width, I16), vector(4 * width, I8)
-    words, unsigned = {
+    words, narrow = {
         4: ("sse2.packssdw.128", "sse2.packuswb.128"),
         8: ("avx2.packssdw", "avx2.packuswb"),
         16: ("avx512.packssdw.512", "avx512.packuswb.512"),
     }[width]
     a, b = (f.call(halves, f"llvm.x86.{words}", [(kind, x), (kind, y)]) for x, y in (values[:2], values[2:]))
-    return f.call(bytes_, f"llvm.x86.{unsigned}", [(halves, a), (halves, b)])
+    narrow = narrow.replace("packuswb", "packsswb") if signed else narrow
+    return f.call(bytes_, f"llvm.x86.{narrow}", [(halves, a), (halves, b)])
 
 
 def in_order(width: int) -> list[int]:
