@@ -1,10 +1,12 @@
 """Recurrent cells: time loops and whole layers beside `torch.nn` with full matrices, all in one run.
 
-    python benchmarks/recurrent.py [--units N] [--batch B] [--steps T] [--seconds S]
+    python benchmarks/recurrent.py [--train] [--units N] [--batch B] [--steps T] [--seconds S]
 
 Without PyTorch only the times of pathc are shown. `loop` is the time loop alone, its inputs ready-made; torch.nn gets
 one input feature, next to nothing. `net` is the loop and its input side, paths of fan-in 16 from as many inputs as
-units; torch.nn gets the same number of inputs. Times are minima in microseconds, one thread.
+units; torch.nn gets the same number of inputs. With --train a step of training: 64 characters, dense lines into the
+cell and out of it, cross-entropy over all steps, Adam; torch.nn has the cell, a linear layer and its own Adam. Times
+are minima in microseconds, one thread.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from typing import Any
 
 import numpy as np
 from _timing import in_turns, repeated
+from numpy.typing import NDArray
 
 from pathc.backends.base import Request
 from pathc.backends.llvm.backend import BACKEND
 from pathc.backends.llvm.machine import machine
 from pathc.backends.llvm.recurrent.kernel import CellKernel
+from pathc.backends.llvm.recurrent.training import SequenceTrainer
+from pathc.backends.llvm.training import Adam
 from pathc.ir.cells import cell_of
 from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.init import initial_weights
@@ -32,6 +37,7 @@ STRUCTURES = {
     "grouped 4": Call("grouped", (("groups", 4),)),
 }
 FAN_IN = 16
+CHARACTERS = 64
 
 
 def loop(name: str, recur: Call, units: int, batch: int, steps: int) -> Callable[[], None]:
@@ -73,9 +79,52 @@ def torch_cell(name: str, inputs: int, units: int, batch: int, steps: int) -> Ca
     return run
 
 
+def characters(batch: int, steps: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Sequences of characters as rows, and the labels: the characters themselves."""
+    labels = np.random.default_rng(0).integers(0, CHARACTERS, (batch, steps))
+    return np.eye(CHARACTERS, dtype=np.float32)[labels], labels
+
+
+def training(name: str, recur: Call, units: int, batch: int, steps: int) -> Callable[[], object]:
+    """A step of training between dense lines."""
+    stations = (
+        Station("x", "input", (CHARACTERS,)),
+        Station("c", "layer", (units,), pipeline=(Call("bias"), Call(name, (("recur", recur),)))),
+        Station("y", "output", (CHARACTERS,), pipeline=(Call("bias"), Call("softmax"))),
+    )
+    line = Line("main", "dense", (Visit("x", 0), Visit("c", 1), Visit("y", 2)))
+    graph = Graph("net", stations, (line,))
+    trainer = SequenceTrainer(graph, initial_weights(graph), optimizer=Adam(1e-4), batch=batch)
+    x, labels = characters(batch, steps)
+    return lambda: trainer.step(x, labels)
+
+
+def torch_training(name: str, units: int, batch: int, steps: int) -> Callable[[], object] | None:
+    """The same in PyTorch, None where it is not installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
+    torch.set_num_threads(1)
+    kind: Any = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[name]
+    cell, head = kind(CHARACTERS, units, batch_first=True), torch.nn.Linear(units, CHARACTERS)
+    optimizer = torch.optim.Adam([*cell.parameters(), *head.parameters()], lr=1e-4)
+    rows, numbers = characters(batch, steps)
+    x, labels = torch.from_numpy(rows), torch.from_numpy(numbers.reshape(-1))
+
+    def run() -> object:
+        optimizer.zero_grad()
+        outputs = head(cell(x)[0]).reshape(-1, CHARACTERS)
+        torch.nn.functional.cross_entropy(outputs, labels).backward()
+        return optimizer.step()
+
+    return run
+
+
 def main() -> None:
     """Print one line per cell and structure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", action="store_true", help="steps of training")
     parser.add_argument("--units", type=int, default=512)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=128)
@@ -85,11 +134,13 @@ def main() -> None:
     print(f"{given.units} units, batch {given.batch}, {given.steps} steps; microseconds, and times torch.nn")
     for name in ("rnn", "lstm", "gru"):
         runs: dict[str, Callable[[], object]] = {}
-        for label, recur in STRUCTURES.items():
+        for label, recur in STRUCTURES.items() if not given.train else ():
             runs[f"loop {label}"] = loop(name, recur, *size)
             runs[f"net {label}"] = net(name, recur, *size)
-        for kind, inputs in (("loop", 1), ("net", given.units)):
-            full = torch_cell(name, inputs, *size)
+        for label, recur in {**STRUCTURES, "full": Call("full")}.items() if given.train else ():
+            runs[f"train {label}"] = training(name, recur, *size)
+        for kind, inputs in (("loop", 1), ("net", given.units)) if not given.train else (("train", 0),):
+            full = torch_training(name, *size) if given.train else torch_cell(name, inputs, *size)
             if full is not None:
                 runs[f"{kind} torch"] = full
         best = in_turns({key: repeated(run) for key, run in runs.items()}, given.seconds)

@@ -61,14 +61,14 @@ def near_a_kink(compute) -> bool:
     return min(least) < 1e-5
 
 
-def loops_agree(stage, units, batch, steps, seed=0, loc=None, **options):
+def loops_agree(stage, units, batch, steps, seed=0, loc=None, on=None):
     """A cell alone, forwards and backwards."""
     own = cell_of(Station("c", "layer", (units,), pipeline=(stage,), loc=loc))
     rng = np.random.default_rng(seed)
     shape = structure_shape(own.recur, own.hidden, loc) if own.tensors else ()
     weights = {t: (0.3 * rng.normal(size=shape)).astype(np.float32) for t in own.tensors}
     over = own.name == "sru"
-    trained = TrainedCell(own, machine(options), units, highway=over, threads=1)
+    trained = TrainedCell(own, on or machine({}), units, highway=over, threads=1)
     x = rng.normal(size=(batch, steps, trained.columns)).astype(np.float32)
     gates, blocks = len(own.gates), [k * trained.block for k in range(trained.sides)]
 
@@ -118,7 +118,13 @@ def test_functions_of_simple_cells(activation):
 @pytest.mark.parametrize("options", [{"cpu": "avx2"}, {"cpu": "sse"}, {"width": 4}], ids=str)
 def test_other_machines(options):
     for name, structure in (("gru", "ring"), ("rnn", "sparse")):
-        assert loops_agree(cell(name, STRUCTURES[structure]), 21, 5, 4, **options)
+        assert loops_agree(cell(name, STRUCTURES[structure]), 21, 5, 4, on=machine(options))
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru"])
+def test_weights_beyond_the_cache_serve_more_samples(name):
+    small = replace(machine({}), l2=1 << 10)
+    assert loops_agree(cell(name, Call("full"), bidirectional="sum"), 37, 14, 4, on=small)
 
 
 def test_units_that_nobody_sees(tmp_path):

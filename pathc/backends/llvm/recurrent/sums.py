@@ -83,6 +83,13 @@ def _band(f: Function, layout: Layout, at: At, gates: Sequence[int], sums: list[
 
 
 def _list(f: Function, layout: Layout, at: At, gates: Sequence[int], sums: list[list[str]]) -> str:
+    most = max(1, _SUMS // len(at.states))
+    behind = [_some(f, layout, at, gates[k : k + most], sums) for k in range(0, len(gates), most)]
+    return behind[-1]
+
+
+def _some(f: Function, layout: Layout, at: At, gates: Sequence[int], sums: list[list[str]]) -> str:
+    """As many gates as there are registers for their sums."""
     lanes, kind, total = layout.lanes, vector(layout.lanes), len(layout.cell.recurrent_gates)
     entry = f.offset(at.table, f.op("shl", I64, at.number, "1"), "i32")
     first = f.assign(f"zext i32 {f.load('i32', entry)} to i64")

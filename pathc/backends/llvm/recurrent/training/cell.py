@@ -13,7 +13,6 @@ from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.native import aligned
 from pathc.backends.llvm.recurrent.layout import Layout
-from pathc.backends.llvm.recurrent.loop import SAMPLES
 from pathc.backends.llvm.recurrent.training.gradient import Gradient
 from pathc.backends.llvm.recurrent.training.loops import (
     FIELDS,
@@ -83,9 +82,10 @@ class TrainedCell:
         self._gradients = [whole(len(p.packed)) for p in self._there]
         self._starts = np.ascontiguousarray(plan.layout.starts(), np.int64)
         self._scratch = aligned(4 * scratch_floats(plan) * max(1, threads))
-        functions = [tile(plan, n) for tile in (ForwardTile, BackwardTile) for n in (SAMPLES, 1)]
+        functions = [tile(plan, n) for tile in (ForwardTile, BackwardTile) for n in plan.samples]
         tiles = [tile.text() for tile in functions]
-        every = [*tiles, write_loop(plan, "forward", tiles[:2]), write_loop(plan, "backward", tiles[2:])]
+        half = len(plan.samples)
+        every = [*tiles, write_loop(plan, "forward", tiles[:half]), write_loop(plan, "backward", tiles[half:])]
         if plan.recurrent:
             every.append(Gradient(plan).text())
         self._library = compile_ir(module(every, machine.triple), machine)
@@ -159,5 +159,5 @@ class TrainedCell:
             "y_sample": outer.strides[0] // 4,
         }
         self._context[:] = [values[field] for field in FIELDS]
-        tasks = self.plan.layout.vectors if name == "gradient" else tasks_of(batch)
+        tasks = self.plan.layout.vectors if name == "gradient" else tasks_of(self.plan, batch)
         pool(self.threads).run(self._library.address(name), self._context.ctypes.data, tasks)

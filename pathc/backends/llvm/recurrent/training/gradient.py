@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pathc.backends.llvm.column.common import when_positive
 from pathc.backends.llvm.emit import I64, Function, constant, vector
 from pathc.backends.llvm.recurrent.layout import UNROLL
 from pathc.backends.llvm.recurrent.sums import gathered
@@ -19,8 +20,10 @@ from pathc.backends.llvm.recurrent.units import Units, repeat
 from pathc.backends.llvm.training.phases import TASK
 
 _Seen = Callable[[str, int], str]
-_SUMS = 20
-"""Vectors of sums that stay in registers."""
+_SUMS, _MOST = 20, 24
+"""Vectors of sums that stay in registers: of a band, and the most of a list."""
+_ROWS = 256
+"""Steps that pass by between a load and a store of sums, about."""
 
 
 class Gradient:
@@ -35,9 +38,9 @@ class Gradient:
         """The function."""
         f, plan, lanes = self.f, self.plan, self.lanes
         x, record, starts, gradient = fields(f, "x", "record", "starts", "gradient")
-        batch, self.steps, self.x_step, x_sample = fields(f, "batch", "steps", "x_step", "x_sample")
+        batch, self.steps, self.x_step, self.x_sample = fields(f, "batch", "steps", "x_step", "x_sample")
         self.table = fields(f, "table")[0]
-        record_sample = f.op("mul", I64, f.op("add", I64, self.steps, "1"), str(plan.row))
+        self.record_sample = f.op("mul", I64, f.op("add", I64, self.steps, "1"), str(plan.row))
         first = f.load(I64, f.offset(starts, "%task", I64), 8)
         self.first = first
         self.count = f.op("sub", I64, f.load(I64, f.offset(f.offset(starts, "%task", I64), 1, I64), 8), first)
@@ -48,12 +51,18 @@ class Gradient:
         with repeat(f, self.count) as row:
             for g in range(plan.recurrent):
                 f.store(self.kind, constant(0.0, lanes), self._weight(row, g), 4)
-        with f.loop(batch) as samples:
-            self.x = f.offset(x, f.op("mul", I64, samples.index, x_sample))
-            self.record = f.offset(record, f.op("mul", I64, samples.index, record_sample))
+        # So many sequences at a time that what is read stays in the second-level cache, while sums stay in registers.
+        block = f.op("udiv", I64, str(_ROWS), self.steps)
+        block = f.call(I64, "llvm.umax.i64", [(I64, block), (I64, "1")])
+        rounds = f.op("udiv", I64, f.op("add", I64, batch, f.op("sub", I64, block, "1")), block)
+        with f.loop(rounds) as blocks:
+            done = f.op("mul", I64, blocks.index, block)
+            self.samples = f.call(I64, "llvm.umin.i64", [(I64, f.op("sub", I64, batch, done)), (I64, block)])
+            self.x = f.offset(f.offset(x, f.op("mul", I64, done, self.x_sample)), self.unit)
+            self.record = f.offset(record, f.op("mul", I64, done, self.record_sample))
             for gates, sees in self._groups():
                 self._rows(gates, sees)
-            samples.following = []
+            blocks.following = []
         return f
 
     def _groups(self) -> list[tuple[tuple[int, ...], int]]:
@@ -84,11 +93,16 @@ class Gradient:
         if form == "list":
             entry = f.offset(self.table, f.op("shl", I64, "%task", "1"), "i32")
             begin = f.assign(f"zext i32 {f.load('i32', entry)} to i64")
-            with f.loop(self.count, step=UNROLL) as rows:
-                at = f.op("add", I64, begin, rows.index)
-                base = f.offset(f.offset(self.record, sees), at)
-                self._steps(gates, rows.index, UNROLL, base, self._spread)
-                rows.following = []
+            base = f.offset(f.offset(self.record, sees), begin)
+            wide = 2 * UNROLL if len(gates) * 2 * UNROLL <= _MOST else UNROLL
+            whole = f.op("udiv", I64, self.count, str(wide))
+            with repeat(f, whole) as chunk:
+                row = f.op("mul", I64, chunk, str(wide))
+                self._steps(gates, row, wide, f.offset(base, row), self._spread)
+            if wide > UNROLL:
+                row = f.op("mul", I64, whole, str(wide))
+                with when_positive(f, f.op("sub", I64, self.count, row)):
+                    self._steps(gates, row, UNROLL, f.offset(base, row), self._spread)
         elif form == "gather":
             with repeat(f, self.count) as row:
                 place = f.op("mul", I64, f.op("add", I64, self.first, row), str(self.lanes))
@@ -117,18 +131,23 @@ class Gradient:
         size = plan.recurrent * self.lanes
         places = [f.offset(here, k * size + g * self.lanes) for k in range(count) for g in gates]
         sums = [(self.kind, f.load(self.kind, place)) for place in places]
-        x, record = f.offset(self.x, self.unit), f.offset(self.record, self.unit)
-        with f.loop(self.steps, [*sums, ("ptr", x), ("ptr", record), ("ptr", base)]) as loop:
-            *before, x, record, at = loop.carried
-            gradients = [self._gradient(g, x, record) for g in gates]
-            following: list[str] = []
-            for k in range(count):
-                source = seen(at, k)
-                for n, gradient in enumerate(gradients):
-                    following.append(f.fma(self.lanes, gradient, source, before[k * len(gates) + n]))
-            moved = f.offset(x, self.x_step), f.offset(record, plan.row), f.offset(at, plan.row)
-            loop.following = [*following, *moved]
-        for place, value in zip(places, loop.results, strict=False):
+        starts = [("ptr", self.x), ("ptr", f.offset(self.record, self.unit)), ("ptr", base)]
+        with f.loop(self.samples, [*sums, *starts]) as samples:
+            carried = [*((self.kind, v) for v in samples.carried[:-3]), *(("ptr", v) for v in samples.carried[-3:])]
+            with f.loop(self.steps, carried) as loop:
+                *before, x, record, at = loop.carried
+                gradients = [self._gradient(g, x, record) for g in gates]
+                following: list[str] = []
+                for k in range(count):
+                    source = seen(at, k)
+                    for n, gradient in enumerate(gradients):
+                        following.append(f.fma(self.lanes, gradient, source, before[k * len(gates) + n]))
+                moved = f.offset(x, self.x_step), f.offset(record, plan.row), f.offset(at, plan.row)
+                loop.following = [*following, *moved]
+            strides = self.x_sample, self.record_sample, self.record_sample
+            moved = [f.offset(p, stride) for p, stride in zip(samples.carried[-3:], strides, strict=True)]
+            samples.following = [*loop.results[:-3], *moved]
+        for place, value in zip(places, samples.results, strict=False):
             f.store(self.kind, value, place)
 
     def _gradient(self, gate: int, x: str, record: str) -> str:

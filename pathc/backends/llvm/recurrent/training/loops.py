@@ -3,9 +3,8 @@
     void forward(ptr context, i64 task, i64 worker)
     void backward(ptr context, i64 task, i64 worker)
 
-A task is a tile of four sequences that share the loads of weights, or one of what is left; sequences do not depend on
-each other. `context` points at the numbers of FIELDS, distances in floats; a direction that runs backwards in time has
-negative ones.
+A task is a tile of sequences that share the loads of weights; sequences do not depend on each other. `context` points
+at the numbers of FIELDS, distances in floats; a direction that runs backwards in time has negative ones.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from dataclasses import replace
 
 from pathc.backends.llvm.emit import I64, Function, constant, vector
 from pathc.backends.llvm.recurrent.layout import Layout
-from pathc.backends.llvm.recurrent.loop import SAMPLES
 from pathc.backends.llvm.recurrent.sums import At, add_recurrent
 from pathc.backends.llvm.recurrent.training.gates import Gates, Held
 from pathc.backends.llvm.recurrent.training.record import Plan
@@ -169,7 +167,7 @@ class BackwardTile(_Tile):
         clear(f, "%scratch", scratch_floats(plan), self.lanes)
         last = f.op("sub", I64, self.steps, "1")
         begin = [f.offset(self.begin[n], f.op("mul", I64, last, self.steps_of(n))) for n in self.every]
-        one = plan.recurrent * SAMPLES * plan.turned.stride
+        one = plan.recurrent * plan.most * plan.turned.stride
         buffers = [("ptr", "%scratch"), ("ptr", f.offset("%scratch", one))]
         with f.loop(self.steps, [*(("ptr", p) for p in begin), *buffers]) as loop:
             now = dict(zip(self.every, loop.carried, strict=False))
@@ -192,11 +190,11 @@ class BackwardTile(_Tile):
 
     def _product(self, products: str, unit: str, gate: int, sample: int) -> str:
         """Where the gradient at what a matrix made lies."""
-        at = (gate * SAMPLES + sample) * self.layout.stride + self.layout.margin
+        at = (gate * self.plan.most + sample) * self.layout.stride + self.layout.margin
         return self.f.offset(self.f.offset(products, at), unit)
 
     def _carried(self, unit: str, sample: int) -> str:
-        at = 2 * self.plan.recurrent * SAMPLES * self.layout.stride + sample * self.plan.padded
+        at = 2 * self.plan.recurrent * self.plan.most * self.layout.stride + sample * self.plan.padded
         return self.f.offset(self.f.offset("%scratch", at), unit)
 
     def _through(self, products: str, unit: str, weights: str, gates: Sequence[int], totals: list[str]) -> str:
@@ -277,28 +275,33 @@ class BackwardTile(_Tile):
 
 def scratch_floats(plan: Plan) -> int:
     """Floats of scratch of a worker."""
-    return SAMPLES * (2 * plan.recurrent * plan.turned.stride + plan.padded)
+    return plan.most * (2 * plan.recurrent * plan.turned.stride + plan.padded)
 
 
 def write_loop(plan: Plan, name: str, tiles: Sequence[Function]) -> Function:
-    """The exported function that runs the tile of a task, of the tiles of SAMPLES samples and of one."""
+    """The exported function that runs the tile of a task: those of the most samples come first."""
     f = Function(name, TASK, internal=False)
-    batch, scratch = fields(f, "batch", "scratch")
+    left, scratch = fields(f, "batch", "scratch")
     own = at_sample(f, scratch, "%worker", str(scratch_floats(plan)))
-    wide = f.op("udiv", I64, batch, str(SAMPLES))
-    several = f.assign(f"icmp ult i64 %task, {wide}")
-    f.line(f"br i1 {several}, label %several, label %single")
-    f.label("several")
-    first = f.op("mul", I64, "%task", str(SAMPLES))
-    f.call("void", tiles[0].name, [("ptr", "%context"), (I64, first), ("ptr", own)], declare=False)
-    f.line("ret void")
-    f.label("single")
-    behind = f.op("mul", I64, wide, str(SAMPLES - 1))
-    sample = f.op("add", I64, "%task", behind)
-    f.call("void", tiles[1].name, [("ptr", "%context"), (I64, sample), ("ptr", own)], declare=False)
+    task, first = "%task", "0"
+    for size, tile in zip(plan.samples, tiles, strict=True):
+        count = f.op("udiv", I64, left, str(size))
+        inside = f.assign(f"icmp ult i64 {task}, {count}")
+        f.line(f"br i1 {inside}, label %run{size}, label %behind{size}")
+        f.label(f"run{size}")
+        sample = f.op("add", I64, first, f.op("mul", I64, task, str(size)))
+        f.call("void", tile.name, [("ptr", "%context"), (I64, sample), ("ptr", own)], declare=False)
+        f.line("ret void")
+        f.label(f"behind{size}")
+        task = f.op("sub", I64, task, count)
+        done = f.op("mul", I64, count, str(size))
+        left, first = f.op("sub", I64, left, done), f.op("add", I64, first, done)
     return f
 
 
-def tasks_of(batch: int) -> int:
+def tasks_of(plan: Plan, batch: int) -> int:
     """Tasks of a batch."""
-    return batch // SAMPLES + batch % SAMPLES
+    tasks = 0
+    for size in plan.samples:
+        tasks, batch = tasks + batch // size, batch % size
+    return tasks

@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.recurrent.layout import Layout, layout_of
+from pathc.backends.llvm.recurrent.loop import SAMPLES
 from pathc.ir.cells import Cell
 
 
@@ -65,6 +65,18 @@ class Plan:
         """Whether the reset gate scales what the matrix of the candidate made."""
         return self.cell.name == "gru" and self.cell.reset == "after"
 
+    @cached_property
+    def samples(self) -> tuple[int, ...]:
+        """Samples of tiles, the most first: more where weights would be fetched from beyond the second-level cache."""
+        size = 4 * self.layout.rows * self.recurrent * self.lanes
+        wide = self.layout.form == "list" and 2 * size > self.machine.l2
+        return (2 * SAMPLES, SAMPLES, 1) if wide else (SAMPLES, 1)
+
+    @property
+    def most(self) -> int:
+        """Samples of the largest tile."""
+        return self.samples[0]
+
     @property
     def padded(self) -> int:
         """Units, whole vectors."""
@@ -80,7 +92,7 @@ class Plan:
             if there:
                 found[name] = at + margin
                 at += self.padded + 2 * margin
-        found["row"] = round_up(at, 16)
+        found["row"] = spread(at)
         return found
 
     @property
@@ -97,3 +109,9 @@ class Plan:
     def source_of(self, gate: int) -> int:
         """Where in a row of the record the units that the matrix of a gate sees lie."""
         return self.places["v" if self.before and gate == 2 else "h"]
+
+
+def spread(floats: int) -> int:
+    """A distance of rows, whole cache lines, an odd number of them: columns of many rows then share no cache set."""
+    lines = -(-floats // 16)
+    return 16 * (lines + 1 - lines % 2)

@@ -12,6 +12,7 @@ from pathc.backends.llvm.recurrent.taps import columns, taps
 from pathc.backends.llvm.recurrent.training.cell import Batch, TrainedCell
 from pathc.backends.llvm.recurrent.training.moves import whole
 from pathc.backends.llvm.recurrent.training.piece import Piece
+from pathc.backends.llvm.recurrent.training.record import spread
 from pathc.backends.llvm.training.trainer import Saved
 
 Array = NDArray[np.float32]
@@ -57,10 +58,10 @@ class Stage:
         rows = batch * steps
         several = len(self.reads) > 1
         given = _rows(rows, self.piece.inputs if several else 0)
-        made = _rows(rows, self.piece.outputs)
+        made = _apart(rows, self.piece.outputs)
         if self.cell is None:
             return Work((batch, steps), given, made, _rows(rows, self.piece.inputs), None)
-        x = _rows(rows, self.cell.columns) if self.spread else made
+        x = _apart(rows, self.cell.columns) if self.spread else made
         cell = self.cell.memory(batch, steps, x.reshape(batch, steps, self.cell.columns))
         return Work((batch, steps), given, made, _rows(rows, self.piece.inputs), cell)
 
@@ -124,3 +125,8 @@ class Stage:
 
 def _rows(count: int, columns: int) -> Array:
     return whole(count * columns)[: count * columns].reshape(count, columns)
+
+
+def _apart(count: int, columns: int) -> Array:
+    """Rows at a distance that spreads them over the cache sets."""
+    return _rows(count, spread(columns))[:, :columns]
