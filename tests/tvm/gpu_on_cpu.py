@@ -49,7 +49,7 @@ def build_file(text: str, target: Path) -> None:
     body = _DYNAMIC.sub(r"\1* \2 = (\1*)gpu::shared;", text).replace("__shared__", "static")
     parts = ['#include "cuda_on_cpu.h"\n', body]
     for name, parameters in _SIGNATURE.findall(text):
-        kinds = [p.rsplit(" ", 1)[0].replace("__restrict__", "") for p in parameters.split(", ")]
+        kinds = [p.rsplit(" ", 1)[0].replace("__restrict__", "") for p in filter(None, parameters.split(", "))]
         given = ", ".join(f"*({kind}*)a[{at}]" for at, kind in enumerate(kinds))
         parts.append(f"static void call_{name}(void** a) {{ {name}({given}); }}\n")
         parts.append(f'extern "C" int run_{name}(void** a, Extent g, Extent b, int order)')

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
 import gpu_on_cpu as gpu
 import numpy as np
@@ -17,7 +15,6 @@ from pathc.backends.tvm import driver, facade, nvrtc
 from pathc.backends.tvm.cuda import BACKEND
 from pathc.backends.tvm.program import Program
 from pathc.cli import main
-from pathc.driver import Options, compile_model
 from pathc.ir.types import Word
 from pathc.support.diagnostics import InternalError, PathcError, UnavailableError
 
@@ -167,31 +164,3 @@ def test_files_and_stages_from_the_command_line(tmp_path, capsys):
         assert words in capsys.readouterr().out
     assert main(["dump", str(model), "-t", "cuda", "--emit", "report"]) == 0
     assert "0 bytes spilled" in capsys.readouterr().out
-
-
-@pytest.mark.skipif(not gpu.available(), reason="needs g++ to execute CUDA text: apt-get install g++")
-def test_the_benchmark_builds_carries_and_compares(tmp_path, monkeypatch, capsys):
-    path = Path(__file__).parents[2] / "benchmarks" / "cuda.py"
-    spec = importlib.util.spec_from_file_location("benchmark_cuda", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    monkeypatch.setattr(nvrtc, "ARCHITECTURES", ("sm_90",))
-    monkeypatch.setattr(script, "CHECKED", 40)
-    monkeypatch.setattr(script, "NETS", {"small": ((64, 32, 16), 256)})
-    script.build(tmp_path)
-    model = tmp_path / "small.path"
-    model.write_text(script.model_text((64, 32, 16), 256))
-    for kind, (batch, options, _) in script.KINDS.items():
-        made = compile_model(model, f"cuda{{arch=sm_90{options}}}", None, Options(batch=batch))
-        assert script.conforms(tmp_path, f"small-{kind}", driver.Device(FakeCuda(str(made.executable.emit("cuda")))))
-    with np.load(tmp_path / "small-many.npz") as kept:
-        arrays = dict(kept)
-    np.savez(tmp_path / "small-many.npz", **(arrays | {"right": arrays["right"] + 1}))
-    made = compile_model(model, "cuda{arch=sm_90}", None, Options(batch=64))
-    wrong = driver.Device(FakeCuda(str(made.executable.emit("cuda"))))
-    assert not script.conforms(tmp_path, "small-many", wrong)
-    assert wrong.bandwidth == 128e9
-    if driver.missing():
-        monkeypatch.setattr("sys.argv", ["cuda.py", "run", str(tmp_path)])
-        assert script.main() == 3
-        assert "no CUDA driver" in capsys.readouterr().err
