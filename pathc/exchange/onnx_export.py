@@ -19,7 +19,7 @@ from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.base import Junction
 from pathc.ir.interp.expand import owner
 from pathc.ir.interp.filters import FilterJunction, PartJunction
-from pathc.ir.interp.junctions import SkipJunction
+from pathc.ir.interp.junctions import PathJunction, SkipJunction
 from pathc.ir.interp.network import Network, prepare
 from pathc.ir.misfits import BEYOND
 from pathc.ir.sequences import gives_sequences
@@ -136,7 +136,7 @@ def _results(station: Station) -> tuple[int, ...]:
 def _matrix(stations: Mapping[str, Station], weights: Tensors, junction: Junction) -> NDArray[np.float32]:
     """The weights as [units in, units out], silent units left out."""
     source, destination = stations[junction.source], stations[junction.destination]
-    if len(source.shape) > 1 or len(destination.shape) > 1:
+    if (len(source.shape) > 1 or len(destination.shape) > 1) and not isinstance(junction, PathJunction):
         return dense_matrix(weights, junction)
     if 8 * source.units * destination.units > min(memory_limit(), 1 << 31):
         text = f"`{junction.tensor}` as a matrix of {source.units} x {destination.units} does not fit into an ONNX file"

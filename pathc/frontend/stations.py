@@ -56,9 +56,9 @@ def draft_has_no(pipeline: list[Call], name: str) -> bool:
 
 def _shape(draft: Draft, node: ast.Station) -> tuple[int, ...]:
     """(channels, extents...) of a station."""
-    if len(node.extents) > 2:
+    if len(node.extents) > 3:
         help = "channels and the extents of each: `image[3, 32x32]`"
-        raise error("E0208", "a station has units, or channels and extents", node.extents[2].span, help=help)
+        raise error("E0208", "a station has units, or channels and extents", node.extents[3].span, help=help)
     shape: list[int] = []
     for position, extents in enumerate(node.extents):
         if position and isinstance(extents, ast.Number) and isinstance(extents.value, Size):

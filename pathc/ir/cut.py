@@ -23,7 +23,8 @@ class Segment:
     """A feed-forward net with its weights; `reads` are stations whose rows it takes, side by side in that order.
 
     `station` is the cell that takes its outputs, "" for the outputs of the whole net. `highway` says whether the last
-    output is the highway of an sru.
+    output is the highway of an sru. `unrolled` are stations of the net whose last extent becomes steps, one for each
+    output in order; rows are samples in front of them and steps behind.
     """
 
     graph: Graph
@@ -31,6 +32,7 @@ class Segment:
     reads: tuple[str, ...]
     station: str = ""
     highway: bool = False
+    unrolled: tuple[str, ...] = ()
 
 
 def own_tensors(station: Station) -> tuple[str, ...]:

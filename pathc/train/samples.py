@@ -28,8 +28,9 @@ _CHUNK = 4096
 class Samples:
     """Samples [samples, units] in float32; `labels` [samples] are None where the samples are their own targets.
 
-    Of sequences both have steps behind the samples, or labels alone where the net makes the steps. With `characters` the rows are numbers of characters, uint8
-    [samples, steps], and stand for as many units, of which the one of that number is 1.
+    Of sequences both have steps behind the samples, or labels alone where the net makes the steps. With `characters`
+    the rows are numbers of characters, uint8 [samples, steps], and stand for as many units, of which the one of that
+    number is 1.
     """
 
     rows: Rows | NDArray[np.uint8]
@@ -118,7 +119,8 @@ def _samples(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
     rows = _converted(stored.reshape(len(stored), units), dataset.divisor(name), f"`{name}` of `{dataset.name}`")
     steps = fixed_steps(graph)
     if goal == INPUT and steps:
-        raise error("E0909", "a net with `steps` learns a label for every step, not its samples", help="leave out --goal")
+        text = "a net with `steps` learns a label for every step, not its samples"
+        raise error("E0909", text, help="leave out --goal")
     if goal == INPUT:
         return Samples(rows, None)
     if f"y_{part}" not in dataset.arrays:

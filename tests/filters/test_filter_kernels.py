@@ -10,7 +10,7 @@ import pytest
 from filter_nets import inputs_of, net, texts, weights_of
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from test_filter_meaning import EQUATION, RESIDUAL
+from test_filter_meaning import EQUATION, RESIDUAL, SHORTCUT
 
 import pathc
 from pathc.backends.base import Request
@@ -49,7 +49,7 @@ def test_random_nets(text, cpu, batch) -> None:
 
 
 @pytest.mark.parametrize("cpu", WIDTHS)
-@pytest.mark.parametrize("text", [EQUATION, RESIDUAL])
+@pytest.mark.parametrize("text", [EQUATION, RESIDUAL, SHORTCUT])
 def test_equations_and_residuals(text, cpu) -> None:
     graph = net(text)
     assert_right(graph, weights_of(graph), inputs_of(graph, 3), cpu)

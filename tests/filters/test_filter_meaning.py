@@ -180,6 +180,20 @@ output y[2] : conv(2x2, stride = 2) | avgpool(2x1)
 paths f : x -> h -> y { count = 6 }
 skip s : x -> h { scale = -0.5 }
 """
+SHORTCUT = """
+input x[4, 6x6]
+layer a[8] : conv(3x3, pad = same) | bias | batchnorm(eps = 0.1) | tanh
+layer s[8] : conv(3x3, pad = same) | batchnorm(eps = 0.1) | shortcut | bias | tanh | avgpool(global)
+layer g[8] : bias | tanh
+layer f[8] : bias | tanh | shortcut | leaky(0.2)
+output y[3] : bias | tanh
+dense m : x -> a
+paths p : a -> s -> g { count = 64 }
+skip k : a -> s { scale = 0.5 }
+paths q : s -> f { count = 64 }
+skip l : g -> f
+dense h : f -> y
+"""
 RESIDUAL = """
 input x[3, 6x6]
 layer a[4] : conv(3x3, pad = same) | batchnorm | tanh
@@ -222,7 +236,7 @@ def assert_gradients(graph, weights, x, *, training: bool) -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("text", [EQUATION, RESIDUAL])
+@pytest.mark.parametrize("text", [EQUATION, RESIDUAL, SHORTCUT])
 def test_gradients(text, training) -> None:
     graph = net(text)
     assert_gradients(graph, weights_of(graph), inputs_of(graph, 3), training=training)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from filter_nets import inputs_of, net, texts, weights_of
 from hypothesis import HealthCheck, assume, given, settings
-from test_filter_meaning import EQUATION, RESIDUAL
+from test_filter_meaning import EQUATION, RESIDUAL, SHORTCUT
 
 from pathc.ir.interp import forward
 from pathc.ir.verify import violations
@@ -50,7 +50,7 @@ def test_random_nets_mean_the_same_in_onnxruntime(text, tmp_path) -> None:
     assert_there_and_back(net(text), tmp_path, back="channelshuffle" not in text)
 
 
-@pytest.mark.parametrize("text", [EQUATION, RESIDUAL])
+@pytest.mark.parametrize("text", [EQUATION, RESIDUAL, SHORTCUT])
 def test_equations_and_residuals(text, tmp_path) -> None:
     assert_there_and_back(net(text), tmp_path, back="channelshuffle" not in text and text is not EQUATION)
 

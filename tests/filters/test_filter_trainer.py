@@ -7,7 +7,7 @@ import pytest
 from filter_nets import net, texts, weights_of
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from test_filter_meaning import EQUATION, RESIDUAL
+from test_filter_meaning import EQUATION, RESIDUAL, SHORTCUT
 
 from pathc.backends.llvm.machine import machine
 from pathc.backends.llvm.training import Adam, Momentum, Sgd, Trainer, untrainable
@@ -100,6 +100,7 @@ dense r : a -> b
 dense q : b -> y""",
     "equation": EQUATION,
     "residual": RESIDUAL,
+    "shortcut": SHORTCUT,
 }
 
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "filters"))
 from filter_nets import inputs_of, net, texts, weights_of  # noqa: E402
 from hypothesis import HealthCheck, assume, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from test_filter_meaning import EQUATION, RESIDUAL  # noqa: E402
+from test_filter_meaning import EQUATION, RESIDUAL, SHORTCUT  # noqa: E402
 from test_filter_training import DIGITS  # noqa: E402
 
 import pathc  # noqa: E402
@@ -51,7 +51,7 @@ def test_random_nets(text, training) -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("text", [EQUATION, RESIDUAL])
+@pytest.mark.parametrize("text", [EQUATION, RESIDUAL, SHORTCUT])
 def test_equations_and_residuals(text, training) -> None:
     assert_same(net(text), training)
 

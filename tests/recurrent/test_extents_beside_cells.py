@@ -1,4 +1,4 @@
-"""Stations with extents beside cells, cells behind convolutions, and sequences made of a last extent: what they mean."""
+"""Stations with extents beside cells, cells behind convolutions, sequences made of a last extent: what they mean."""
 
 from __future__ import annotations
 
@@ -152,7 +152,8 @@ def test_gradients_go_through_steps(training):
 
 def test_statistics_in_front_of_a_cell_are_those_of_every_gate():
     graph = load(
-        "input x[2, 4x4]\noutput c[3] : conv(3x3) | batchnorm(momentum = 1.0) | avgpool(global) | gru\ndense a : x -> c\n"
+        "input x[2, 4x4]\noutput c[3] : conv(3x3) | batchnorm(momentum = 1.0) | avgpool(global) | gru\n"
+        "dense a : x -> c\n"
     )
     weights, x = weights_of(graph), random((2, 5, 2, 4, 4))
     found = moved_statistics(graph, weights, evaluate(graph, weights, x, training=True))
@@ -182,7 +183,8 @@ def graph_takes_steps(graph: Graph) -> bool:
 def test_initial_weights_fit():
     for cell in ("gru", "lstm(gates = shared)", "rnn(bidirectional = sum)"):
         graph = load(
-            f"input x[2, 4x4]\noutput c[3] : conv(3x3) | bias | batchnorm | avgpool(global) | {cell}\ndense a : x -> c\n"
+            f"input x[2, 4x4]\noutput c[3] : conv(3x3) | bias | batchnorm | avgpool(global) | {cell}\n"
+            "dense a : x -> c\n"
         )
         assert {n: w.shape for n, w in initial_weights(graph).items()} == expected_tensors(graph)
 

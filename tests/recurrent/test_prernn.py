@@ -9,6 +9,7 @@ from recurrent_nets import random_weights
 import pathc
 from pathc.driver import compile_model
 from pathc.ir.cells import cell_of
+from pathc.ir.cost import cost
 from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.init import initial_weights
 from pathc.ir.interp import forward
@@ -115,3 +116,55 @@ def test_one_matrix_for_all_gates_is_smaller():
         Call("prernn", (("cell", Word("lstm")), ("gates", Word("shared")))),)))  # fmt: skip
     shared = Graph("net", stations, (Line("in", "dense", (Visit("x", 0), Visit("c", 1))),))
     assert expected_tensors(shared)["in.1"] == (8, 8)
+
+
+CONV = """pathc 1
+input  x[4, 6x6]
+layer  c[4] : conv(3x3, pad = same) | bias | {stage}batchnorm | shortcut | relu | avgpool(global)
+output y[3] : bias
+dense  main : x -> c -> y
+skip   over : x -> c
+"""
+
+
+def trained_convolution(tmp_path):
+    graph = pathc.load(Source(str(tmp_path / "model.path"), CONV.format(stage="")))
+    weights = {n: np.abs(w).astype(np.float32) + 0.1 for n, w in random_weights(graph, 1).items()}
+    save_weights(tmp_path / "c.safetensors", weights)
+    return graph, weights
+
+
+def test_a_convolution_without_its_past_is_the_layer_with_its_pool_moved(tmp_path):
+    """f(P(B(W * x) + shortcut)), where the trained layer is P(f(B(W * x) + shortcut))."""
+    _, weights = trained_convolution(tmp_path)
+    became = pathc.load(Source("model.path", CONV.format(stage="prernn(cell = rnn, recur = band(3)) | ")))
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 6, 6))
+    moved = pathc.load(
+        Source("moved.path", CONV.format(stage="").replace("relu | avgpool(global)", "avgpool(global) | relu"))
+    )
+    found = forward(became, {**weights, "c.recurrent.h": np.zeros(4 * 3 - 2)}, x)
+    expected = forward(moved, weights, x.reshape(10, 4, 6, 6)).reshape(2, 5, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("gates", ["separate", "shared"])
+def test_every_gate_begins_with_the_trained_filters_and_normalization(tmp_path, gates):
+    trained, weights = trained_convolution(tmp_path)
+    stage = f'prernn(cell = gru, recur = diag, gates = {gates}, init = "c.safetensors") | '
+    became = pathc.load(Source(str(tmp_path / "model.path"), CONV.format(stage=stage)))
+    found = initial_weights(became)
+    for name, values in weights.items():
+        copies = found[name].reshape(-1, *values.shape)
+        assert len(copies) == (3 if gates == "separate" and name not in ("main.2", "y.bias") else 1)
+        for copy in copies:
+            np.testing.assert_array_equal(copy, values)
+    before, after = cost(trained), cost(became)
+    times = 3 if gates == "separate" else 1
+    assert after.recurrent_weights == 3 * 4
+    assert after.weights - before.weights == (times - 1) * 4 * 4 * 9
+    assert after.norms == times * before.norms
+    written = Prernn()(became)
+    names = [s.name for s in written.station("c").pipeline]
+    assert names == ["conv", "bias", "batchnorm", "shortcut", "avgpool", "gru"]
+    x = np.random.default_rng(0).normal(size=(1, 3, 4, 6, 6))
+    np.testing.assert_array_equal(forward(became, found, x), forward(written, found, x))

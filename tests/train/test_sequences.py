@@ -143,3 +143,31 @@ def test_labels_beyond_the_output_are_refused(here: Path) -> None:
     text = MODEL.format(letters=LETTERS, recur="diag").replace("output next[C]", "output next[4]")
     with pytest.raises(PathcError, match="E0905"):
         train(pathc.load(pathc.Source("m.path", text)), load_data("text.txt"))
+
+
+@pytest.mark.parametrize(
+    ("front", "shape"),
+    [
+        ("input x[2, 4x4]\nlayer c[4] : conv(3x3) | batchnorm | relu | avgpool(global)", (12, 6, 2, 4, 4)),
+        ("input x[2, 6]\nlayer c[4] : conv(3, pad = same) | batchnorm | relu | steps", (12, 2, 6)),
+    ],
+    ids=["extents", "steps"],
+)
+def test_nets_with_extents_learn_a_label_for_every_step(front: str, shape: tuple[int, ...], here: Path) -> None:
+    lines = "output y[3] : bias | softmax\ndense p : x -> c -> h -> y"
+    (here / "m.path").write_text(f"pathc 1\n{front}\nlayer h[8] : bias | batchnorm | gru\n{lines}\n")
+    random = np.random.default_rng(0)
+    x = random.normal(size=shape).astype(np.float32)
+    signal = x[:, 0] if x.ndim == 3 else x[:, :, 0].mean(axis=(2, 3))
+    np.savez(here / "d.npz", x_train=x, y_train=np.digitize(signal, [-0.2, 0.2]))
+    assert main(["train", "m.path", "--data", "d.npz", "--epochs", "8", "--lr", "0.03", "--json", "-o", "w.npz"]) == 0
+    graph, weights = pathc.load("m.path"), load_weights("w.npz")
+    assert not np.array_equal(weights["h.norm.mean"], np.zeros_like(weights["h.norm.mean"]))
+    hits = (evaluate(graph, weights, x).outputs.argmax(axis=2) == np.digitize(signal, [-0.2, 0.2])).mean()
+    assert hits > 0.6
+
+
+def test_samples_that_become_steps_are_no_targets(here: Path) -> None:
+    (here / "m.path").write_text("pathc 1\ninput x[2, 6] : steps\noutput y[2] : gru\ndense p : x -> y\n")
+    np.savez(here / "d.npz", x_train=np.zeros((8, 2, 6), np.float32))
+    assert main(["train", "m.path", "--data", "d.npz", "--goal", "input", "-o", "w.npz"]) == 1

@@ -27,13 +27,13 @@ from pathc.backends.llvm.recurrent.executable import SequenceExecutable
 from pathc.backends.llvm.separate import separated
 from pathc.backends.llvm.simplify import simplified
 from pathc.backends.llvm.verify import verify_plan
-from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.misfits import flat_only, plain_only, unscaled_only
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import run_passes
 from pathc.ir.quantized import check_bytes, integer_network
+from pathc.ir.sequences import gives_sequences
 from pathc.ir.types import Value
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, error
@@ -81,7 +81,7 @@ class CpuBackend:
         if found:
             raise PathcError(*found)
         weight_type: WeightType = "bf16" if kind == "bf16" else "f32"
-        if is_recurrent(request.graph):
+        if gives_sequences(request.graph):
             return _sequences(request, chosen, weight_type)
         if any(len(station.shape) > 1 for station in request.graph.stations):
             return _filters(request, chosen, weight_type)
@@ -97,16 +97,32 @@ class CpuBackend:
 
 
 def _sequences(request: Request, machine: Machine, weight_type: WeightType) -> SequenceExecutable:
-    """The executable of a net with cells; raises E0806 for plans and kernel forms, E0377 for lines it cannot cut."""
+    """The executable of a net of sequences; raises E0806 for plans and kernel forms, E0377 for lines it cannot cut."""
     _refuse_choices(request, "recurrent nets")
     notes: tuple[Diagnostic, ...] = ()
     if machine.threads > 1:
         text, help = "time loops run on one thread", "run several sequences in threads of your own"
         notes = (Diagnostic("W0661", text, help=help, severity=Severity.NOTE),)
 
-    made = SequenceExecutable(request.graph, machine, request.weights, _flat(machine, weight_type), notes)
+    made = SequenceExecutable(request.graph, machine, request.weights, _nets(machine, weight_type), notes)
     len(made.segments)
     return made
+
+
+def _nets(
+    machine: Machine, weight_type: WeightType
+) -> Callable[[Graph, Mapping[str, NDArray[Any]]], CpuExecutable | FilterExecutable]:
+    """Makes executables of the feed-forward nets of one with sequences."""
+    flat = _flat(machine, weight_type)
+
+    def rows(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> CpuExecutable | FilterExecutable:
+        if all(len(station.shape) == 1 for station in graph.stations):
+            return flat(graph, weights)
+        made = FilterExecutable(graph, machine, weights, c_name(graph.name), flat)
+        made.tail  # noqa: B018
+        return made
+
+    return rows
 
 
 def _filters(request: Request, machine: Machine, weight_type: WeightType) -> FilterExecutable:

@@ -1,4 +1,4 @@
-"""Flat nets without normalizations and equations: folded into the weights in front, and unrolled into their steps."""
+"""Flat nets in what kernels know: normalizations folded into weights, equations in steps, shortcuts stations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pathc.ir.cut import Cutter, own_tensors
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph, Line, Station, Visit
-from pathc.ir.interp.expand import integrated, split_at_ode
+from pathc.ir.interp.expand import integrated, split_at_ode, split_at_shortcut
 from pathc.ir.interp.junctions import tensor_of
 from pathc.ir.interp.network import norm_of
 from pathc.ir.types import Call
@@ -23,11 +23,12 @@ Entering = list[tuple[Line, int]]
 
 
 def simplified(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-    """The same net, equations unrolled, normalizations and scales of lines folded; without these, the graph as it is.
+    """The same net, equations unrolled, shortcuts parted, normalizations and scales of lines folded.
 
-    Raises PathcError E0377 for lines through an equation that cannot be cut there.
+    Without these it is the graph as it is. Raises PathcError E0377 for lines that cannot be cut at an equation or a
+    shortcut.
     """
-    if any(station.stage("ode") is not None for station in graph.stations):
+    if any(_apart(station) for station in graph.stations):
         graph, weights = _Unroller(graph, weights).unrolled()
     if any(station.stage("batchnorm") is not None for station in graph.stations):
         graph, weights = _folded(graph, weights)
@@ -53,21 +54,48 @@ def _unscaled(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
     return replace(graph, lines=lines), tensors
 
 
+def _apart(station: Station) -> bool:
+    return station.stage("ode") is not None or station.stage("shortcut") is not None
+
+
 def unfoldable(graph: Graph) -> Iterator[tuple[Station, str]]:
-    """Flat stations whose normalization cannot be folded, and why."""
+    """Flat stations whose normalization can be folded neither into the weights in front nor into those behind, why."""
     for station in graph.stations:
-        names = [stage.name for stage in station.pipeline if stage.name not in ("bias", "identity")]
-        if len(station.shape) > 1 or "batchnorm" not in names:
+        if len(station.shape) > 1 or station.stage("batchnorm") is None or _folds_forward(graph, station):
             continue
-        entering = _into(graph, station.name)
-        if names[0] != "batchnorm":
-            yield station, f"behind `{names[0]}`"
-        elif not entering:
-            yield station, "without weights in front of it"
-        elif any(line.kind == "skip" for line, _ in entering):
-            yield station, "behind a skip"
-        elif any(line.tied or _is_tied(graph, line) for line, _ in entering):
-            yield station, "behind weights that two lines share"
+        if why := _stands(graph, station):
+            yield station, why
+
+
+def _stands(graph: Graph, station: Station) -> str:
+    """Where a normalization stands that cannot be folded into the weights in front of it; "" if it can."""
+    names = [stage.name for stage in station.pipeline if stage.name not in ("bias", "identity")]
+    parted = "shortcut" in names
+    entering = [(line, j) for line, j in _into(graph, station.name) if not parted or line.kind != "skip"]
+    if names[0] != "batchnorm":
+        return f"behind `{names[0]}`"
+    if not entering:
+        return "without weights in front of it"
+    if any(line.kind == "skip" for line, _ in entering):
+        return "behind a skip"
+    if any(line.tied or _is_tied(graph, line) for line, _ in entering):
+        return "behind weights that two lines share"
+    return ""
+
+
+def _folds_forward(graph: Graph, station: Station) -> bool:
+    """Whether what reads a station are weights alone, which can take the normalization its pipeline ends in."""
+    leaving = _from(graph, station.name)
+    last = station.pipeline[-1].name
+    return last == "batchnorm" and station.role == "layer" and bool(leaving) and not any(
+        line.kind == "skip" or line.tied or _is_tied(graph, line)
+        or len((into := graph.station(line.visits[number].station)).shape) > 1 or into.stage("ode") is not None
+        for line, number in leaving
+    )  # fmt: skip
+
+
+def _from(graph: Graph, name: str) -> Entering:
+    return [(line, j) for line in graph.lines for j in line.junctions if line.visits[j - 1].station == name]
 
 
 def _into(graph: Graph, name: str) -> Entering:
@@ -79,8 +107,12 @@ def _is_tied(graph: Graph, line: Line) -> bool:
 
 
 def _folded(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-    """Every normalization in the weights and the bias in front of it."""
+    """Every normalization in the weights and the bias in front of it, or where these cannot take it, behind it."""
     tensors = dict(weights)
+    for station in graph.stations:
+        stage = station.stage("batchnorm")
+        if stage is not None and _stands(graph, station) and _folds_forward(graph, station):
+            graph = _folded_forward(graph, station, stage, tensors)
     stations: list[Station] = []
     for station in graph.stations:
         stage = station.stage("batchnorm")
@@ -94,11 +126,40 @@ def _folded(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
         biased = station.stage("bias") is not None
         bias = tensor_values(tensors, f"{station.name}.bias") if biased else np.zeros(len(factor))
         tensors[f"{station.name}.bias"] = (shift + bias * factor).astype(np.float32)
-        for part in (GAIN, SHIFT, MEAN, VARIANCE):
-            del tensors[f"{station.name}.{part}"]
+        _without_norm(station, tensors)
         rest = tuple(s for s in station.pipeline if s.name not in ("bias", "batchnorm"))
         stations.append(replace(station, pipeline=(Call("bias"), *rest)))
     return replace(graph, stations=tuple(stations)), tensors
+
+
+def _folded_forward(graph: Graph, station: Station, stage: Call, tensors: dict[str, NDArray[Any]]) -> Graph:
+    """A normalization in the weights that read it, and in biases behind these; `tensors` become those of the graph."""
+    factor, shift = norm_of(station, stage, tensors).affine()
+    changed = {station.name: replace(station, pipeline=station.pipeline[:-1])}
+    for line, number in _from(graph, station.name):
+        name, into = tensor_of(line, number), graph.station(line.visits[number].station)
+        into = changed.get(into.name, into)
+        values = np.asarray(tensors[name], np.float64)
+        if line.kind == "dense":
+            tensors[name], added = (values * factor).astype(np.float32), values @ shift
+        else:
+            generator = resolve(line, graph)
+            read, told = (generator.units(number - back, 0, generator.count) for back in (1, 0))
+            wide, moved = (np.pad(each, (0, station.units - len(each))) for each in (factor, shift))
+            tensors[name] = (values * wide[read]).astype(np.float32)
+            added = np.bincount(told, weights=values * moved[read], minlength=into.units)[: into.real_units]
+        bias = f"{into.name}.bias"
+        before = tensor_values(tensors, bias) if bias in tensors else 0.0
+        tensors[bias] = (before + line.scale * added).astype(np.float32)
+        if into.stage("bias") is None:
+            changed[into.name] = replace(into, pipeline=(Call("bias"), *into.pipeline))
+    _without_norm(station, tensors)
+    return replace(graph, stations=tuple(changed.get(each.name, each) for each in graph.stations))
+
+
+def _without_norm(station: Station, tensors: dict[str, NDArray[Any]]) -> None:
+    for part in (GAIN, SHIFT, MEAN, VARIANCE):
+        del tensors[f"{station.name}.{part}"]
 
 
 def _scaled(
@@ -115,7 +176,10 @@ def _scaled(
 
 @dataclass(eq=False)
 class _Unroller:
-    """Makes the steps of equations stations and their lines lines of their own, which share weights in memory."""
+    """Makes the steps of equations stations and their lines lines of their own, which share weights in memory.
+
+    Stations with a shortcut become two.
+    """
 
     graph: Graph
     weights: Weights
@@ -124,9 +188,9 @@ class _Unroller:
     tensors: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
 
     def unrolled(self) -> tuple[Graph, Weights]:
-        """The net without equations."""
+        """The net without equations and shortcuts."""
         self.cutter = Cutter(self.graph, self.weights, lambda _: None)
-        solved = {station.name for station in self.graph.stations if station.stage("ode") is not None}
+        solved = {station.name for station in self.graph.stations if _apart(station)}
         cut = {line.name for line in self.graph.lines if solved.intersection(v.station for v in line.visits)}
         cut |= {line.name for line in self.graph.lines if line.mirror in cut}
         cut |= {line.mirror for line in self.graph.lines if line.name in cut and line.mirror}
@@ -142,7 +206,9 @@ class _Unroller:
                 if into not in solved:
                     self._copy(line, number, line.visits[number - 1].station, into)
         for station in self.graph.stations:
-            if station.name in solved:
+            if station.stage("shortcut") is not None:
+                self._part(station)
+            elif station.name in solved:
                 self._solve(station)
             else:
                 self.stations.append(station)
@@ -182,6 +248,17 @@ class _Unroller:
         state = integrated(stage, line.visits[number - 1].station, place, slope)
         self.stations.append(behind)
         self._skip(state, station.name, 1.0)
+
+    def _part(self, station: Station) -> None:
+        front, behind = split_at_shortcut(station)
+        own = f"{station.name}_sums"
+        for name in own_tensors(front):
+            self.tensors[f"{own}.{name.partition('.')[2]}"] = self.tensors.pop(name)
+        for line, number in _into(self.graph, station.name):
+            into = station.name if line.kind == "skip" else own
+            self._copy(line, number, line.visits[number - 1].station, into)
+        self.stations.extend((replace(front, name=own), behind))
+        self._skip(own, station.name, 1.0)
 
     def _skip(self, source: str, into: str, scale: float) -> None:
         name = f"{into}_from_{source}"

@@ -14,8 +14,8 @@ from pathc.backends.tvm import driver, facade, gpu_tuning, nvrtc, tensorcore
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.cpu import check_request, gradient_inputs, stage
-from pathc.backends.tvm.integer.executable import CudaIntegers
 from pathc.backends.tvm.gpu_library import gpu_library
+from pathc.backends.tvm.integer.executable import CudaIntegers
 from pathc.backends.tvm.lower import fusable, plan_net
 from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import Blocks, NetPlan, Rows

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pathc.ir.cells import cell_of, split_at_cell
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import output_shape
-from pathc.ir.interp.evaluate import evaluate
+from pathc.ir.interp.evaluate import Trace, evaluate
 from pathc.ir.interp.expand import expanded
 from pathc.ir.interp.junctions import Values, junction_values, read_size, real_read_size, real_size, size_of, widen
 from pathc.ir.interp.network import Inputs, Network, functions_of, input_rows, prepare
@@ -60,7 +60,7 @@ def error_bound(
                 off, behind = widen(found, station.units), split_at_cell(station)[1]
                 bounds[station.name] = _of_values(behind, weights, trace.sums[station.name], off, unit_roundoff)
                 continue
-            off = _of_sums(network, weights, station, trace.values, bounds, unit_roundoff, weight_roundoff)
+            off = _of_sums(network, weights, station, trace, bounds, unit_roundoff, weight_roundoff)
             total = trace.sums[station.name]
             off = np.where(np.abs(total) + off > _LARGEST, np.inf, off)
             off = np.where(np.isfinite(total), off, 0.0)
@@ -73,22 +73,22 @@ def _of_sums(
     network: Network,
     weights: Tensors,
     station: Station,
-    values: Mapping[str, Values],
+    trace: Trace,
     bounds: Mapping[str, Values],
     roundoff: float,
     weight_roundoff: float,
 ) -> Values:
     """Bound on the error of what a station accumulates."""
-    batch = next((len(values[j.source]) for j in network.into[station.name]), len(values[station.name]))
-    carried = np.zeros((batch, size_of(station)))
-    magnitude = np.zeros((batch, size_of(station)))
+    rows = len(trace.sums[station.name])
+    carried = np.zeros((rows, size_of(station)))
+    magnitude = np.zeros((rows, size_of(station)))
     terms = np.full(size_of(station), _EXTRA_ROUNDINGS)
     if station.stage("bias") is not None:
         magnitude += np.abs(network.bias(weights, station))
         terms += 1
     for junction in network.into[station.name]:
         matrix = np.abs(junction_values(weights, junction)) * (1.0 + weight_roundoff)
-        off, read = bounds[junction.source], np.abs(values[junction.source])
+        off, read = bounds[junction.source], np.abs(trace.values[junction.source])
         pushed, exact = np.abs(junction.push(off, matrix)), np.abs(junction.push(read, matrix))
         carried += pushed + weight_roundoff * exact
         magnitude += exact + pushed

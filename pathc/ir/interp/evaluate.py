@@ -112,9 +112,7 @@ def backward(
             for name, part in own.items():
                 tensors[name] = tensors[name] + part if name in tensors else part
             if cell is not None:
-                inputs_of = CellInputs.of(
-                    network, weights, cell, station, trace.values, sequences, training=training
-                )
+                inputs_of = CellInputs.of(network, weights, cell, station, trace.values, sequences, training=training)
                 start = (state or {}).get(station.name)
                 for name, part in inputs_of.backward(weights, trace.values, at_sums, start, gradients):
                     tensors[name] = tensors[name] + part if name in tensors else part

@@ -77,14 +77,17 @@ GRAPH_CODES: tuple[Code, ...] = (
         "Filters and pools run over the extents of a station, and what they give is the extents of the next one. "
         "`groups` of a convolution are for dense lines and divide the channels of both ends. Skips into `concat` bring "
         "all its channels between them. An equation (`ode`) begins at the one station that its lines lead from, which "
-        "has its shape. Normalization is applied once in a pipeline.",
+        "has its shape. Normalization is applied once in a pipeline; a `shortcut` adds what skips bring to what other "
+        "lines bring. A cell has one number for each unit, so that pools leave one position in front of it. `steps` "
+        "comes last, at a station with extents; what it leads to sees single steps, all of them equally many, and no "
+        "station sees steps and whole samples.",
     ),
     Code(
         "E0379",
         "no extents here",
         "Not every target and pass knows stations with extents, convolutions, pools, batch normalization, `concat`, "
-        "`channelshuffle` and `ode`, or a `scale` of lines that have weights. `reference` computes all of them, `llvm` "
-        "compiles them.",
+        "`channelshuffle`, `shortcut`, `steps` and `ode`, or a `scale` of lines that have weights. `reference` "
+        "computes all of them, `llvm` compiles them.",
     ),
     Code(
         "E0380",

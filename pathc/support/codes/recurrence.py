@@ -14,12 +14,13 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0371",
         "sequences without a step",
-        "A net with recurrent cells takes [batch, steps, units] or [steps, units] with at least one step.",
+        "A net with recurrent cells takes [batch, steps, units] or [steps, units] with at least one step, or channels "
+        "and extents in place of units. A net whose stage `steps` makes the steps takes samples.",
     ),
     Code(
         "E0372",
         "a stage on the wrong side of a cell",
-        "In front of a cell stand bias, convolution, normalization and pools, behind it activations.",
+        "In front of a cell stand bias, convolution, normalization, shortcut and pools, behind it activations.",
         "layer h[64] : bias | gru(recur = diag) | relu",
     ),
     Code(
@@ -34,7 +35,9 @@ CODES: tuple[Code, ...] = (
         "E0374",
         "options of a cell that exclude each other",
         "A cell that keeps its state from one sequence to the next runs forwards only and looks back one step; a "
-        "simple cell made of a trained layer takes over tanh, relu, sigmoid or identity.",
+        "simple cell made of a trained layer takes over tanh, relu, sigmoid or identity. A cell that looks back "
+        "several steps adds them up in front of everything else, so that it has no normalization, pool or shortcut; "
+        "the skips of an sru are its highway.",
     ),
     Code(
         "E0375",

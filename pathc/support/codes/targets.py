@@ -46,8 +46,9 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0610",
         "a stage the interpreter cannot evaluate",
-        "The language and the IR carry stages that a target may not be able to compute. Beside recurrent cells the "
-        "interpreter evaluates stations of one extent with `bias` and activations; the message names the stage.",
+        "The interpreter evaluates every stage of the vocabulary. In the station of a cell it has a bias, a "
+        "convolution, a normalization, a shortcut and pools in front of the cell and activations behind it; the "
+        "message names the stage that belongs into a station of its own.",
     ),
     Code(
         "W0662",

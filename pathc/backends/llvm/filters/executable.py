@@ -21,10 +21,12 @@ from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.pieces import Array, BoundSteps, Rows
 from pathc.backends.llvm.scratch import check_scratch
 from pathc.backends.llvm.simplify import uneven, unfoldable
+from pathc.ir.cells import cell_of
 from pathc.ir.cut import Cutter, Segment
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input, input_shape, output_shape
+from pathc.ir.sequences import unrolls
 from pathc.support.diagnostics import Diagnostic, error
 
 
@@ -142,6 +144,13 @@ def given(station: Station) -> Station | None:
     return Station(station.name, "input", (station.units * positions,), declared=declared, loc=station.loc)
 
 
+def _spread(station: Station) -> bool:
+    """Whether what is read from a station has extents, be they of one position."""
+    if unrolls(station) or cell_of(station) is not None:
+        return bool(read_extents(station))
+    return len(station.shape) > 1
+
+
 def beyond(graph: Graph) -> list[Diagnostic]:
     """What of a net with extents has no kernels: E0379."""
     found: list[Diagnostic] = []
@@ -150,7 +159,7 @@ def beyond(graph: Graph) -> list[Diagnostic]:
         for number in line.junctions:
             source = graph.station(line.visits[number - 1].station)
             into[line.visits[number].station].append(source)
-    sizes = {len(station.shape) > 1 for station in graph.outputs}
+    sizes = {_spread(station) for station in graph.outputs}
     if len(sizes) > 1:
         text = "some outputs have extents and others have none, which has no kernels"
         found.append(Diagnostic("E0379", text, graph.loc, help="use `-t reference`, or two models"))
@@ -173,7 +182,7 @@ def beyond(graph: Graph) -> list[Diagnostic]:
             text = f"`{station.name}` has extents and the stage `kwinners`, which has no kernels"
             found.append(Diagnostic("E0379", text, station.loc, help=help))
         for source in into[station.name]:
-            if len(source.shape) == 1:
+            if not _spread(source):
                 text = f"a line leads from `{source.name}` back to the extents of `{station.name}`"
                 found.append(Diagnostic("E0379", f"{text}, which has no kernels", station.loc, help=help))
     return found

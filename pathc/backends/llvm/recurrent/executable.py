@@ -1,7 +1,8 @@
-"""A recurrent net as an executable: feed-forward nets over all steps at once, and a time loop for every cell."""
+"""A net of sequences as an executable: feed-forward nets over all steps at once, and a time loop for every cell."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,16 +18,19 @@ from pathc.backends.llvm.recurrent.taps import columns, taps
 from pathc.ir.cells import cell_of
 from pathc.ir.cut import Segment
 from pathc.ir.cutcells import segments_of
+from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph
-from pathc.ir.inputs import check_input
+from pathc.ir.inputs import check_input, input_shape, output_shape
+from pathc.ir.sequences import fixed_steps, takes_sequences
 from pathc.support.diagnostics import Diagnostic, did_you_mean, error
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceExecutable:
-    """A recurrent net compiled for a processor.
+    """A net with cells, or with steps of its own, compiled for a processor.
 
-    Inputs are float32 [batch, steps, units] or [steps, units], several stations side by side; any number of steps. A
+    Inputs are float32 [batch, steps, units] or [steps, units], several stations side by side, any number of steps, with
+    channels and extents in place of units where there are some; nets with `steps` take [batch, channels, *extents]. A
     cell with `stateful = true` begins where the last call ended, until `reset`.
     """
 
@@ -59,36 +63,40 @@ class SequenceExecutable:
         self._states.clear()
 
     def __call__(self, x: NDArray[Any], y: Array | None = None) -> Array:
-        """Outputs [batch, steps, units] of inputs [batch, steps, units], or without the batch axis.
+        """Outputs [batch, steps, ...] of inputs [batch, ...], or without the batch axis.
 
         Raises E0512, E0513 and E0371 for inputs that do not fit, E0702 for a state of another batch.
         """
-        check_input(x, (sum(s.real_units for s in self.graph.inputs),), "input", sequences=True)
-        whole = np.ascontiguousarray(x if x.ndim == 3 else x[None], np.float32)
+        check_input(x, input_shape(self.graph), "input", sequences=takes_sequences(self.graph))
+        several = x.ndim == self._axes
+        whole = np.ascontiguousarray(x if several else x[None], np.float32)
         made = self.bind(whole).call()
-        result = made if x.ndim == 3 else made[0]
+        result = made if several else made[0]
         if y is None:
             return result
         y[...] = result
         return y
 
     def bind(self, x: Array, y: Array | None = None) -> BoundSteps:
-        """Tie the net to x [batch, steps, units] and, if given, y, both float32 and contiguous."""
-        if x.ndim != 3 or x.dtype != np.float32 or not x.flags.c_contiguous:
-            raise error(
-                "E0703", f"the input is {list(x.shape)} {x.dtype}", help="bind [batch, steps, units] in float32"
-            )
-        batch, steps = x.shape[:2]
-        rows = x.reshape(batch * steps, x.shape[2])
+        """Tie the net to x [batch, ...] and, if given, y [batch, steps, ...], both float32 and contiguous."""
+        if x.ndim != self._axes or x.dtype != np.float32 or not x.flags.c_contiguous:
+            wanted = ", ".join(("batch", *(("steps",) if takes_sequences(self.graph) else ()), "..."))
+            raise error("E0703", f"the input is {list(x.shape)} {x.dtype}", help=f"bind [{wanted}] in float32")
+        batch, steps = len(x), fixed_steps(self.graph) or x.shape[1]
+        size = math.prod(input_shape(self.graph))
+        rows = x.reshape(batch * (steps if takes_sequences(self.graph) else 1), size)
         known: dict[str, Array] = {}
         start = 0
         for station in self.graph.inputs:
-            known[station.name] = rows[:, start : start + station.real_units]
-            start += station.real_units
+            end = start + station.real_units * math.prod(station.shape[1:])
+            known[station.name], start = rows[:, start:end], end
         todo: list[Callable[[], object]] = []
         last = rows
         for segment, executable in self.segments:
             made = self._fed(segment, executable, known, todo, rows)
+            if segment.unrolled:
+                known.update(self._unrolled(segment, made, steps, todo))
+                continue
             if not segment.station:
                 last = made
                 continue
@@ -103,7 +111,7 @@ class SequenceExecutable:
             state = self._state(kernel, batch)
             todo.append(kernel.bind(sums, last.reshape(batch, steps, units), state))
             known[segment.station] = last
-        result = last.reshape(batch, steps, last.shape[1])
+        result = last.reshape(batch, steps, *output_shape(self.graph))
         if y is not None:
             todo.append(partial(np.copyto, y, result))
         return BoundSteps(x, result if y is None else y, tuple(todo))
@@ -117,17 +125,32 @@ class SequenceExecutable:
         rows: Array,
     ) -> Array:
         """The output rows of a segment, and what computes them."""
-        names = segment.reads
-        if names == tuple(s.name for s in self.graph.inputs):
+        names, sample = segment.reads, input_shape(segment.graph)
+        parts = [known[n] for n in names]
+        if names == tuple(s.name for s in self.graph.inputs) and all(p.base is rows.base for p in parts):
             given = rows
-        elif len(names) == 1:
-            given = known[names[0]]
+        elif len(names) == 1 and (len(sample) == 1 or parts[0].flags.c_contiguous):
+            given = parts[0]
         else:
-            given = np.empty((len(rows), sum(known[n].shape[1] for n in names)), np.float32)
-            todo.append(partial(_side_by_side, [known[n] for n in names], given))
-        bound = executable.bind(given)
+            given = np.empty((len(parts[0]), sum(part.shape[1] for part in parts)), np.float32)
+            todo.append(partial(_side_by_side, parts, given))
+        bound = executable.bind(given.reshape(len(given), *sample))
         todo.append(bound.call)
-        return bound.y
+        return bound.y.reshape(len(given), math.prod(output_shape(segment.graph)))
+
+    def _unrolled(
+        self, segment: Segment, made: Array, steps: int, todo: list[Callable[[], object]]
+    ) -> dict[str, Array]:
+        """Rows of steps by station, made of the rows of samples that a segment gives."""
+        found: dict[str, Array] = {}
+        start = 0
+        for name, station in zip(segment.unrolled, segment.graph.outputs, strict=True):
+            units = station.real_units * math.prod(read_extents(station)[:-1])
+            whole = made[:, start : start + units * steps].reshape(len(made), units, steps)
+            found[name] = np.empty((len(made) * steps, units), np.float32)
+            todo.append(partial(np.copyto, found[name].reshape(len(made), steps, units), whole.transpose(0, 2, 1)))
+            start += units * steps
+        return found
 
     def _state(self, kernel: CellKernel, batch: int) -> Array | None:
         cell = kernel.cell
@@ -140,6 +163,11 @@ class SequenceExecutable:
             text = f"the state of `{cell.station}` is that of {len(state)} sequences, the input has {batch}"
             raise error("E0702", text, cell.loc, help="call `reset()` between batches of different sizes")
         return state
+
+    @property
+    def _axes(self) -> int:
+        """Axes of the input with that of the batch."""
+        return 1 + takes_sequences(self.graph) + len(input_shape(self.graph))
 
     def emit(self, kind: str) -> str | bytes:
         """The time loops as LLVM IR (`ll`)."""

@@ -58,9 +58,7 @@ class Front:
             gradient = function.backward(argument, gradient)
         return gradient, at_shortcut, found
 
-    def reach(
-        self, copy: int, sums: tuple[Values, Values], shortcut: tuple[Values, Values], roundoff: float
-    ) -> Values:
+    def reach(self, copy: int, sums: tuple[Values, Values], shortcut: tuple[Values, Values], roundoff: float) -> Values:
         """Bound on the error of what a copy's gate hears; sums and shortcut come with their own bounds."""
         made = self._run(copy, sums[0], shortcut[0])
         bound = sums[1]
