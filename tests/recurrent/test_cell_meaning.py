@@ -272,7 +272,10 @@ def test_targets_without_cells_say_so():
     from pathc.backends.llvm.training.trainer import Trainer
     from pathc.ir.quantized.network import integer_network
 
-    for refuse in (lambda: Trainer(graph, initial_weights(graph)), lambda: integer_network(graph, {})):
+    for refuse, code in (
+        (lambda: Trainer(graph, initial_weights(graph)), "E0376"),
+        (lambda: integer_network(graph, {}), "E1303"),
+    ):
         with pytest.raises(PathcError) as caught:
             refuse()
-        assert caught.value.diagnostics[0].code == "E0376"
+        assert caught.value.diagnostics[0].code == code
