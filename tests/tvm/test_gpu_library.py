@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -220,3 +221,27 @@ def test_numbers_that_a_library_cannot_give(plain):
     strange = replace(program.launches[0], arguments=(*program.launches[0].arguments, "steps"))
     with pytest.raises(PathcError, match=r"E0675.*`steps`"):
         gpu_library(replace(program, launches=(strange,)), executable.parameters, executable.binary)
+
+
+@pytest.mark.parametrize("options", [{"fused": False, "lanes": 32}, {"gradients": True, "lanes": 32}, {}], ids=str)
+def test_a_cu_file_launches_what_the_program_does(options):
+    _, _, executable = compiled((32, 16), 64, **options)
+    text, program = str(executable.emit("cu")), executable.program
+    assert text.startswith(program.text)
+    assert nvrtc.compile_text(text, "sm_90").resources == executable.binary.resources, "NVRTC sees the kernels alone"
+    functions = text[len(program.text) :].split('extern "C"')[1:]
+    assert len(functions) == 1 + bool(program.gradients)
+    for function, launches in zip(functions, (program.forward, program.launches), strict=False):
+        called = [line for line in function.splitlines() if "<<<" in line]
+        assert [line.split("<<<")[0].strip() for line in called] == [one.kernel for one in launches]
+        for line, one in zip(called, launches, strict=True):
+            assert f"dim3({', '.join(one.grid)}), dim3({', '.join(map(str, one.block))}), {one.shared}, stream" in line
+            assert line.count(",") - line.split(">>>")[0].count(",") == len(one.arguments) - 1
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, which comes with the CUDA toolkit")
+def test_nvcc_takes_a_cu_file(plain, tmp_path):
+    (tmp_path / "net.cu").write_text(str(plain[3].emit("cu")))
+    command = ["nvcc", "-arch=sm_90", "--cuda", "-o", str(tmp_path / "net.cpp"), str(tmp_path / "net.cu")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -27,17 +27,10 @@ from pathc.targets import choose_target
 pytestmark = [
     pytest.mark.skipif(facade.missing() != "", reason=f"needs TVM: {facade.INSTALL}"),
     pytest.mark.skipif(nvrtc.library_path() == "", reason=f"needs NVRTC: {nvrtc.INSTALL}"),
+    pytest.mark.usefixtures("own_cache"),
 ]
 WHERE = Where("127.0.0.1", 9190, "gpu", 5.0)
 NAME = "A GPU"
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    folder = tmp_path / "cache"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("PATHC_CACHE", str(folder))
-    return folder
 
 
 def compiled(**options):

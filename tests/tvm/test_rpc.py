@@ -49,10 +49,7 @@ def awaited(where):
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch):
-    folder = tmp_path / "cache"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("PATHC_CACHE", str(folder))
+def model(tmp_path, own_cache):
     path = tmp_path / "net.path"
     path.write_text(MODEL)
     return path

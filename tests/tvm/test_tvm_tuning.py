@@ -18,15 +18,10 @@ from pathc.backends.tvm.lower import plan_net
 from pathc.backends.tvm.schedule import Tile
 from pathc.support.diagnostics import PathcError, UnavailableError
 
-pytestmark = pytest.mark.skipif(facade.missing() != "", reason=f"needs TVM: {facade.INSTALL}")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    folder = tmp_path / "cache"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("PATHC_CACHE", str(folder))
-    return folder
+pytestmark = [
+    pytest.mark.skipif(facade.missing() != "", reason=f"needs TVM: {facade.INSTALL}"),
+    pytest.mark.usefixtures("own_cache"),
+]
 
 
 def net(batch=0, **options):

@@ -14,6 +14,7 @@ from pathc.backends.tvm import driver, facade, gpu_tuning, nvrtc, tensorcore
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.cpu import check_request, gradient_inputs, stage
+from pathc.backends.tvm.cu_file import cu_file
 from pathc.backends.tvm.gpu_library import gpu_library
 from pathc.backends.tvm.integer.executable import CudaIntegers
 from pathc.backends.tvm.lower import fusable, plan_net
@@ -114,8 +115,10 @@ class CudaExecutable:
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes, see CudaBackend.emits."""
         match kind:
-            case "cuda" | "cu":
+            case "cuda":
                 return self.program.text
+            case "cu":
+                return cu_file(self.program, self.parameters)
             case "ptx":
                 return self.binary.ptx
             case "cubin":
