@@ -27,6 +27,7 @@ _MAGIC = 0x2F271
 _PROBE = 5.0
 _SESSION = 10
 """A server ends a session after so many times the time a caller waits."""
+_LONGEST = 86400.0
 _REPEATS = 9
 _BYTES_A_SECOND = 1e6
 """The slowest network that copies are waited for."""
@@ -53,7 +54,7 @@ class Where:
         if not key:
             text = "a tracker lends devices by key, and none was given"
             raise UsageError(Diagnostic("E0816", text, help="--key K, as `rpc_server --key K` was started with"))
-        if not seconds > 0:
+        if not 0 < seconds <= _LONGEST:
             raise UsageError(Diagnostic("E0816", f"nothing can be waited for {seconds:g} seconds", help="--wait 60"))
         return cls(host.strip("[]"), int(port), key, seconds)
 
@@ -130,7 +131,7 @@ def _within(where: Where, what: str, call: Callable[[], T], more: float = 0.0) -
             raise reason
         lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
         text = f"the device `{where.key}` of {where} failed to {what}: {' '.join(lines)[:400]}"
-        help = "see what its server prints; it needs the TVM that is here, and to link nothing"
+        help = "see what its server prints; it needs the version of TVM that is here"
         raise UnavailableError(Diagnostic("E0679", text, help=help)) from reason
     return results[0]
 

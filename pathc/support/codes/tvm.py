@@ -78,8 +78,9 @@ CODES: tuple[Code, ...] = (
     Code(
         "W0671",
         "split factors that a tuner found",
-        "The target `tvm-llvm` was tuned for this plan on this processor (`tvm-llvm{tune=true}`), and what was fastest "
-        "is used again. It is kept in `tuned.json` beside the object cache; delete that file to forget it.",
+        "The target was tuned for this plan on such a processor or GPU (`tvm-llvm{tune=true}`, `cuda{tune=true}`, "
+        "here or with `pathc bench --rpc`), and what was fastest is used again. It is kept in `tuned.json` beside "
+        "the object cache; delete that file to forget it.",
     ),
     Code(
         "E0674",
