@@ -43,10 +43,12 @@ def _run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from pathc.driver import load
-    from pathc.ir.compress.quantize import quantize
+    from pathc.ir.compress.quantize import for_integers, quantize
     from pathc.ir.compress.report import report
     from pathc.ir.compress.tensors import Settings
-    from pathc.ir.misfits import flat_only
+    from pathc.ir.interp.junctions import float_tensors
+    from pathc.ir.quantized.extents import beyond_integers
+    from pathc.ir.sequences import takes_sequences
     from pathc.ir.text import print_graph
     from pathc.ir.weights import load_weights, save_weights
     from pathc.support.files import write_atomically
@@ -61,9 +63,10 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.quantile,
     )  # fmt: skip
     split = split_for(graph, load_data(arguments.data, arguments.scale)) if arguments.data else None
-    calibrated = split is not None and not flat_only(graph, "calibration knows")
     few = slice(max(arguments.calibrate, 0))
-    rows = split.train.inputs(few) if split is not None and calibrated else None
+    spread = not takes_sequences(graph) and any(len(station.shape) > 1 for station in graph.stations)
+    refused = beyond_integers(for_integers(graph, float_tensors(graph, weights))[0]) if split and spread else []
+    rows = split.train.inputs(few) if split is not None and not refused else None
     result = quantize(graph, weights, settings, rows)
     test = (split.test or split.train) if split is not None else None
     samples = test.inputs(slice(None)) if test else None
@@ -73,16 +76,15 @@ def _run(arguments: argparse.Namespace) -> int:
         save_weights(arguments.output, result.tensors, metadata={"quantized": repr(settings)}, dtype=dtype)
         if result.calibrated:
             write_atomically(Path(arguments.output).with_suffix(".pir"), print_graph(result.graph))
-    notes = [] if calibrated or split is None else [_FLOATS]
-    talk.diagnostics([*notes, *result.notes])
+    talk.diagnostics([*map(_floats, refused[:1]), *result.notes])
     put(json.dumps(asdict(found)) + "\n" if arguments.json else _text(found))
     return 0
 
 
-_FLOATS = Diagnostic(
-    "W1303", "stations with extents are not calibrated: the data measures the accuracy of quantized weights in floats",
-    help="integer arithmetic is for flat nets", severity=Severity.NOTE,
-)  # fmt: skip
+def _floats(refused: Diagnostic) -> Diagnostic:
+    """The note that data measures quantized weights in floats alone, and why."""
+    text = f"stations are not calibrated, the data measures quantized weights in floats: {refused.message}"
+    return Diagnostic("W1303", text, refused.place, help=refused.help, severity=Severity.NOTE)
 
 
 def _text(found: Report) -> str:

@@ -10,16 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.cut import Cutter, own_tensors
-from pathc.ir.generators import resolve
+from pathc.ir.folding import entering, folded
 from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.interp.expand import integrated, split_at_ode, split_at_shortcut
-from pathc.ir.interp.junctions import tensor_of
-from pathc.ir.interp.network import norm_of
-from pathc.ir.types import Call
-from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, tensor_values
 
 Weights = Mapping[str, NDArray[Any]]
-Entering = list[tuple[Line, int]]
 
 
 def simplified(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
@@ -31,7 +26,7 @@ def simplified(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
     if any(_apart(station) for station in graph.stations):
         graph, weights = _Unroller(graph, weights).unrolled()
     if any(station.stage("batchnorm") is not None for station in graph.stations):
-        graph, weights = _folded(graph, weights)
+        graph, weights = folded(graph, weights)
     if any(line.kind != "skip" and line.scale != 1.0 for line in graph.lines):
         graph, weights = _unscaled(graph, weights)
     return graph, weights
@@ -56,122 +51,6 @@ def _unscaled(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
 
 def _apart(station: Station) -> bool:
     return station.stage("ode") is not None or station.stage("shortcut") is not None
-
-
-def unfoldable(graph: Graph) -> Iterator[tuple[Station, str]]:
-    """Flat stations whose normalization can be folded neither into the weights in front nor into those behind, why."""
-    for station in graph.stations:
-        if len(station.shape) > 1 or station.stage("batchnorm") is None or _folds_forward(graph, station):
-            continue
-        if why := _stands(graph, station):
-            yield station, why
-
-
-def _stands(graph: Graph, station: Station) -> str:
-    """Where a normalization stands that cannot be folded into the weights in front of it; "" if it can."""
-    names = [stage.name for stage in station.pipeline if stage.name not in ("bias", "identity")]
-    parted = "shortcut" in names
-    entering = [(line, j) for line, j in _into(graph, station.name) if not parted or line.kind != "skip"]
-    if names[0] != "batchnorm":
-        return f"behind `{names[0]}`"
-    if not entering:
-        return "without weights in front of it"
-    if any(line.kind == "skip" for line, _ in entering):
-        return "behind a skip"
-    if any(line.tied or _is_tied(graph, line) for line, _ in entering):
-        return "behind weights that two lines share"
-    return ""
-
-
-def _folds_forward(graph: Graph, station: Station) -> bool:
-    """Whether what reads a station are weights alone, which can take the normalization its pipeline ends in."""
-    leaving = _from(graph, station.name)
-    last = station.pipeline[-1].name
-    return last == "batchnorm" and station.role == "layer" and bool(leaving) and not any(
-        line.kind == "skip" or line.tied or _is_tied(graph, line)
-        or len((into := graph.station(line.visits[number].station)).shape) > 1 or into.stage("ode") is not None
-        for line, number in leaving
-    )  # fmt: skip
-
-
-def _from(graph: Graph, name: str) -> Entering:
-    return [(line, j) for line in graph.lines for j in line.junctions if line.visits[j - 1].station == name]
-
-
-def _into(graph: Graph, name: str) -> Entering:
-    return [(line, j) for line in graph.lines for j in line.junctions if line.visits[j].station == name]
-
-
-def _is_tied(graph: Graph, line: Line) -> bool:
-    return any(other.tied and other.mirror == line.name for other in graph.lines)
-
-
-def _folded(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-    """Every normalization in the weights and the bias in front of it, or where these cannot take it, behind it."""
-    tensors = dict(weights)
-    for station in graph.stations:
-        stage = station.stage("batchnorm")
-        if stage is not None and _stands(graph, station) and _folds_forward(graph, station):
-            graph = _folded_forward(graph, station, stage, tensors)
-    stations: list[Station] = []
-    for station in graph.stations:
-        stage = station.stage("batchnorm")
-        if stage is None:
-            stations.append(station)
-            continue
-        factor, shift = norm_of(station, stage, tensors).affine()
-        for line, number in _into(graph, station.name):
-            name = tensor_of(line, number)
-            tensors[name] = _scaled(graph, line, number, np.asarray(tensors[name]), factor)
-        biased = station.stage("bias") is not None
-        bias = tensor_values(tensors, f"{station.name}.bias") if biased else np.zeros(len(factor))
-        tensors[f"{station.name}.bias"] = (shift + bias * factor).astype(np.float32)
-        _without_norm(station, tensors)
-        rest = tuple(s for s in station.pipeline if s.name not in ("bias", "batchnorm"))
-        stations.append(replace(station, pipeline=(Call("bias"), *rest)))
-    return replace(graph, stations=tuple(stations)), tensors
-
-
-def _folded_forward(graph: Graph, station: Station, stage: Call, tensors: dict[str, NDArray[Any]]) -> Graph:
-    """A normalization in the weights that read it, and in biases behind these; `tensors` become those of the graph."""
-    factor, shift = norm_of(station, stage, tensors).affine()
-    changed = {station.name: replace(station, pipeline=station.pipeline[:-1])}
-    for line, number in _from(graph, station.name):
-        name, into = tensor_of(line, number), graph.station(line.visits[number].station)
-        into = changed.get(into.name, into)
-        values = np.asarray(tensors[name], np.float64)
-        if line.kind == "dense":
-            tensors[name], added = (values * factor).astype(np.float32), values @ shift
-        else:
-            generator = resolve(line, graph)
-            read, told = (generator.units(number - back, 0, generator.count) for back in (1, 0))
-            wide, moved = (np.pad(each, (0, station.units - len(each))) for each in (factor, shift))
-            tensors[name] = (values * wide[read]).astype(np.float32)
-            added = np.bincount(told, weights=values * moved[read], minlength=into.units)[: into.real_units]
-        bias = f"{into.name}.bias"
-        before = tensor_values(tensors, bias) if bias in tensors else 0.0
-        tensors[bias] = (before + line.scale * added).astype(np.float32)
-        if into.stage("bias") is None:
-            changed[into.name] = replace(into, pipeline=(Call("bias"), *into.pipeline))
-    _without_norm(station, tensors)
-    return replace(graph, stations=tuple(changed.get(each.name, each) for each in graph.stations))
-
-
-def _without_norm(station: Station, tensors: dict[str, NDArray[Any]]) -> None:
-    for part in (GAIN, SHIFT, MEAN, VARIANCE):
-        del tensors[f"{station.name}.{part}"]
-
-
-def _scaled(
-    graph: Graph, line: Line, number: int, values: NDArray[Any], factor: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Weights times the factor of the unit they lead to; silent units keep theirs, which nobody hears."""
-    if line.kind == "dense":
-        return (values * factor[:, None]).astype(np.float32)
-    units = graph.station(line.visits[number].station).units
-    generator = resolve(line, graph)
-    wide = np.pad(factor, (0, units - len(factor)), constant_values=1.0)
-    return (values * wide[generator.units(number, 0, generator.count)]).astype(np.float32)
 
 
 @dataclass(eq=False)
@@ -226,7 +105,7 @@ class _Unroller:
 
     def _solve(self, station: Station) -> None:
         rule, stage, behind = split_at_ode(station)
-        entering = _into(self.graph, station.name)
+        lines = entering(self.graph, station.name)
         owned = {name: self.tensors.pop(name) for name in own_tensors(rule)}
 
         def place(name: str, *sources: tuple[str, float]) -> str:
@@ -239,12 +118,12 @@ class _Unroller:
         def slope(name: str, point: str) -> str:
             own = f"{station.name}_{name}"
             self.stations.append(replace(rule, name=own))
-            for line, number in entering:
+            for line, number in lines:
                 self._copy(line, number, point, own)
             self.tensors.update({f"{own}.{n.partition('.')[2]}": w for n, w in owned.items()})
             return own
 
-        line, number = entering[0]
+        line, number = lines[0]
         state = integrated(stage, line.visits[number - 1].station, place, slope)
         self.stations.append(behind)
         self._skip(state, station.name, 1.0)
@@ -254,7 +133,7 @@ class _Unroller:
         own = f"{station.name}_sums"
         for name in own_tensors(front):
             self.tensors[f"{own}.{name.partition('.')[2]}"] = self.tensors.pop(name)
-        for line, number in _into(self.graph, station.name):
+        for line, number in entering(self.graph, station.name):
             into = station.name if line.kind == "skip" else own
             self._copy(line, number, line.visits[number - 1].station, into)
         self.stations.extend((replace(front, name=own), behind))

@@ -10,18 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.cells import cell_of, is_recurrent
+from pathc.ir.cells import cell_of
 from pathc.ir.compress.states import StateTensor, has_rows, read_or_held, recurrent_facts, state_tensors
 from pathc.ir.compress.tensors import Settings, fit_values, quantize_values
 from pathc.ir.facts import Recurrent, Scale, Sums, Weights
+from pathc.ir.folding import folded, unfoldable
 from pathc.ir.graph import Graph, Station
+from pathc.ir.inputs import as_samples, check_input, input_shape
 from pathc.ir.interp import evaluate
-from pathc.ir.interp.junctions import Junction, SkipJunction, float_tensors
+from pathc.ir.interp.filters import PartJunction
+from pathc.ir.interp.junctions import Junction, SkipJunction, float_tensors, real_size
 from pathc.ir.interp.network import Network, prepare
 from pathc.ir.misfits import unscaled_only
 from pathc.ir.quantized import IntegerNetwork, format_of, integer_network, nearest_ratio, never_negative, power_of_two
 from pathc.ir.quantized.cells import state_function
+from pathc.ir.quantized.extents import beyond_integers
 from pathc.ir.quantized.network import refuse_gates, stations_read
+from pathc.ir.sequences import takes_sequences
 from pathc.ir.types import ScalarType, plain_type
 from pathc.ir.weights import SCALE, Tensors, check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
@@ -53,22 +58,27 @@ def quantize(
     """The graph and weights in the numbers that `settings` name.
 
     Without `data` every tensor is quantized by itself, biases and normalizations stay floats: any target runs the
-    result as floats. Nets with extents are quantized so only.
-    With `data` [samples, units], of nets with cells [samples, steps, units], stations are calibrated on it, all that
-    adds up in a station shares one scale, and biases become i32: the result is what `pathc.ir.quantized` evaluates.
-    Deterministic from the seed. Raises PathcError: E0505 to E0509 for weights, E0512 and E0513 for data, E1310 for
-    tensors of zeros, E1311 for bad settings, and those of integer arithmetic (E13xx).
+    result as floats.
+    With `data` [samples, units], of nets with cells [samples, steps, units], normalizations are folded into the weights
+    in front of them, stations are calibrated, all that adds up in a station shares one scale, and biases become i32:
+    the result is what `pathc.ir.quantized` evaluates. Deterministic from the seed. Raises PathcError: E0505 to E0509
+    for weights, E0512 and E0513 for data, E1310 for tensors of zeros, E1311 for bad settings, and those of integer
+    arithmetic (E13xx).
     """
     check_settings(settings)
     found = check_weights(graph, weights, finite=True)
     if found:
         raise PathcError(*found)
-    if settings.method != "bf16" and (data is not None or is_recurrent(graph)):
+    if settings.method != "bf16" and takes_sequences(graph):
         refuse_gates(graph)
     if found := unscaled_only(graph, "quantization has"):
         raise PathcError(*found)
-    network = prepare(graph, weights)
     plain = float_tensors(graph, weights)
+    if settings.method != "bf16" and data is not None and not takes_sequences(graph):
+        graph, plain = for_integers(graph, plain)
+        if found := beyond_integers(graph):
+            raise PathcError(*found)
+    network = prepare(graph, plain)
     if settings.method == "bf16":
         return Quantized(graph, {name: round_to_bfloat16(tensor) for name, tensor in plain.items()})
     _refuse_zeros(network, plain)
@@ -81,14 +91,21 @@ def quantize(
         for group in groups:
             values = {name: fact.value for name, fact in scales.items()}
             shared = any(line.tied and j.tensor.startswith(f"{line.mirror}.") for line in graph.lines for j in group)
-            own = replace(settings, per="tensor") if shared or not has_rows(cell_of(station)) else settings
-            count = _scales_of(group[0], station, plain) if group else 0
+            counts = {_scales_of(j, station, plain) for j in group} or {0}
+            alone = shared or len(counts) > 1 or not has_rows(cell_of(station))
+            own = replace(settings, per="tensor") if alone else settings
+            count = max(counts)
             tensors.update(_quantize_group(group, count, plain, tensors, values, own))
     facts = _weights_facts(graph, tensors, settings)
     cells = recurrent_facts(graph, tensors, plain_type(_KINDS[settings.method]))
     graph = replace(graph, facts=(*graph.facts, *scales.values(), *facts, *cells))
     notes = _too_wide(tensors)
     return _for_integers(graph, tensors, notes) if scales else Quantized(graph, tensors, notes)
+
+
+def for_integers(graph: Graph, weights: Tensors) -> tuple[Graph, dict[str, NDArray[Any]]]:
+    """The net as integers compute it: normalizations folded into weights wherever they can be."""
+    return folded(graph, weights, (station.name for station, _ in unfoldable(graph)))
 
 
 def check_settings(settings: Settings) -> None:
@@ -108,13 +125,14 @@ def calibrate(network: Network, weights: Tensors, settings: Settings, data: NDAr
     finite.
     """
     graph = network.graph
+    check_input(data, (math.prod(input_shape(graph)),), "calibration data", sequences=takes_sequences(graph))
     if not len(data) or not np.isfinite(data).all():
         raise error("E1311", "the calibration data is empty or not finite", help="give some hundred ordinary samples")
     read = stations_read(network)
     sizes: dict[str, list[NDArray[np.float64]]] = {name: [] for name in read}
     least = dict.fromkeys(read, 0.0)
     for start in range(0, len(data), _CHUNK):
-        trace = evaluate(graph, weights, data[start : start + _CHUNK])
+        trace = evaluate(graph, weights, as_samples(graph, data[start : start + _CHUNK]))
         for name in read:
             values = read_or_held(trace, name)
             sizes[name].append(np.abs(values) if settings.quantile < 1 else np.abs(values).max(axis=0))
@@ -224,10 +242,15 @@ def _for_integers(graph: Graph, tensors: dict[str, NDArray[Any]], notes: tuple[D
     for each in network.stations:
         station = each.station
         widths.append(Sums(station.name, each.bits, loc=station.loc))
-        if station.stage("bias") is not None and station.role != "input":
-            same = bool((each.sum_scale == each.sum_scale[0]).all())
-            tensors[f"{station.name}.bias"] = each.bias[: station.real_units].astype(np.int32)
-            scale = each.sum_scale[:1].reshape(()) if same else each.sum_scale
+        if station.stage("bias") is None or station.role == "input":
+            continue
+        bias, sum_scale = (part[: real_size(station)].reshape(station.real_units, -1)
+                           for part in (each.bias, each.sum_scale))  # fmt: skip
+        # Positions with scales of their own have no common integer: such a bias stays a float, rounded at each of them.
+        if (sum_scale == sum_scale[:, :1]).all():
+            same = bool((sum_scale == sum_scale[0, 0]).all())
+            tensors[f"{station.name}.bias"] = bias[:, 0].astype(np.int32)
+            scale = sum_scale[:1, 0].reshape(()) if same else sum_scale[:, 0]
             tensors[f"{station.name}.bias{SCALE}"] = scale.astype(np.float32)
     return Quantized(replace(graph, facts=(*graph.facts, *widths)), tensors, tuple(_coarse_skips(network)))
 
@@ -236,8 +259,10 @@ def _coarse_skips(network: IntegerNetwork) -> Iterator[Diagnostic]:
     """W1302 for every skip whose whole factor is off by more than 2%."""
     for each in network.stations:
         for skip in network.into[each.station.name]:
-            if isinstance(skip.junction, SkipJunction):
+            if isinstance(skip.junction, SkipJunction | PartJunction):
                 exact = skip.junction.scale * network.station(skip.junction.source).scale / each.sum_scale
+                if isinstance(skip.junction, PartJunction):
+                    exact = exact[skip.junction.first : skip.junction.first + skip.junction.count]
                 off = np.abs(skip.weights[: len(exact)] - exact) / np.abs(exact) if skip.junction.scale else 0 * exact
                 if float(off.max()) > _COARSE:
                     text = f"the skip from `{skip.junction.source}` to `{each.station.name}` is off by "

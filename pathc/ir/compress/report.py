@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.compress.quantize import Quantized
+from pathc.ir.compress.quantize import Quantized, for_integers
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import as_samples
 from pathc.ir.interp import forward
@@ -63,7 +63,10 @@ def report(
     Sequences are [samples, steps, units]. Accuracies need labels [samples] or [samples, steps]; sensitivities are
     taken from the first `sensitivity` samples.
     """
-    before, after = float_tensors(graph, weights), float_tensors(graph, result.tensors)
+    before = float_tensors(graph, weights)
+    if result.calibrated:
+        graph, before = for_integers(graph, before)
+    after = float_tensors(graph, result.tensors)
     names = [name for name in before if name in result.tensors and name + SCALE in result.tensors]
     names = [name for name in names if not name.endswith(".bias")]
     few = None if samples is None else as_samples(graph, samples[:sensitivity])
@@ -107,7 +110,8 @@ def integer_accuracy(result: Quantized, samples: NDArray[Any], labels: NDArray[n
     if not result.calibrated:
         return -1.0
     network = integer_network(result.graph, result.tensors)
-    outputs = [integer_forward(network, samples[i : i + _CHUNK]) for i in range(0, len(samples), _CHUNK)]
+    parts = (as_samples(network.graph, samples[i : i + _CHUNK]) for i in range(0, len(samples), _CHUNK))
+    outputs = [integer_forward(network, part) for part in parts]
     return _share(np.concatenate(outputs), labels)
 
 

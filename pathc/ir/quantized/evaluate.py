@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pathc.ir.interp.junctions import Values
-from pathc.ir.interp.network import Inputs, Layout, activations_of, input_rows
+from pathc.ir.inputs import output_shape
+from pathc.ir.interp.junctions import Values, real_read_size, real_size
+from pathc.ir.interp.network import Inputs, Layout, functions_of, input_rows
 from pathc.ir.quantized.network import IntegerNetwork, IntegerStation
 from pathc.ir.quantized.rounding import Integers, round_to_format
 from pathc.support.diagnostics import error
@@ -60,25 +61,25 @@ def evaluate_integers(
     last: dict[str, tuple[Integers, ...]] = {}
     batch = len(next(iter(rows.values()))) if rows else 1
     for each in network.stations:
-        name, real = each.station.name, each.station.real_units
-        total = np.zeros((batch, each.station.units), dtype=np.int64) + each.bias
+        name = each.station.name
+        total = np.zeros((batch, len(each.bias)), dtype=np.int64) + each.bias
         if name in rows:
             total += rows[name]
         for junction in network.into[name]:
             total += junction.push(values[junction.junction.source])
         if each.cell is not None and each.reading is not None:
-            start = (state or {}).get(name)
+            start, real = (state or {}).get(name), each.station.real_units
             total[:, :real], read, last[name] = each.cell.run(total[:, :real], each.reading, steps, start)
             read = read if each.cell.behind is None else each.cell.behind(read)
+            values[name] = np.pad(read, ((0, 0), (0, each.station.units - real)))
         else:
-            read = total[:, :real] if each.reading is None else each.reading(total[:, :real])
+            values[name] = each.read(total)
         sums[name] = total
-        values[name] = np.pad(read, ((0, 0), (0, each.station.units - real)))
     return IntegerTrace(sums, values, last)
 
 
 def outputs_of(network: IntegerNetwork, trace: IntegerTrace) -> Values:
-    """The outputs as numbers, float64 [batch, units], output stations side by side.
+    """The outputs as numbers, float64 [batch, units of all positions], output stations side by side.
 
     An output with a format gives its integers times its scale; one without gives its sums times their scale, with
     its activations in floating point.
@@ -86,11 +87,13 @@ def outputs_of(network: IntegerNetwork, trace: IntegerTrace) -> Values:
     parts: list[Values] = []
     for station in network.graph.outputs:
         each = network.station(station.name)
-        real = trace.values[station.name][:, : station.real_units]
-        part: Values = real.astype(np.float64) * (each.sum_scale if each.reading is None else np.float64(each.scale))
-        if each.reading is None:
-            for function in activations_of(station):
-                part = function.apply(part)
+        if each.reading is not None:
+            whole = trace.values[station.name][:, : real_read_size(station)]
+            parts.append(whole.astype(np.float64) * np.float64(each.scale))
+            continue
+        part: Values = trace.values[station.name][:, : real_size(station)].astype(np.float64) * each.sum_scale
+        for function in functions_of(station, {}):
+            part = function.apply(part)
         parts.append(part)
     return np.concatenate(parts, axis=1)
 
@@ -98,8 +101,9 @@ def outputs_of(network: IntegerNetwork, trace: IntegerTrace) -> Values:
 def integer_forward(network: IntegerNetwork, inputs: Inputs) -> Values:
     """Outputs of a quantized graph: float64 [batch, units] for inputs [batch, units], [units] for inputs [units].
 
-    Of nets with cells [batch, steps, units] or [steps, units]. Raises as `quantize_inputs`.
+    Of nets with cells [batch, steps, units] or [steps, units], with extents [batch, channels, *extents]. Raises as
+    `quantize_inputs`.
     """
     rows, layout = quantize_inputs(network, inputs)
     outputs = outputs_of(network, evaluate_integers(network, rows, max(layout.steps, 1)))
-    return layout.shaped(outputs, outputs.shape[1:])
+    return layout.shaped(outputs, output_shape(network.graph))

@@ -21,10 +21,11 @@ CODES: tuple[Code, ...] = (
         "E1303",
         "a stage that integer arithmetic cannot evaluate",
         "identity, relu, leaky, abs and hardtanh become one multiplication with rounding and a clamp; tanh and sigmoid "
-        "become a table; kwinners compares what they give. softmax is computed from the sums of an output. A function "
-        "that bends after a clamp or a table and extents are not evaluated in integers. Of recurrent cells rnn, indrnn "
-        "and linear are: their next state is one sum, requantized. The gates of lstm, gru, ligru, qrnn and sru "
-        "multiply states.",
+        "become a table; kwinners compares what they give. softmax is computed from the sums of an output. In front of "
+        "an average over windows there may be relu, abs and other pools. Functions that bend after a clamp or a table, "
+        "winners among channels, equations, extents beside cells, and normalizations that cannot be folded into the "
+        "weights in front of them, are not evaluated in integers. Of recurrent cells rnn, indrnn and linear are: their "
+        "next state is one sum, requantized. The gates of lstm, gru, ligru, qrnn and sru multiply states.",
     ),
     Code(
         "E1304",
@@ -99,8 +100,9 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "W1303",
-        "stations with extents are not calibrated",
-        "Integer arithmetic throughout is for flat nets. The weights of filters become integers with scales, which run "
-        "as floats on every target; the data tells what accuracy they keep.",
+        "a net that is not calibrated",
+        "A net with extents has a stage that has no meaning in integers, or a normalization that cannot be folded into "
+        "weights. Its weights become integers with scales, which run as floats on every target; the data tells what "
+        "accuracy they keep.",
     ),
 )

@@ -20,10 +20,11 @@ from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.pieces import Array, BoundSteps, Rows
 from pathc.backends.llvm.scratch import check_scratch
-from pathc.backends.llvm.simplify import uneven, unfoldable
+from pathc.backends.llvm.simplify import uneven
 from pathc.ir.cells import cell_of
 from pathc.ir.cut import Cutter, Segment
 from pathc.ir.extents import read_extents
+from pathc.ir.folding import unfoldable
 from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import check_input, input_shape, output_shape
 from pathc.ir.sequences import unrolls
@@ -168,8 +169,9 @@ def beyond(graph: Graph) -> list[Diagnostic]:
         text = f"`{line.name}` shares the weights of `{line.mirror}` at another scale, which has no kernels"
         found.append(Diagnostic("E0379", text, line.loc, help=help))
     for station, why in unfoldable(graph):
-        text = f"the normalization of `{station.name}` stands {why}, where it cannot be folded into weights"
-        found.append(Diagnostic("E0379", text, station.loc, help=help))
+        if len(station.shape) == 1:
+            text = f"the normalization of `{station.name}` stands {why}, where it cannot be folded into weights"
+            found.append(Diagnostic("E0379", text, station.loc, help=help))
     for station in graph.stations:
         if len(station.shape) == 1:
             names = ("concat", "channelshuffle")
