@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.driver import load
-from pathc.ir.compress.montecarlo import sample_counts
+from pathc.ir.compress.montecarlo import sample_weights
 from pathc.ir.compress.quantize import quantize
 from pathc.ir.compress.report import accuracy_of, bits_of, integer_accuracy
 from pathc.ir.compress.tensors import Settings as Numbers
@@ -76,7 +76,7 @@ def main() -> None:
         print("no MNIST: name a file with --data, or in PATHC_MNIST")
     values = np.random.default_rng(0).standard_normal(arguments.weights, dtype=np.float32)
     start = time.perf_counter()
-    sample_counts(values, len(values))
+    sample_weights(values, len(values))
     print(f"{arguments.weights:,} weights in {time.perf_counter() - start:.2f} s")
 
 

@@ -34,6 +34,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--scale", metavar="S", type=float, default=0.0, help="divide integer samples by S")
     group.add_argument("--calibrate", metavar="N", type=int, default=1000, help="samples used (default: 1000)")
     group.add_argument("--quantile", metavar="Q", type=float, default=1.0, help="share of activations kept in range")
+    group.add_argument("--keep-biases", action="store_true", help="leave shifts of the means of sums as they are")
     add_voice(parser, "the report as one object")
 
 
@@ -60,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
     weights = load_weights(arguments.weights, graph)
     settings = Settings(
         arguments.method, arguments.samples, arguments.sampling, arguments.per, arguments.scales, arguments.seed,
-        arguments.quantile,
+        arguments.quantile, not arguments.keep_biases,
     )  # fmt: skip
     split = split_for(graph, load_data(arguments.data, arguments.scale)) if arguments.data else None
     few = slice(max(arguments.calibrate, 0))

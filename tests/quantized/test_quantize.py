@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from quantized_nets import rich
 
+import pathc
 from pathc.cli import main
 from pathc.driver import load
-from pathc.ir.compress.montecarlo import SAMPLINGS, sample_counts, sample_groups
+from pathc.ir.compress.montecarlo import SAMPLINGS, sample_counts, sample_groups, sample_weights
 from pathc.ir.compress.quantize import quantize
 from pathc.ir.compress.report import report
-from pathc.ir.compress.tensors import METHODS, Settings
+from pathc.ir.compress.tensors import METHODS, Settings, quantize_values
 from pathc.ir.facts import Scale, Sums
-from pathc.ir.interp import forward
+from pathc.ir.interp import evaluate, forward
 from pathc.ir.interp.junctions import float_tensors
 from pathc.ir.quantized import integer_forward, integer_network
 from pathc.ir.text import parse_graph, print_graph
@@ -42,6 +43,41 @@ def test_samples_add_up_and_lie_where_the_weights_are(values, share, sampling, s
     if near is not None:
         exact = samples * np.abs(w.astype(np.float64)) / np.abs(w.astype(np.float64)).sum()
         assert (np.abs(np.abs(q) - exact) < near + 1e-9 * samples).all()
+
+
+@given(weights_1d, st.floats(0.1, 40.0), st.sampled_from(SAMPLINGS), st.integers(0, 1 << 40))
+def test_errors_are_handed_on_to_the_next_weight_of_the_same_sign(values, share, sampling, seed):
+    w = np.array(values, dtype=np.float32)
+    assume(w.any())
+    samples = max(1, round(share * len(w)))
+    q = sample_weights(w, samples, sampling, seed).astype(np.int64)
+    assert np.abs(q).sum() == samples
+    assert (q * w >= 0).all()
+    assert (q[w == 0] == 0).all()
+    near = {"systematic": 1, "stratified": 2}.get(sampling)
+    if near is not None:
+        exact = samples * w.astype(np.float64) / np.abs(w.astype(np.float64)).sum()
+        for sign in (w > 0, w < 0):
+            upto = np.cumsum((q - exact)[sign])
+            assert (np.abs(upto) < near + 1e-9 * samples).all()
+            assert np.ptp(np.append(upto, 0.0)) < near + 1e-9 * samples
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 1000), st.sampled_from(["tensor", "unit"]))
+def test_sums_of_a_unit_are_right_for_each_sign(seed, per):
+    rng = np.random.default_rng(seed)
+    units, values = rng.integers(0, 5, 200), rng.normal(size=200)
+    chosen = Settings("mc", 3.0, per=per, seed=seed)
+    q, steps = quantize_values(values, units, 5, chosen)
+    exact = values / (steps if per == "tensor" else steps[units])
+    assert (np.abs(q - exact) < 1 + 1e-6).all()
+    for unit in range(5):
+        own = units == unit
+        if per == "unit":
+            assert np.abs(q[own]).sum() == 3 * own.sum()
+        for sign in (values > 0, values < 0):
+            assert abs((q - exact)[own & sign].sum()) < 1 + 1e-6
 
 
 def test_one_random_number_is_a_search_in_the_sum():
@@ -201,3 +237,37 @@ def test_command_writes_nothing_when_it_refuses(tmp_path, capsys):
     assert main(["quantize", "examples/digits.path", "--weights", str(tmp_path / "w.npz"), "-o", str(out)]) == 1
     assert "E1310" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_biases_take_back_what_shifts_the_means():
+    graph = rich(Call("relu"))
+    weights = drawn(graph, 3)
+    x = np.random.default_rng(2).normal(size=(200, 6))
+    exact = evaluate(graph, weights, x)
+    shifts = {}
+    for correct in (False, True):
+        result = quantize(graph, weights, Settings("mc", 1.0, per="unit", correct=correct), x)
+        found = evaluate(graph, float_tensors(graph, result.tensors), x)
+        real = {s.name: slice(s.real_units) for s in graph.stations}
+        moved = {name: (found.sums[name] - sums)[:, real[name]].mean(axis=0) for name, sums in exact.sums.items()}
+        shifts[correct] = {name: np.abs(mean) for name, mean in moved.items()}
+    steps = {each.station.name: each.sum_scale for each in integer_network(result.graph, result.tensors).stations}
+    # Behind the first station the rounding of the biases in front adds to half a step.
+    assert (shifts[True]["e"] <= 0.51 * steps["e"]).all()
+    for name in ("e", "c", "y"):
+        assert 5 * shifts[True][name].max() < shifts[False][name].max()
+
+
+def test_channels_keep_their_means_over_all_positions():
+    stations = (
+        "input x[2, 6x6]\nlayer a[4] : conv(3x3) | bias | relu\nlayer b[4] : conv(3x3) | bias\noutput y[3] : bias"
+    )
+    graph = pathc.load(Source("m.path", f"pathc 1\n{stations}\ndense p : x -> a -> b -> y\n"))
+    weights = drawn(graph, 3)
+    x = np.random.default_rng(2).uniform(size=(300, 2, 6, 6))
+    result = quantize(graph, weights, Settings("int4"), x.reshape(300, -1))
+    exact, found = (evaluate(graph, w, x[:256]) for w in (weights, float_tensors(graph, result.tensors)))
+    shift = (found.sums["a"] - exact.sums["a"]).reshape(256, 4, -1).mean(axis=(0, 2))
+    assert (np.abs(shift) <= 0.51 * integer_network(result.graph, result.tensors).station("a").sum_scale.max()).all()
+    shift = (found.sums["b"] - exact.sums["b"]).reshape(256, 4, -1).mean(axis=(0, 2))
+    assert np.abs(shift).max() < 0.01 * np.abs(exact.sums["b"]).mean()

@@ -2,8 +2,13 @@
 
 N samples x_i of [0, 1) fall into cells as long as the magnitudes of the weights; the number that falls into a cell is
 the magnitude of its integer weight. With samples at equal distances no search is needed: the count of a cell is the
-difference of a rounded cumulative sum at its ends. Source: Mordido, Van Keirsbilck, Keller, Monte Carlo Gradient
-Quantization and Instant Quantization of Neural Networks using Monte Carlo Methods (MCQ), 2019.
+difference of a rounded cumulative sum at its ends.
+
+Such samples hand on what they round: what one cell is given too much, the next is given too little. Positive weights
+lie in front of negative ones, so that between any two weights of one sign the sums are right within one sample.
+Otherwise half of what is handed on would change its sign with the weight, and errors would add up in the sums of a
+unit. Source: Mordido, Van Keirsbilck, Keller, Monte Carlo Gradient Quantization and Instant Quantization of Neural
+Networks using Monte Carlo Methods (MCQ), 2019.
 """
 
 from __future__ import annotations
@@ -66,14 +71,31 @@ def sample_counts(
     return result
 
 
+def sample_weights(
+    values: NDArray[Any], samples: int, sampling: Sampling = "systematic", seed: int = 0
+) -> NDArray[np.signedinteger[Any]]:
+    """The same as `sample_counts`, with all positive values in front of the negative ones."""
+    negative = np.signbit(values)
+    order = np.concatenate([np.flatnonzero(~negative), np.flatnonzero(negative)])
+    counts = sample_counts(values[order], samples, sampling, seed)
+    result = np.empty_like(counts)
+    result[order] = counts
+    return result
+
+
 def sample_groups(
-    expected: NDArray[np.float64], groups: Counts, sampling: Sampling = "systematic", seed: int = 0
+    expected: NDArray[np.float64],
+    groups: Counts,
+    sampling: Sampling = "systematic",
+    seed: int = 0,
+    negative: NDArray[np.bool_] | None = None,
 ) -> Counts:
     """Counts [n] whose sums over each group are those of `expected` (whole numbers), and which are near it.
 
-    `expected` [n] is not negative, `groups` [n] numbers the group of each from 0.
+    `expected` [n] is not negative, `groups` [n] numbers the group of each from 0; those that are `negative` [n] lie
+    behind the others of their group.
     """
-    order = np.argsort(groups, kind="stable")
+    order = np.argsort(groups, kind="stable") if negative is None else np.lexsort((negative, groups))
     sorted_groups, values = groups[order], expected[order]
     if sampling in ("independent", "sobol"):
         parts = [

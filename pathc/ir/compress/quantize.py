@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.ir.cells import cell_of
+from pathc.ir.compress.means import corrected_biases
 from pathc.ir.compress.states import StateTensor, has_rows, read_or_held, recurrent_facts, state_tensors
-from pathc.ir.compress.tensors import Settings, fit_values, quantize_values
+from pathc.ir.compress.tensors import LARGEST, Settings, fit_values, quantize_values
 from pathc.ir.facts import Recurrent, Scale, Sums, Weights
 from pathc.ir.folding import folded, unfoldable
 from pathc.ir.graph import Graph, Station
@@ -60,8 +61,9 @@ def quantize(
     Without `data` every tensor is quantized by itself, biases and normalizations stay floats: any target runs the
     result as floats.
     With `data` [samples, units], of nets with cells [samples, steps, units], normalizations are folded into the weights
-    in front of them, stations are calibrated, all that adds up in a station shares one scale, and biases become i32:
-    the result is what `pathc.ir.quantized` evaluates. Deterministic from the seed. Raises PathcError: E0505 to E0509
+    in front of them, stations are calibrated, all that adds up in a station shares one scale, biases take back the
+    shifts of means (`means.py`) and become i32: the result is what `pathc.ir.quantized` evaluates. Deterministic from the
+    seed. Raises PathcError: E0505 to E0509
     for weights, E0512 and E0513 for data, E1310 for tensors of zeros, E1311 for bad settings, and those of integer
     arithmetic (E13xx).
     """
@@ -96,6 +98,8 @@ def quantize(
             own = replace(settings, per="tensor") if alone else settings
             count = max(counts)
             tensors.update(_quantize_group(group, count, plain, tensors, values, own))
+    if data is not None and settings.correct and not takes_sequences(graph):
+        tensors.update(corrected_biases(network, plain, tensors, as_samples(graph, data[:_CHUNK])))
     facts = _weights_facts(graph, tensors, settings)
     cells = recurrent_facts(graph, tensors, plain_type(_KINDS[settings.method]))
     graph = replace(graph, facts=(*graph.facts, *scales.values(), *facts, *cells))
@@ -175,7 +179,9 @@ def _quantize_group(
         return {}
     parts = [plain[j.tensor].reshape(-1) * np.float64(scales.get(j.source, 1.0)) if scales else
              plain[j.tensor].reshape(-1) for j in fresh]  # fmt: skip
-    units = [np.zeros(0, np.int64)] * len(fresh) if settings.per == "tensor" else [_units(j, plain) for j in fresh]
+    lying = len(fresh) == 1 and fresh[0].destinations is None
+    alone = settings.per == "tensor" and (lying or settings.method in LARGEST)
+    units = [np.zeros(0, np.int64)] * len(fresh) if alone else [_units(j, plain) for j in fresh]
     found: dict[str, NDArray[Any]] = {}
     if fixed is not None:
         step = np.asarray(done[fixed.tensor + SCALE], np.float64).reshape(-1) * scales.get(fixed.source, 1.0)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.compress.montecarlo import Sampling, sample_counts, sample_groups
+from pathc.ir.compress.montecarlo import Sampling, sample_groups, sample_weights
 from pathc.ir.quantized.rounding import power_of_two
 
 Method = Literal["mc", "int8", "int4", "ternary", "bf16"]
@@ -24,7 +24,8 @@ class Settings:
 
     `samples` is the number K of samples a weight (mc, ternary), `per` tensor or unit says what shares a scale,
     `scales` any or power: whether scales of weights and stations are powers of two, `seed` is that of the samples,
-    `quantile` the share of activations that calibration keeps within the range of a station.
+    `quantile` the share of activations that calibration keeps within the range of a station. `correct` says whether
+    biases take back what quantized weights shift the means of sums on calibration samples.
     """
 
     method: Method = "int8"
@@ -34,6 +35,7 @@ class Settings:
     scales: Literal["any", "power"] = "any"
     seed: int = 0
     quantile: float = 1.0
+    correct: bool = True
 
 
 def quantize_values(
@@ -41,19 +43,20 @@ def quantize_values(
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Integers [n] of values [n], and their scale: [1], or [count] with one for each unit that `units` [n] names.
 
-    Scales of units without weights are 1. All values are finite, and one of them not zero.
+    Scales of units without weights are 1. All values are finite, and one of them not zero. Samples are drawn unit by
+    unit; one scale for all needs no `units` ([0]) where the values lie so.
     """
     if settings.per == "tensor":
         step = _tensor_step(values, settings)
         if settings.method in LARGEST:
             return _nearest(values, step, settings), np.array([step])
-        drawn = _drawn(values, step, settings)
+        drawn = _drawn(values, units, step, settings)
         return _finished(values, drawn, np.zeros(len(values), np.int64), np.array([step]), settings)
     steps = _unit_steps(values, units, count, settings)
     if settings.method in LARGEST:
         return _nearest(values, steps[units], settings), steps
     expected = np.abs(values) / steps[units]
-    counts = sample_groups(expected, units, settings.sampling, settings.seed)
+    counts = sample_groups(expected, units, settings.sampling, settings.seed, values < 0)
     return _finished(values, np.where(values < 0, -counts, counts), units, steps, settings)
 
 
@@ -63,9 +66,15 @@ def fit_values(values: NDArray[Any], steps: NDArray[np.float64], settings: Setti
     return np.clip(np.rint(values / steps), -limit, limit).astype(np.int8)
 
 
-def _drawn(values: NDArray[Any], step: float, settings: Settings) -> NDArray[Any]:
+def _drawn(values: NDArray[Any], units: NDArray[np.int64], step: float, settings: Settings) -> NDArray[Any]:
     total = max(1, round(float(np.sum(np.abs(values), dtype=np.float64)) / step))
-    return sample_counts(values, total, settings.sampling, settings.seed)
+    if not len(units):
+        return sample_weights(values, total, settings.sampling, settings.seed)
+    order = np.argsort(units, kind="stable")
+    counts = sample_weights(values[order], total, settings.sampling, settings.seed)
+    result = np.empty_like(counts)
+    result[order] = counts
+    return result
 
 
 def _tensor_step(values: NDArray[Any], settings: Settings) -> float:
