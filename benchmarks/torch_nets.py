@@ -27,7 +27,7 @@ except ModuleNotFoundError:
 from quantize_mnist import table
 
 from pathc.exchange.states import import_state
-from pathc.ir.compress.paths import sample_paths
+from pathc.ir.compress.paths import sample_paths, write_units
 from pathc.ir.compress.report import accuracy_of
 from pathc.train import load_data
 from pathc.train.samples import split_for
@@ -90,7 +90,7 @@ def main() -> None:
             for count in PATHS:
                 units = Path(folder) / f"{count}.npz"
                 drawn = sample_paths(graph, weights, count, str(units))
-                np.savez(units, allow_pickle=False, units=drawn.units.astype(np.int32))
+                write_units(drawn)
                 reached = accuracy_of(drawn.graph, drawn.tensors, test.rows, test.labels)
                 print(f"  {count:7} paths drawn, {100 * drawn.share:6.2f}% of the weights on them: {reached:.2f}%")
 

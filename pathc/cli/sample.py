@@ -61,23 +61,13 @@ def _counts(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _units(result: SampledPaths) -> bytes:
-    """The file of units that a sampled graph names."""
-    import io
-
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, units=result.units.astype(np.int32))
-    return buffer.getvalue()
-
-
 def _write(result: SampledPaths, target: Path) -> None:
+    from pathc.ir.compress.paths import write_units
     from pathc.ir.text import print_graph
     from pathc.ir.weights import save_weights
     from pathc.support.files import write_atomically
 
-    write_atomically(target.with_suffix(".npz"), _units(result))
+    write_units(result, target.parent)
     save_weights(target.with_suffix(".safetensors"), result.tensors)
     write_atomically(target, print_graph(result.graph))
 
@@ -86,9 +76,9 @@ def _measure(graph: Graph, weights: Tensors, counts: list[int], arguments: argpa
     """Print what nets of so many paths reach, and the net they come from."""
     import tempfile
 
-    from pathc.ir.compress.paths import sample_paths
-    from pathc.ir.compress.report import accuracy_of
+    from pathc.ir.compress.paths import sample_paths, write_units
     from pathc.train import load_data
+    from pathc.train.accuracy import compiled_accuracy
     from pathc.train.samples import split_for
 
     split = split_for(graph, load_data(arguments.data, arguments.scale))
@@ -112,9 +102,9 @@ def _measure(graph: Graph, weights: Tensors, counts: list[int], arguments: argpa
         for number, count in enumerate(counts):
             units = Path(folder) / f"{number}.npz"
             result = sample_paths(graph, weights, count, str(units), arguments.seed)
-            units.write_bytes(_units(result))
-            show(count, result.share, accuracy_of(result.graph, result.tensors, test.rows, labels))
-    show(0, 1.0, accuracy_of(graph, weights, test.rows, labels))
+            write_units(result)
+            show(count, result.share, compiled_accuracy(result.graph, result.tensors, test.rows, labels))
+    show(0, 1.0, compiled_accuracy(graph, weights, test.rows, labels))
 
 
 VERB = Verb(

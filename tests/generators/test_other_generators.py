@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pathc.ir.generators import make
 from pathc.ir.generators.expander import Expander
 from pathc.ir.generators.explicit import Explicit
 from pathc.ir.generators.hashing import hash64, hash_stream, integers, permutations
 from pathc.ir.generators.random import Random
 from pathc.ir.generators.shuffle import Shuffle
+from pathc.ir.types import Call
 from pathc.support.diagnostics import PathcError
 
 
@@ -170,11 +172,22 @@ def test_explicit_paths_in_one_array_or_one_per_visit(tmp_path):
         assert explicit.affine(0) is None
 
 
+def test_lines_of_explicit_paths_share_a_file_by_dimensions(tmp_path):
+    units = np.array([[0, 1, 2, 3], [1, 0, 1, 0], [2, 2, 0, 1]], np.uint8)
+    np.savez(tmp_path / "one.npz", units=units)
+    np.savez(tmp_path / "each.npz", visit1=units[1], visit2=units[2])
+    for name in ("one.npz", "each.npz"):
+        explicit = make(Call("explicit", (("file", name),)), (1, 2), (2, 3), 4, folder=tmp_path)
+        assert [explicit.units(v, 0, 4).tolist() for v in (0, 1)] == units[1:].tolist()
+        with pytest.raises(PathcError, match="E0347"):
+            make(Call("explicit", (("file", name),)), (2, 3), (3, 3), 4, folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"units": np.zeros((2, 5), int)}, "shape"),
-        ({"units": np.zeros((3, 4), int)}, "shape"),
+        ({"units": np.zeros((1, 4), int)}, "shape"),
         ({"units": np.zeros((2, 4))}, "float64, not integers"),
         ({"units": np.array([[0, 1, 9, 3], [0, 0, 0, 0]])}, "path 2 visits unit 9 at visit 0"),
         ({"units": np.array([[0, 1, 2, 3], [0, -1, 0, 0]])}, "path 1 visits unit -1 at visit 1"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from quantized_nets import BIAS, rich, station, visits
@@ -11,7 +9,7 @@ from quantized_nets import BIAS, rich, station, visits
 from pathc.cli import main
 from pathc.ir.compress.edges import weighted_edges
 from pathc.ir.compress.normalize import normalize
-from pathc.ir.compress.paths import sample_paths
+from pathc.ir.compress.paths import sample_paths, write_units
 from pathc.ir.graph import Graph, Line
 from pathc.ir.interp import forward
 from pathc.ir.interp.junctions import junctions_of
@@ -100,13 +98,12 @@ def test_paths_are_drawn_in_proportion(tmp_path):
     graph = chain(RELU, RELU)
     weights = drawn(graph)
     count = 4000
-    result = sample_paths(graph, weights, count, str(tmp_path / "u.npz"), seed=3)
-    np.savez(tmp_path / "u.npz", units=result.units)
-    assert result.units.shape == (4, count)
-    assert np.bincount(result.units[-1]).tolist() == [count // 4] * 4
+    (units,) = sample_paths(graph, weights, count, str(tmp_path / "u.npz"), seed=3).files.values()
+    assert units.shape == (4, count)
+    assert np.bincount(units[-1]).tolist() == [count // 4] * 4
     for number, junction in enumerate(junctions_of(graph), start=1):
         edges = weighted_edges(weights, junction)
-        through = np.bincount(result.units[number], minlength=20)
+        through = np.bincount(units[number], minlength=20)
         norm = np.bincount(edges.destination, np.abs(edges.weights), minlength=20)
         size = graph.station(junction.source).units
         wanted = np.zeros((20, size))
@@ -116,7 +113,7 @@ def test_paths_are_drawn_in_proportion(tmp_path):
             through[edges.destination] * np.abs(edges.weights) / norm[edges.destination],
         )
         found = np.zeros((20, size))
-        np.add.at(found, (result.units[number], result.units[number - 1]), 1)
+        np.add.at(found, (units[number], units[number - 1]), 1)
         repeats = np.zeros((20, size))
         np.add.at(repeats, (edges.destination, edges.source), 1)
         assert (np.abs(found - wanted) < np.maximum(repeats, 1) + 1e-6).all()
@@ -130,7 +127,7 @@ def test_many_paths_compute_what_the_net_computes(tmp_path):
     errors = []
     for count in (100, 1000, 20000):
         result = sample_paths(graph, weights, count, str(tmp_path / f"{count}.npz"))
-        np.savez(tmp_path / f"{count}.npz", units=result.units)
+        write_units(result)
         found = forward(result.graph, result.tensors, x)
         errors.append(np.abs(found - exact).max() / np.abs(exact).max())
     assert errors[0] > errors[1] > errors[2]
@@ -138,9 +135,7 @@ def test_many_paths_compute_what_the_net_computes(tmp_path):
     assert result.share > 0.95
 
 
-def test_nets_that_are_no_chain_are_refused():
-    with pytest.raises(PathcError, match="E1313"):
-        sample_paths(rich(RELU), drawn(rich(RELU)), 100, "u.npz")
+def test_what_no_path_can_reach_is_refused():
     graph = chain(RELU)
     with pytest.raises(PathcError, match="E1313"):
         sample_paths(graph, drawn(graph), 3, "u.npz")
@@ -148,9 +143,17 @@ def test_nets_that_are_no_chain_are_refused():
     weights["l0.1"][:] = 0.0
     with pytest.raises(PathcError, match="E1313"):
         sample_paths(graph, weights, 100, "u.npz")
-    skip = replace(graph, lines=(*graph.lines, Line("q", "dense", visits("s0", "s2"))))
-    with pytest.raises(PathcError, match="E1313"):
-        sample_paths(skip, drawn(skip), 100, "u.npz")
+
+
+def test_branches_and_tied_lines_compute_what_the_net_computes(tmp_path):
+    graph = rich(RELU)
+    weights = drawn(graph)
+    x = np.random.default_rng(2).normal(size=(20, 6))
+    exact = forward(graph, weights, x)
+    result = sample_paths(graph, weights, 100_000, str(tmp_path / "u.npz"))
+    write_units(result)
+    assert {line.name for line in result.graph.lines} == {"encode_1", "encode_2", "decode_1", "decode_2", "res", "up"}
+    assert np.abs(forward(result.graph, result.tensors, x) - exact).max() < 0.01 * np.abs(exact).max()
 
 
 def test_commands(tmp_path, capsys):

@@ -1,37 +1,42 @@
-"""A path graph sampled from a trained net: paths drawn backwards from the outputs by the importance of the weights."""
+"""A path graph sampled from a trained net: paths drawn backwards from the outputs by the importance of the weights.
+
+A step back chooses an incoming edge in proportion to its magnitude, of an edge between channels the l1 norm of its
+filter, which the path then carries.
+"""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.ir.compress.edges import WeightedEdges, weighted_edges
-from pathc.ir.compress.montecarlo import sample_groups
-from pathc.ir.generators.hashing import hash64
-from pathc.ir.graph import Graph, Line, Visit
-from pathc.ir.interp.junctions import Junction, SkipJunction
-from pathc.ir.interp.network import prepare
-from pathc.ir.quantized.network import refuse_cells
-from pathc.ir.types import Call
-from pathc.ir.weights import Tensors
+from pathc.ir.compress.branches import draw_branches
+from pathc.ir.compress.chain import draw_chain
+from pathc.ir.compress.channels import refuse_unsampled, stations_for_paths
+from pathc.ir.graph import Graph
+from pathc.ir.interp.base import Junction
+from pathc.ir.interp.network import Network, prepare
+from pathc.ir.weights import SCALE, Tensors
 from pathc.support.diagnostics import error
-
-LINE = "sampled"
+from pathc.support.files import write_atomically
 
 
 @dataclass(frozen=True)
 class SampledPaths:
-    """A graph with one line of explicit paths in place of the lines of a chain.
+    """A graph with lines of explicit paths in place of the lines of a net.
 
-    `units` int64 [visits, paths] is what its generator reads from the file it names; `tensors` holds weights and
-    biases; `share` is that of the net's weights (all junctions together) on which a path runs.
+    `files` holds what their generators read, int64 [visits, paths] by the name of the file: one for a chain, one for
+    each junction of other nets. `tensors` holds weights and biases; `share` is that of the net's weights (all junctions
+    together) on which a path runs.
     """
 
     graph: Graph
-    units: NDArray[np.int64]
+    files: Mapping[str, NDArray[np.int64]]
     tensors: dict[str, NDArray[Any]]
     share: float
 
@@ -39,68 +44,53 @@ class SampledPaths:
 def sample_paths(graph: Graph, weights: Tensors, count: int, file: str, seed: int = 0) -> SampledPaths:
     """Draw `count` paths backwards: outputs in turn, then incoming edges in proportion to their magnitudes.
 
-    Paths that meet in a unit divide its edges by systematic samples, so every edge of weight w is hit within one of
-    c |w| / norm times, c being the paths through the unit. A hit counts sign(w) norm / c. Linear in weights and paths.
-    Units that no path visits fall silent. Raises PathcError E1313 for nets that are no chain from one input to one
-    output, or a count that reaches no output; as `pathc.ir.interp.forward` for weights that do not fit.
+    Paths that meet in a unit or channel divide its edges by systematic samples, so every edge of weight w is hit within
+    one of c |w| / norm times, c being the paths through the unit. A hit counts sign(w) norm / c; of a filter it carries
+    the filter by its own norm times norm / c. Linear in weights and paths. Units that no path visits fall silent.
+
+    The paths of a chain run through from input to output. Where a net branches, every junction has a line of the paths
+    that took it, and skips hand paths on without a weight of their own. `file` names the `.npz` of a chain; those of
+    junctions stand beside it, `<file>.<line>.npz`. Raises PathcError E1313 for nets that lead from flat stations back
+    to extents, for a count that reaches no output, and for units without weights; as `pathc.ir.interp.forward` for
+    weights that do not fit.
     """
-    chain = _chain(graph, weights)
-    last = graph.station(chain[-1].destination)
-    if count < last.real_units or count > 1 << 28:
-        text = f"{count} paths cannot start from the {last.real_units} outputs"
-        raise error("E1313", text, graph.loc, help="draw some hundred paths for each output, at most 2^28 in all")
-    at = np.arange(count) % last.real_units
-    visited = [at]
-    tensors = {f"{s.name}.bias": np.asarray(weights[f"{s.name}.bias"]) for s in graph.stations if s.stage("bias")}
-    hit = total = 0
-    for number in range(len(chain), 0, -1):
-        edges = weighted_edges(weights, chain[number - 1])
-        at, values, used = _step(edges, at, graph.station(chain[number - 1].destination).units, hash64(seed, number))
-        visited.append(at)
-        tensors[f"{LINE}.{number}"] = values
-        hit, total = hit + used, total + len(edges.weights)
-    names = [chain[0].source, *(junction.destination for junction in chain)]
-    visits = tuple(Visit(name, i) for i, name in enumerate(names))
-    line = Line(LINE, "paths", visits, count, Call("explicit", (("file", file),)))
-    made = Graph(graph.name, graph.stations, (line,), graph.targets, (), graph.doc, graph.loc)
-    return SampledPaths(made, np.stack(visited[::-1]), tensors, hit / total)
-
-
-def _step(
-    edges: WeightedEdges, at: NDArray[np.int64], units: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
-    """Where paths that are `at` units [paths] come from, the weight of each, and how many edges they use."""
-    through = np.bincount(at, minlength=units)
-    sizes = np.abs(edges.weights)
-    norm = np.bincount(edges.destination, weights=sizes, minlength=units)
-    reached = through > 0
-    if (reached & (norm == 0)).any():
-        unit = int(np.flatnonzero(reached & (norm == 0))[0])
-        raise error("E1313", f"unit {unit} has no weights, so that no path leads into it", help="train the net further")
-    expected = sizes * np.divide(through, norm, out=np.zeros(units), where=norm > 0)[edges.destination]
-    hits = sample_groups(expected, edges.destination, "systematic", seed)
-    order = np.argsort(edges.destination, kind="stable")
-    taken = np.repeat(order, hits[order])
-    paths = np.argsort(at, kind="stable")
-    source, weight = np.empty_like(at), np.empty(len(at), dtype=np.float32)
-    source[paths] = edges.source[taken]
-    weight[paths] = np.sign(edges.weights[taken]) * (norm / np.maximum(through, 1))[at[paths]]
-    return source, weight, int(np.count_nonzero(hits))
-
-
-def _chain(graph: Graph, weights: Tensors) -> list[Junction]:
-    """The junctions from the input to the output, if they form a chain; E1313 if not."""
-    refuse_cells(graph)
+    refuse_unsampled(graph)
     network = prepare(graph, weights)
+    outputs = sum(station.real_units for station in graph.outputs)
+    if count < outputs or count > 1 << 28:
+        text = f"{count} paths cannot start from the {outputs} outputs"
+        raise error("E1313", text, graph.loc, help="draw some hundred paths for each output, at most 2^28 in all")
+    stations = stations_for_paths(network)
+    chain = _chain(network)
+    if chain:
+        drawn = draw_chain(graph, weights, chain, stations, count, file, seed)
+    else:
+        drawn = draw_branches(network, weights, stations, count, str(Path(file).with_suffix("")), seed)
+    leading = {junction.tensor for into in network.into.values() for junction in into}
+    kept = {name: np.asarray(tensor) for name, tensor in weights.items() if name.removesuffix(SCALE) not in leading}
+    every = tuple(station for original in graph.stations for station in stations[original.name])
+    made = Graph(graph.name, every, drawn.lines, graph.targets, (), graph.doc, graph.loc)
+    return SampledPaths(made, drawn.files, {**kept, **drawn.tensors}, drawn.hit / drawn.total)
+
+
+def _chain(network: Network) -> list[Junction]:
+    """The junctions from the input to the output, if they form a chain of one channel after the other; empty if not."""
+    graph = network.graph
     chain: list[Junction] = []
     station = graph.outputs[0]
     while network.into[station.name]:
         into = network.into[station.name]
-        if len(into) != 1 or isinstance(into[0], SkipJunction):
-            text = f"more than one line, or a skip, leads into station `{station.name}`"
-            raise error("E1313", text, station.loc, help="paths are drawn through chains of dense lines and paths")
+        if len(into) != 1 or not into[0].tensor or station.stage("channelshuffle") is not None:
+            return []
         chain.append(into[0])
         station = graph.station(into[0].source)
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1 or len(chain) != len(graph.stations) - 1:
-        raise error("E1313", "the net is no chain from one input to one output", graph.loc)
-    return chain[::-1]
+    whole = len(graph.inputs) == len(graph.outputs) == 1 and len(chain) == len(graph.stations) - 1
+    return chain[::-1] if whole and station.stage("channelshuffle") is None else []
+
+
+def write_units(result: SampledPaths, folder: str | Path = "") -> None:
+    """Write the files that the generators of a sampled net name, those without a folder into `folder`; E0503."""
+    for name, units in result.files.items():
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, units=units.astype(np.int32))
+        write_atomically(Path(folder) / name, buffer.getvalue())

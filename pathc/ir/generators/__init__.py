@@ -59,7 +59,7 @@ def _expander(r: _Request) -> Generator:
 
 
 def _explicit(r: _Request) -> Generator:
-    return Explicit(r.folder / r.options.text("file"), r.sizes, r.count, r.place)
+    return Explicit(r.folder / r.options.text("file"), r.sizes, r.count, r.place, r.dims)
 
 
 _MAKERS: dict[str, Callable[[_Request], Generator]] = {

@@ -18,21 +18,26 @@ _ARRAY = "units"
 
 
 class Explicit:
-    """Unit of path i at visit v: units[v, i] of an .npz file with an integer array `units` of shape
-    [visits, paths], or visit{v}[i] of arrays `visit0`, `visit1`, ... of shape [paths].
+    """Unit of path i at a visit of dimension d: units[d, i] of an .npz file with an integer array `units` of shape
+    [dimensions, paths], or visit{d}[i] of arrays `visit0`, `visit1`, ... of shape [paths].
+
+    Dimensions are the visits in their order unless `dims` names others, so that lines can share a file.
 
     Errors: E0341, E0347; E0501, E0502, E0504 from reading the file.
     """
 
-    def __init__(self, path: str | Path, sizes: tuple[int, ...], count: int, place: Place = None) -> None:
+    def __init__(
+        self, path: str | Path, sizes: tuple[int, ...], count: int, place: Place = None, dims: tuple[int, ...] = ()
+    ) -> None:
         check_line(sizes, count, place)
         check_stored(count, "explicit", place)
         self.sizes, self.count = sizes, count
-        _check_headers(path, len(sizes), count, place)
+        dims = dims or tuple(range(len(sizes)))
+        _check_headers(path, dims, count, place)
         arrays = read_npz(path)
-        self._visits: Sequence[NDArray[Any]] = (
-            list(arrays[_ARRAY]) if _ARRAY in arrays else [arrays[f"visit{v}"] for v in range(len(sizes))]
-        )
+        self._visits: Sequence[NDArray[Any]] = [
+            arrays[_ARRAY][d] if _ARRAY in arrays else arrays[f"visit{d}"] for d in dims
+        ]
         for visit, (units, size) in enumerate(zip(self._visits, sizes, strict=True)):
             outside = np.flatnonzero((units < 0) | (units >= size))
             if len(outside):
@@ -49,16 +54,18 @@ class Explicit:
         return self._visits[visit][start:stop].astype(np.int64)
 
 
-def _check_headers(path: str | Path, visits: int, count: int, place: Place) -> None:
+def _check_headers(path: str | Path, dims: tuple[int, ...], count: int, place: Place) -> None:
     """Raise E0347, before any value is read, unless the arrays have the expected names, shapes and types."""
     infos = npz_infos(path)
-    expected = {_ARRAY: (visits, count)} if _ARRAY in infos else {f"visit{v}": (count,) for v in range(visits)}
-    for name, shape in expected.items():
+    for name in [_ARRAY] if _ARRAY in infos else [f"visit{d}" for d in dims]:
         info = infos.get(name)
         if info is None:
             raise _unusable(path, f"it has neither an array `{_ARRAY}` nor `{name}`", place)
-        if info.shape != shape:
-            raise _unusable(path, f"`{name}` has shape {list(info.shape)} where {list(shape)} is needed", place)
+        rows = max(dims) + 1
+        wanted = (max(rows, *info.shape[:1]), count) if name == _ARRAY else (count,)
+        if info.shape != wanted:
+            needed = [rows, count] if name == _ARRAY else [count]
+            raise _unusable(path, f"`{name}` has shape {list(info.shape)} where {needed} is needed", place)
         if np.dtype(info.dtype).kind not in "iu":
             raise _unusable(path, f"`{name}` holds {info.dtype}, not integers", place)
 

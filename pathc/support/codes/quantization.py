@@ -83,8 +83,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "E1313",
         "a net that no paths can be sampled from",
-        "Paths are drawn backwards from the outputs to the inputs, so the net must be a chain of dense lines and of "
-        "paths, with at least one path for every output.",
+        "Paths are drawn backwards from the outputs to the inputs, with at least one path for every output. Lines with "
+        "weights and skips lead them on; equations, and lines from flat stations back to extents, do not.",
     ),
     Code(
         "W1301",
