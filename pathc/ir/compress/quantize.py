@@ -62,10 +62,9 @@ def quantize(
     result as floats.
     With `data` [samples, units], of nets with cells [samples, steps, units], normalizations are folded into the weights
     in front of them, stations are calibrated, all that adds up in a station shares one scale, biases take back the
-    shifts of means (`means.py`) and become i32: the result is what `pathc.ir.quantized` evaluates. Deterministic from the
-    seed. Raises PathcError: E0505 to E0509
-    for weights, E0512 and E0513 for data, E1310 for tensors of zeros, E1311 for bad settings, and those of integer
-    arithmetic (E13xx).
+    shifts of means (`means.py`) and become i32: the result is what `pathc.ir.quantized` evaluates. Deterministic from
+    the seed. Raises PathcError: E0505 to E0509 for weights, E0512 and E0513 for data, E1310 for tensors of zeros, E1311
+    for bad settings, and those of integer arithmetic (E13xx).
     """
     check_settings(settings)
     found = check_weights(graph, weights, finite=True)
