@@ -54,8 +54,8 @@ def inputs(graph, batch, seed):
 def test_sums_and_values_are_exact(text, seed, kind, per) -> None:
     graph, tensors, network = made(text, seed, kind, per)
     x = inputs(graph, 2, seed)
-    rows, single = quantize_inputs(network, x)
-    assert not single
+    rows, layout = quantize_inputs(network, x)
+    assert not layout.single
     trace = evaluate_integers(network, rows)
     sums, values = exactly(graph, tensors, network, rows)
     for each in network.stations:
