@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         talk.say(f"building the hardware with {arguments.rtl}, which takes some seconds")
         with built(program.machine, arguments.rtl) as hardware:
-            hardware.run(program, inputs).must_equal(run.outputs, run.cycles)
+            hardware.run(program, inputs).must_equal(run)
         talk.say(f"{arguments.rtl}: the same outputs after the same {run.cycles:,} cycles")
     if arguments.output:
         save_array(arguments.output, outputs_of(program, run.outputs))

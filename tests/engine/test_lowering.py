@@ -18,7 +18,9 @@ from pathc.backends.engine.machine import Machine
 from pathc.backends.engine.program import Program
 from pathc.backends.engine.sim import Run, simulate
 from pathc.backends.engine.sim.functional import execute
+from pathc.backends.engine.sim.report import report, report_json
 from pathc.ir.facts import Order
+from pathc.ir.generators import resolve
 from pathc.ir.graph import Graph
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import run_passes
@@ -96,6 +98,30 @@ def test_lanes_are_used_as_promised() -> None:
     assert span.busy == 260
     assert 4096 / (16 * span.busy) > 0.98
     assert span.end - span.start + 1 == 260 + 4
+
+
+def test_zeros_take_their_cycles_and_are_counted() -> None:
+    """Against the interpreter: of the products of random paths, those whose source is zero; cycles are the same."""
+    graph = chain(700, 40, 30, 20, generator=Call("random"))
+    network = integer_network(*quantized(graph, 1))
+    program = lower(network, Machine())
+    values = np.random.default_rng(0).normal(0, 3, (1, 40)) * (np.arange(40) % 3 > 0)
+    trace = evaluate_integers(network, quantize_inputs(network, values)[0])
+    run, silent = simulate(program, program.quantized(values)), 0
+    for name, into in network.into.items():
+        for one in into:
+            sources = resolve(graph.line("main"), graph).units(int(name[1]) - 1, 0, 700)
+            silent += int((trace.values[one.junction.source][0, sources] == 0).sum())
+    assert (run.activity.products, run.activity.silent) == (1400, silent)
+    assert 0 < silent < 1400
+    assert sum(span.activity.silent for span in run.of(Unit.EX)) == silent
+    still = simulate(program, np.zeros((1, 40), np.int64))
+    assert still.cycles == run.cycles
+    first = still.of(Unit.EX)[0].activity
+    assert (first.silent, first.empty) == (first.products, first.steps)
+    assert first.products == 700
+    assert "have a source of zero" in report(still)
+    assert report_json(still)["activity"]["silent"] == still.activity.silent
 
 
 def test_order_of_steps_spares_adders_without_forwarding() -> None:

@@ -101,6 +101,7 @@ def same(hardware: Built, made: Program) -> bool:
     inputs = np.random.default_rng(len(made.code)).integers(-128, 128, (made.rows, units))
     said, found = simulate(made, inputs), hardware.run(made, inputs)
     assert found.cycles == said.cycles
+    assert found.activity == said.activity
     assert np.array_equal(found.outputs, said.outputs)
     return bool(said.outputs.any())
 
@@ -163,6 +164,8 @@ def probes(machine: Machine) -> list[Program]:
         ("pe_activate", "curve_number, clamped", "curve, clamped"),
         ("pe_execute", "band ? side : 2'd0", "2'd0"),
         ("pe_execute", "(last_row ? first_side : side) + wraps", "side + wraps"),
+        ("pe_execute", "still[m] = value == 0", "still[m] = value[1:0] == 0"),
+        ("pe_execute", "adding == resting", "resting != 0"),
         ("pe_load", "pause <= LATENCY + INTERVAL - 1", "pause <= LATENCY + INTERVAL"),
         ("pe_queue", "assign full = count == ALL", "assign full = count == ALL - 1"),
         ("pe_dispatch", "write && number == first ? next", "0 ? next"),
@@ -182,8 +185,10 @@ def test_a_fault_in_the_hardware_is_noticed(
     found: list[bool] = []
     for each in probes(hardware.machine):
         inputs = np.random.default_rng(1).integers(-128, 128, (1, sum(port.units for port in each.inputs)))
+        inputs[0, ::3] = 0
         said, done = simulate(each, inputs), hardware.run(each, inputs)
-        found.append(done.cycles == said.cycles and np.array_equal(done.outputs, said.outputs))
+        same_count = (done.cycles, done.activity) == (said.cycles, said.activity)
+        found.append(same_count and np.array_equal(done.outputs, said.outputs))
     assert all(found) == (right == "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathc.backends.engine.isa.operations import BY_CODE, BY_NAME, ISA_VERSION, OPERATIONS
-from pathc.backends.engine.isa.state import Context, Memories, State
+from pathc.backends.engine.isa.state import Activity, Context, Memories, State
 from pathc.backends.engine.isa.word import (
     WORD_BYTES,
     Field,
@@ -21,6 +21,7 @@ __all__ = [
     "ISA_VERSION",
     "OPERATIONS",
     "WORD_BYTES",
+    "Activity",
     "Context",
     "Field",
     "Instruction",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pathc.backends.engine.isa.addresses import Steps, fold_masks, steps_of
-from pathc.backends.engine.isa.state import SLOT_WORDS, Context, Int64, State, within
+from pathc.backends.engine.isa.state import SLOT_WORDS, Activity, Context, Int64, State, within
 from pathc.backends.engine.machine import FORMATS
 from pathc.ir.quantized import shift_right
 
@@ -57,7 +57,9 @@ def accumulate(name: str) -> Meaning:
     def run(state: State, fields: Mapping[str, int], context: Context) -> None:
         for steps in steps_of(state, name, fields):
             weights = np.repeat(state.pop(len(steps.clash) // fields["hold"]), fields["hold"], axis=0)
-            _add(state, steps, weights * _read(state, steps, fields, context))
+            values = _read(state, steps, fields, context)
+            state.activity += _activity(steps, values)
+            _add(state, steps, weights * values)
 
     return run
 
@@ -67,6 +69,13 @@ def _read(state: State, steps: Steps, fields: Mapping[str, int], context: Contex
     if not fields["unsigned"]:
         values -= (values >> 7) << 8
     return np.maximum(values, 0) if fields["rectify"] else values
+
+
+def _activity(steps: Steps, values: Int64) -> Activity:
+    added = np.broadcast_to(steps.valid != 0, values.shape)
+    silent = added & (values == 0)
+    empty = (silent == added).all(axis=1)
+    return Activity(len(values), int(added.sum()), int(silent.sum()), int(empty.sum()))
 
 
 def _add(state: State, steps: Steps, products: Int64) -> None:

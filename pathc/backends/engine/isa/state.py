@@ -45,6 +45,24 @@ class Memories:
     outputs: int
 
 
+@dataclass(frozen=True)
+class Activity:
+    """What EX multiplied: `steps`, `products` of lanes that add something, `silent` ones whose activation was zero, and
+    `empty` steps without any other.
+    """
+
+    steps: int = 0
+    products: int = 0
+    silent: int = 0
+    empty: int = 0
+
+    def __add__(self, other: Activity) -> Activity:
+        return Activity(
+            self.steps + other.steps, self.products + other.products, self.silent + other.silent,
+            self.empty + other.empty,
+        )  # fmt: skip
+
+
 @dataclass(eq=False)
 class _Stream:
     """Rows of weights between streamer and lanes."""
@@ -59,7 +77,7 @@ class State:
     """All memories of an engine while it runs.
 
     `activations` uint8 [2, rows, lanes], `sums` int64 [rows, lanes] within the accumulators' bits, `slots` int64
-    [slots, words of a slot], `outputs` int32 [rows, lanes].
+    [slots, words of a slot], `outputs` int32 [rows, lanes]. `activity` is what EX did so far.
     """
 
     machine: Machine
@@ -69,6 +87,7 @@ class State:
     slots: Int64 = field(init=False)
     outputs: NDArray[np.int32] = field(init=False)
     streams: deque[_Stream] = field(default_factory=deque[_Stream])
+    activity: Activity = Activity()
 
     def __post_init__(self) -> None:
         machine = self.machine

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pathc.backends.engine.isa import Unit
+from pathc.backends.engine.isa import Activity, Unit
 from pathc.support.diagnostics import Diagnostic, InternalError
 
+_NOTHING = Activity()
 REASONS = ("busy", "stall_weight", "stall_bank", "stall_raw", "stall_token", "idle")
 
 
@@ -16,7 +17,7 @@ class Span:
     """One instruction in one unit: cycles in which it was queued, started and ended, and what its steps cost.
 
     `number` is its place in the program, `iteration` the round of the loop. The cycles between start and end that are
-    neither busy nor stalled fill and drain the unit.
+    neither busy nor stalled fill and drain the unit. `activity` is what an instruction of EX multiplied.
     """
 
     unit: Unit
@@ -29,6 +30,7 @@ class Span:
     stall_weight: int = 0
     stall_bank: int = 0
     stall_raw: int = 0
+    activity: Activity = _NOTHING
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from pathc.backends.engine.isa import Unit
+from pathc.backends.engine.isa import Activity, Unit
 from pathc.backends.engine.sim.account import REASONS, Span
 from pathc.backends.engine.sim.run import WORKERS, Run
 
@@ -24,6 +24,7 @@ def report_json(run: Run) -> dict[str, Any]:
         "weights": program.work,
         "utilisation": run.utilisation,
         "utilisation_while_working": _working(run),
+        "activity": asdict(run.activity),
         "units": {unit.name: asdict(run.accounts[unit]) for unit in Unit},
         "spans": [{**asdict(span), "unit": span.unit.name, "name": program.code[span.number].name,
                    "place": program.place(span.number)} for span in run.spans],
@@ -40,6 +41,12 @@ def report(run: Run) -> str:
         f"{program.work:,} weights a sample in {program.machine.lanes} lanes: {run.utilisation:.1%} of all lanes and "
         f"cycles, {_working(run):.1%} from the first step of EX to the last\n\n"
     )
+    done = run.activity
+    if done.products:
+        head = head.removesuffix("\n") + (
+            f"{done.silent / done.products:.1%} of {done.products:,} products have a source of zero; "
+            f"{done.empty:,} of {done.steps:,} steps have no other\n\n"
+        )
     rows = [("unit", *REASONS)]
     rows += [(unit.name, *(f"{getattr(run.accounts[unit], name):,}" for name in REASONS)) for unit in WORKERS]
     return head + _table(rows) + "\n" + _table(_places(run))
@@ -61,12 +68,14 @@ def _places(run: Run) -> list[tuple[str, ...]]:
         if span.unit is not Unit.CTL:
             key = run.program.place(span.number), run.program.code[span.number].name
             groups.setdefault(key, []).append(span)
-    rows = [("instruction", "for", "times", "cycles", "busy", "stalled")]
+    rows = [("instruction", "for", "times", "cycles", "busy", "stalled", "zero")]
     for (place, name), spans in groups.items():
         cycles = sum(span.end - span.start + 1 for span in spans)
         stalled = sum(span.stall_weight + span.stall_bank + span.stall_raw for span in spans)
         busy = sum(span.busy for span in spans)
-        rows.append((name, place, f"{len(spans):,}", f"{cycles:,}", f"{busy:,}", f"{stalled:,}"))
+        done = sum((span.activity for span in spans), Activity())
+        zero = f"{done.silent / done.products:.1%}" if done.products else ""
+        rows.append((name, place, f"{len(spans):,}", f"{cycles:,}", f"{busy:,}", f"{stalled:,}", zero))
     return rows
 
 

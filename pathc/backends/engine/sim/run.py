@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.engine.isa import Context, Instruction, State, Unit
+from pathc.backends.engine.isa import Activity, Context, Instruction, State, Unit
 from pathc.backends.engine.isa.hazards import hazards
 from pathc.backends.engine.isa.word import TOKEN_BITS, Timing
 from pathc.backends.engine.machine import Machine
@@ -29,13 +29,17 @@ WORKERS = (Unit.LD, Unit.WS, Unit.EX, Unit.PP, Unit.ST)
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a program: `outputs` int32 [rows, lanes] as stored, cycles, every instruction, accounts by unit."""
+    """What came of a program: `outputs` int32 [rows, lanes] as stored, cycles, every instruction, accounts by unit.
+
+    `activity` is what all instructions of EX multiplied.
+    """
 
     program: Program
     outputs: NDArray[np.int32]
     cycles: int
     spans: tuple[Span, ...]
     accounts: dict[Unit, Account]
+    activity: Activity
 
     @property
     def utilisation(self) -> float:
@@ -89,7 +93,7 @@ class _Engine:
                 raise error("E1040", f"the program stops for ever: {held}", help="`pathc sim` names what it waits for")
         accounts = {unit: account(unit, [s for s in self.spans if s.unit is unit], self.cycles) for unit in Unit}
         ordered = tuple(sorted(self.spans, key=lambda s: (s.start, s.unit)))
-        return Run(self.program, self.state.outputs, self.cycles, ordered, accounts)
+        return Run(self.program, self.state.outputs, self.cycles, ordered, accounts, self.state.activity)
 
     def _dispatch(self) -> Process:
         code, now, counter, rounds, parity = self.program.code, 0, 0, 0, 0
@@ -155,16 +159,18 @@ class _Engine:
                 clashes, late = found.clashes, None if self.machine.forwarding else found.late
             if not timing.pops:
                 each.operation.meaning(self.state, each.fields, context)
-            end, weight, raw = start + timing.length, 0, 0
+            end, weight, raw, activity = start + timing.length, 0, 0, Activity()
             if timing.pushes:
                 last, weight = yield from self._push(timing, start)
                 end = last + timing.tail
             elif timing.pops:
                 last, weight, raw = yield from self._pop(timing, start, late)
                 end = last + timing.tail
+                before, self.state.activity = self.state.activity, Activity()
                 each.operation.meaning(self.state, each.fields, context)
+                activity, self.state.activity = self.state.activity, before + self.state.activity
             busy = timing.steps * timing.interval - clashes
-            span = Span(unit, counter, context.iteration, queued, start, end, busy, weight, clashes, raw)
+            span = Span(unit, counter, context.iteration, queued, start, end, busy, weight, clashes, raw, activity)
             self._done(each, span)
             self.ends[unit].append(end)
             number, free = number + 1, end + 1

@@ -19,7 +19,8 @@ module pe_board (
   wire [12*LANES-1:0] curve_address;
   wire [19:0] table_address;
   wire [39:0] input_address, output_address;
-  wire [31:0] weight_address, cycles;
+  wire [31:0] weight_address, cycles, steps, empty;
+  wire [39:0] products, silent;
   wire output_write, halted;
   wire [32*LANES-1:0] output_row;
   reg [127:0] code_word;
@@ -29,8 +30,8 @@ module pe_board (
   reg [8*LANES-1:0] input_row, weight_row, curve_word;
   pe_engine engine (
       clk, reset, code_address, code_word, config_address, config_word, parameter_address, parameter_word, curve_address,
-      curve_word, table_address, table_word, input_address, input_row, weight_address, weight_row, output_write, output_address, output_row, halted,
-      cycles
+      curve_word, table_address, table_word, input_address, input_row, weight_address, weight_row, output_write, output_address, output_row, steps,
+      products, silent, empty, halted, cycles
   );
 
   integer codes, words, rows, curve_bytes, table_rows, input_rows, bytes, output_rows, limit, k;
@@ -65,7 +66,10 @@ module pe_board (
     if (output_write) outputs[output_address[31:0]] <= output_row;
     if (!reset && (halted || cycles > limit)) begin
       if (output_rows > 0) $writememh("outputs.hex", outputs, 0, output_rows - 1);
-      if (halted) $display("cycles %0d", cycles);
+      if (halted) begin
+        $display("cycles %0d", cycles);
+        $display("activity %0d %0d %0d %0d", steps, products, silent, empty);
+      end
       $finish;
     end
   end

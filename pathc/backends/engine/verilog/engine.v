@@ -25,6 +25,10 @@ module pe_engine #(
     output wire output_write,
     output wire [39:0] output_address,
     output wire [32*LANES-1:0] output_row,
+    output wire [31:0] steps,
+    output wire [39:0] products,
+    output wire [39:0] silent,
+    output wire [31:0] empty,
     output wire halted,
     output wire [31:0] cycles
 );
@@ -97,7 +101,7 @@ module pe_engine #(
   pe_execute #(LANES, LANE_BITS, ACC, `PE_FORWARDING, `PE_TABLES, WORDS) execute (
       clk, reset, start[EX], head[EX][127:0], head[EX][144], busy[EX], done[EX], execute_slot, table_address, table_word,
       weights_some, weights_pop, weights, read_rows, read_0, read_1, execute_rows, execute_sums, execute_write,
-      execute_write_rows, execute_written
+      execute_write_rows, execute_written, steps, products, silent, empty
   );
 
   wire activate_write_sums, activate_write, activate_buffer;

@@ -1,5 +1,6 @@
 // EX: sum[lane] += weight[lane] * activation of the lane, a step a cycle. A step is issued, multiplied in the next cycle,
-// added and written in the one after that.
+// added and written in the one after that. A lane whose activation is zero takes its cycle like all others, but neither
+// its multiplier nor its sum moves; how many there were is counted.
 module pe_execute #(
     parameter LANES = 16,
     parameter LANE_BITS = 4,
@@ -28,7 +29,11 @@ module pe_execute #(
     input  wire [ACC*LANES-1:0] sums,
     output wire [LANES-1:0] write,
     output wire [11*LANES-1:0] write_rows,
-    output wire [ACC*LANES-1:0] written
+    output wire [ACC*LANES-1:0] written,
+    output reg  [31:0] steps,
+    output reg  [39:0] products,
+    output reg  [39:0] silent,
+    output reg  [31:0] empty
 );
   localparam COLUMNS = WORDS - 3;
   wire [4:0] op = word[`PE_op];
@@ -52,6 +57,7 @@ module pe_execute #(
   // Steps on their way: stage 1 multiplies, stage 2 adds, stage 3 is what was written in the cycle before.
   reg x1_valid, x1_first, x2_valid;
   reg [LANES-1:0] x1_lanes, x2_lanes, x2_forward;
+  wire [LANES-1:0] still;
   reg [11*LANES-1:0] x1_sums, x2_sums;
 
   // BAND: the row that row 0 of this diagonal reads and the one that is read now, each with its bank: 0 that of the
@@ -122,6 +128,7 @@ module pe_execute #(
       wire [7:0] beside = x1_side[1] ? exchanged[8*((m+LANES-1)%LANES)+:8] : exchanged[8*((m+1)%LANES)+:8];
       wire [7:0] raw = tabled ? banks[8*bank+:8] : x1_side[0] ? beside : exchanged[8*m+:8];
       wire signed [8:0] value = positive ? {1'b0, raw} : rectify && raw[7] ? 9'd0 : {raw[7], raw};
+      assign still[m] = value == 0;
       wire signed [7:0] weight = row_of_weights[8*m+:8];
       // Products by halves of the weight, put together where the sum is added to: the multiplier is the longest path.
       wire signed [4:0] weight_low = {1'b0, weight[3:0]};
@@ -134,12 +141,30 @@ module pe_execute #(
       assign written[ACC*m+:ACC] = old + added_low + added_high;
       always @(posedge clk) begin
         x1_banks[LANE_BITS*m+:LANE_BITS] <= entry[22+:LANE_BITS];
-        x2_low[14*m+:14] <= low;
-        x2_high[13*m+:13] <= high;
+        if (!still[m]) begin
+          x2_low[14*m+:14] <= low;
+          x2_high[13*m+:13] <= high;
+        end
         x2_forward[m] <= FORWARDING && x2_valid && x2_lanes[m] && x1_sums[11*m+:11] == x2_sums[11*m+:11];
       end
     end
   endgenerate
+
+  reg [LANE_BITS:0] adding, resting;
+  always @* begin
+    adding = 0;
+    resting = 0;
+    for (k = 0; k < LANES; k = k + 1) begin
+      adding = adding + x1_lanes[k];
+      resting = resting + (x1_lanes[k] && still[k]);
+    end
+  end
+  always @(posedge clk) begin
+    steps <= reset ? 0 : steps + x1_valid;
+    products <= reset ? 0 : x1_valid ? products + adding : products;
+    silent <= reset ? 0 : x1_valid ? silent + resting : silent;
+    empty <= reset ? 0 : empty + (x1_valid && adding == resting);
+  end
 
   always @(posedge clk) begin
     x1_valid <= issue && !reset;
@@ -150,7 +175,7 @@ module pe_execute #(
     x1_side <= band ? side : 2'd0;
     if (x1_first) held <= weights;
     x2_valid <= x1_valid && !reset;
-    x2_lanes <= x1_lanes;
+    x2_lanes <= x1_lanes & ~still;
     x2_sums <= x1_sums;
     x3_written <= written;
     if (start) begin

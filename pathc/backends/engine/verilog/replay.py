@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.engine.isa import Activity
 from pathc.backends.engine.isa.word import WORD_BYTES
 from pathc.backends.engine.machine import Machine
 from pathc.backends.engine.program import Program
+from pathc.backends.engine.sim.run import Run
 from pathc.backends.engine.unroll import MAX_STEPS, bounded
 from pathc.backends.engine.verilog import module_text
 from pathc.backends.engine.verilog.emit import engine_text
@@ -28,21 +30,23 @@ TOOLS = {"verilator": ("verilator", "make", "g++"), "icarus": ("iverilog", "vvp"
 OUTSIDE = {"inputs": 1 << 16, "weights": 1 << 22, "outputs": 1 << 16}
 """Rows, bytes and rows that the memories of the board hold."""
 _PATIENCE = 600.0
-_CYCLES = re.compile(r"^cycles (\d+)$", re.MULTILINE)
+_SAID = re.compile(r"^cycles (\d+)\s+activity (\d+) (\d+) (\d+) (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What the hardware made of a program: `outputs` int32 [rows, lanes] as stored, and cycles."""
+    """What the hardware made of a program: `outputs` int32 [rows, lanes] as stored, cycles, and what it multiplied."""
 
     outputs: NDArray[np.int32]
     cycles: int
+    activity: Activity
 
-    def must_equal(self, outputs: NDArray[np.int32], cycles: int) -> None:
+    def must_equal(self, run: Run) -> None:
         """Raise InternalError E1064 unless the simulator said the same."""
-        wrong = int(np.count_nonzero(self.outputs != outputs))
-        if wrong or self.cycles != cycles:
-            text = f"the hardware takes {self.cycles} cycles, the simulator {cycles}; {wrong} outputs differ"
+        wrong = int(np.count_nonzero(self.outputs != run.outputs))
+        if wrong or (self.cycles, self.activity) != (run.cycles, run.activity):
+            text = f"the hardware takes {self.cycles} cycles, the simulator {run.cycles}; {wrong} outputs differ; "
+            text += f"{self.activity} in the one, {run.activity} in the other"
             raise InternalError(Diagnostic("E1064", text, help="please report it with the program"))
 
 
@@ -68,10 +72,11 @@ class Built:
             counts = _write_memories(Path(folder), program, inputs, outputs)
             words = [f"+{name}={count}" for name, count in counts.items()]
             said = _call([*self._command, *words, f"+limit={64 * MAX_STEPS}"], Path(folder))
-            found = _CYCLES.search(said)
+            found = _SAID.search(said)
             if found is None:
                 raise error("E1061", f"`{program.name}` does not come to its end: {said.strip()[-200:]}")
-            return Replay(_read_outputs(Path(folder), outputs, self.machine.lanes), int(found[1]))
+            activity = Activity(*map(int, found.groups()[1:]))
+            return Replay(_read_outputs(Path(folder), outputs, self.machine.lanes), int(found[1]), activity)
 
     @property
     def _command(self) -> list[str]:
