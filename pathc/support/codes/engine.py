@@ -85,8 +85,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "E1011",
         "an address beyond a memory",
-        "An instruction uses rows that a memory of this machine, or what the program brings with it, does not have. "
-        "Compile the model for this machine.",
+        "An instruction uses rows that a memory of this machine, or what the program brings with it, does not have, or "
+        "diagonals that reach beyond the bank beside a lane's own. Compile the model for this machine.",
     ),
     Code(
         "E1040",
@@ -116,7 +116,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "E1044",
         "a program that takes too long",
-        "The loops of a program make it longer than is simulated. Compile it for fewer samples a run.",
+        "The loops of a program make it longer than is simulated. Compile it for fewer samples or steps a run.",
     ),
     Code(
         "E1045",
@@ -127,8 +127,9 @@ CODES: tuple[Code, ...] = (
     Code(
         "E1050",
         "what the engine cannot do",
-        "The engine multiplies activations of 8 bits with weights of 8, 4 or 2 bits, and scales, rounds and clamps "
-        "sums. The message names a station that needs more than that. Other targets may do it.",
+        "The engine multiplies activations of 8 bits with weights of 8, 4 or 2 bits, and scales, rounds, clamps and "
+        "looks up sums. Cells run forwards, from a state of zeros. The message names a station that needs more than "
+        "that. Other targets may do it.",
     ),
     Code(
         "E1051",

@@ -152,7 +152,8 @@ class Image:
     def _where(self, place: str) -> str:
         graph = self.network.graph
         line = next((line for line in graph.lines if place.startswith(f"{line.name}.")), None)
-        found = line or next((station for station in graph.stations if station.name == place), None)
+        stations = (s for s in graph.stations if place == s.name or place.startswith(f"{s.name}.recurrent."))
+        found = line or next(stations, None)
         return f"{place} {found.loc}" if found is not None and found.loc is not None else place
 
     def _finished(self, steps: int = 0, lockstep: int = 1) -> Program:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pathc.backends.engine.isa import BY_NAME, Instruction, instruction
+from pathc.backends.engine.isa import Instruction, instruction
 
 _OUTSIDE = ("LDA", "STA")
 LONGEST = (1 << 12) - 1
@@ -72,8 +72,3 @@ def moved(each: Instruction, rows: int, stride: int = 0) -> Instruction:
         return each
     fields = {**each.fields, "address": each.fields["address"] + rows, "stride": stride}
     return instruction(each.operation, wait=each.wait, post=each.post, tag=each.tag, **fields)
-
-
-def loop(rounds: Rolled, more: int) -> Instruction:
-    """The LOOP behind the rounds, of which there are `more`."""
-    return instruction(BY_NAME["LOOP"], length=rounds.length, count=rounds.count + more)

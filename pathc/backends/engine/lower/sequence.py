@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathc.backends.engine.check.access import Access
 from pathc.backends.engine.isa import Instruction
 from pathc.backends.engine.lower.image import Image, parameters_of
-from pathc.backends.engine.lower.roll import Rolled, loop, moved, rolled
+from pathc.backends.engine.lower.roll import Rolled, moved, rolled
 from pathc.backends.engine.lower.room import Room, Shape, limits, room_for, shape_of
 from pathc.backends.engine.lower.stations import Junction
 from pathc.backends.engine.lower.steps import Work, pieces
@@ -78,26 +78,27 @@ class _Sequences(Image):
             rounds = rolled(code[:end], marks, period)
             assert rounds is not None or written == self.steps, "the steps of a sequence do not repeat"
             more = (self.steps - written) // period
-            for number, each in self._rolled(code, start, end, rounds, more, size):
-                self._append(each, ops[number].place)
+            places = [op.place for op in ops]
+            for each, place in self._rolled(code, places, range(start, end), rounds, more, size):
+                self._append(each, place)
         self._put("HALT", "end")
         return self._finished(self.steps, self.room.lockstep)
 
     def _rolled(
-        self, code: list[Instruction], start: int, end: int, rounds: Rolled | None, more: int, size: int
-    ) -> Iterator[tuple[int, Instruction]]:
-        """The instructions of one pass with their numbers, those that repeat once, and `more` rounds than written."""
+        self, code: list[Instruction], places: list[int], own: range, rounds: Rolled | None, more: int, size: int
+    ) -> Iterator[tuple[Instruction, int]]:
+        """The instructions of one pass with their places, those that repeat once, and `more` rounds than written."""
         if rounds is None:
-            yield from ((number, code[number]) for number in range(start, end))
+            yield from ((code[number], places[number]) for number in own)
             return
-        for number in range(start, rounds.start + rounds.length):
+        for number in range(own.start, rounds.start + rounds.length):
             stride = rounds.strides.get(code[number].name, 0) if number >= rounds.start else 0
-            yield number, moved(code[number], 0, stride)
-        yield rounds.start, loop(rounds, more)
+            yield moved(code[number], 0, stride), places[number]
+        yield self._made("LOOP", "steps", length=rounds.length, count=rounds.count + more)
         period = 2 * self.room.ahead * size * more
         later = {"LDA": period * self.room.shape.input_rows, "STA": period * sum(self.output_rows.values())}
-        for number in range(rounds.stop, end):
-            yield number, moved(code[number], later.get(code[number].name, 0))
+        for number in range(rounds.stop, own.stop):
+            yield moved(code[number], later.get(code[number].name, 0)), places[number]
 
     def _places(self) -> None:
         """Rows of all stations in all memories."""
