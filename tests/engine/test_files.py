@@ -107,7 +107,9 @@ def forged(**changes: object) -> bytes:
         ({"config": b"\0" * 3}, "3 bytes"), ({"parameters": b"\0\0\0\x70" * 16}, "multipliers"),
         ({"output_scales": np.full(8, np.nan).tobytes()}, "not finite"), ({"json": b"[" * 100000}, "JSON"),
         ({"json": b"1" * 10000}, "JSON"), ({"json": b"NaN"}, "JSON"), ({"tables": bytes(16 * 20000)}, "tables"),
-        ({"machine": {"lanes": 4}}, "machine"),
+        ({"machine": {"lanes": 4}}, "machine"), ({"steps": -1}, "steps"), ({"lockstep": 0}, "lockstep"),
+        ({"steps": 1 << 16, "samples": 1 << 16}, "more samples"), ({"curves": bytes(255)}, "255 bytes"),
+        ({"curves": bytes(256 * 5)}, "curves"),
     ],
 )  # fmt: skip
 def test_forged_content_is_refused_with_its_offset(change: dict[str, object], said: str) -> None:

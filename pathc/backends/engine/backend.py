@@ -33,6 +33,7 @@ from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageErr
 
 _CALIBRATION = 256
 _STEPS = 16
+_MOST_STEPS = 1 << 16
 _EMITS = ("engine", "pe", "asm", "machine", "array", "gemmini", "verilog")
 
 
@@ -191,9 +192,9 @@ class Engine:
 
 
 def _steps(value: Value) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_STEPS:
         text = f"the target `engine` has no option `steps` with the value `{value}`"
-        raise UsageError(Diagnostic("E0806", text, help="steps of a sequence, from 1 on"))
+        raise UsageError(Diagnostic("E0806", text, help=f"steps of a sequence, from 1 to {_MOST_STEPS}"))
     return value
 
 

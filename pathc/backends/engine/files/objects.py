@@ -22,6 +22,7 @@ from pathc.support.files import read_bounded
 
 _LONGEST = 1 << 28
 _MOST_SAMPLES = 1 << 16
+_MOST_ROWS = 1 << 20
 _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "config": ("<u4", ()),
     "tables": ("<u4", ("lanes",)),
@@ -140,7 +141,7 @@ def _consistent(program: Program, meta: int, offsets: dict[str, int]) -> None:
         (bool(np.isfinite(program.output_scales).all()), offsets["output scales"], "a scale that is not finite"),
         (_range(parameters[..., 1:3], -(1 << 16) + 1, 1 << 16), offsets["parameters"], "multipliers beyond 16 bits"),
         (_range(parameters[..., 3], 0, 63), offsets["parameters"], "a shift outside 0 .. 62"),
-        (max(rows) * 4 <= _LONGEST, meta, "more samples or steps than memory is taken for"),
+        (program.rows <= _MOST_ROWS and max(rows) * 4 <= _LONGEST, meta, "more samples or steps than memory is taken for"),
     ):  # fmt: skip
         if not okay:
             raise wrong(at, what)
