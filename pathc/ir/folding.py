@@ -53,7 +53,7 @@ def _stands(graph: Graph, station: Station) -> str:
 def _folds_forward(graph: Graph, station: Station) -> bool:
     """Whether what reads a flat station are weights alone, which can take the normalization its pipeline ends in."""
     leaving, last = _leaving(graph, station.name), station.pipeline[-1].name
-    plain = len(station.shape) == 1 and station.role == "layer"
+    plain = len(station.shape) == 1 and station.role != "output"
     return plain and last == "batchnorm" and bool(leaving) and not any(
         line.kind == "skip" or line.tied or _is_tied(graph, line)
         or len((into := graph.station(line.visits[number].station)).shape) > 1 or into.stage("ode") is not None

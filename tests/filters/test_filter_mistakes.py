@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from filter_nets import net
 
-from pathc.ir.interp import supports
 from pathc.support.diagnostics import PathcError
 
 MISTAKES = {
@@ -32,11 +31,3 @@ def test_what_does_not_meet(name) -> None:
         net(MISTAKES[name])
     assert {d.code for d in refused.value.diagnostics} == {"E0315"}
     assert all(d.place is not None for d in refused.value.diagnostics)
-
-
-def test_extents_beside_cells_are_refused() -> None:
-    graph = net(
-        "input x[2, 4x4]\nlayer c[4] : conv(3x3) | avgpool(global)\nlayer h[4] : gru(recur = diag)\n"
-        "output y[2]\ndense p : x -> c -> h -> y"
-    )
-    assert {d.code for d in supports(graph)} == {"E0610"}

@@ -40,6 +40,21 @@ output y[16]
 paths p : x -> h { count = 64 }
 paths m : h -> y { mirror = p, weights = tied }
 """,
+    "norms that weights behind them take": """
+input x[12] : batchnorm { pad = pow2 }
+layer a[20] : bias | relu | batchnorm { pad = pow2 }
+layer d[20] : tanh { pad = pow2 }
+layer b[20] : batchnorm(eps = 0.1) { pad = pow2 }
+layer c[8] : bias | batchnorm | tanh
+output y[4] : bias
+output z[3]
+paths p : x -> a -> d { count = 128 }
+skip s : d -> b
+paths q : b -> c { count = 64, scale = 0.5 }
+dense r : b -> y
+dense t : c -> y
+dense u : x -> z { scale = 2 }
+""",
     "behind filters": """
 input x[4, 6x6]
 layer c[8] : conv(3x3) | relu | avgpool(global)
@@ -63,9 +78,10 @@ def test_flat_stages(name, cpu) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("input x[4]\nlayer h[4] : relu | batchnorm\noutput y[2]\ndense p : x -> h -> y", "behind `relu`"),
-        ("input x[4]\nlayer h[4] : batchnorm\noutput y[2]\ndense p : x -> h -> y\nskip s : x -> h", "behind a skip"),
-        ("input x[4] : batchnorm\noutput y[2]\ndense p : x -> y", "without weights"),
+        ("input x[4]\nlayer h[4] : relu | batchnorm | tanh\noutput y[2]\ndense p : x -> h -> y", "behind `relu`"),
+        ("input x[4]\nlayer h[4] : batchnorm | tanh\noutput y[2]\ndense p : x -> h -> y\nskip s : x -> h", "a skip"),
+        ("input x[4]\nlayer h[4] : relu | batchnorm\noutput y[4]\ndense p : x -> h -> y\nskip s : h -> y", "`relu`"),
+        ("input x[4] : batchnorm | tanh\noutput y[2]\ndense p : x -> y", "without weights"),
         (
             "input x[4]\nlayer h[4] : batchnorm\noutput y[4]\npaths p : x -> h { count = 8 }\n"
             "paths m : h -> y { mirror = p, weights = tied }",

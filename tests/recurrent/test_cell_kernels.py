@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recurrent_nets import STRUCTURED, STRUCTURES, cell, net, stages, weights_for
+from recurrent_nets import CELLS, STRUCTURED, STRUCTURES, cell, net, stages, weights_for
 
 from pathc.backends.base import Request
 from pathc.backends.llvm.backend import BACKEND
@@ -92,15 +92,6 @@ def test_units_that_see_nobody(tmp_path):
     weights = weights_for(graph, 1)
     x = np.random.default_rng(0).normal(size=(5, 4, 7)).astype(np.float32)
     right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
-
-
-@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
-@pytest.mark.parametrize("structure", ["diag", "band", "grouped"])
-def test_no_drift_over_a_thousand_steps(name, structure):
-    graph = net(cell(name, STRUCTURES[structure]), units=48)
-    weights = {n: w * np.float32(0.5) for n, w in weights_for(graph, 3).items()}
-    x = np.random.default_rng(0).normal(size=(1, 1000, 7)).astype(np.float32)
-    assert right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x)) < 1e-6
 
 
 def test_stacked_nets_and_lines_around_cells():
@@ -200,3 +191,100 @@ def test_what_cannot_be_compiled_is_refused():
     with pytest.raises(PathcError) as caught:
         BACKEND.compile(Request(whole, weights))
     assert caught.value.diagnostics[0].code == "E0377"
+
+
+DRIFT = [
+    *((name, structure) for name in ("rnn", "lstm", "gru") for structure in ("diag", "band", "grouped")),
+    *((name, "ring") for name in ("ligru", "linear")),
+    ("ligru", "diag"),
+    ("linear", "diag"),
+    *((name, "") for name in ("qrnn", "sru", "indrnn")),
+]
+
+
+@pytest.mark.parametrize(("name", "structure"), DRIFT)
+def test_no_drift_over_a_thousand_steps(name, structure):
+    graph = net(cell(name, STRUCTURES[structure] if structure else None), units=42)
+    weights = {n: w * np.float32(0.5) for n, w in weights_for(graph, 3).items()}
+    x = np.random.default_rng(0).normal(size=(1, 1000, 7)).astype(np.float32)
+    assert right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x)) < 1e-6
+
+
+def loop_of(stage, units, weights, batch, steps, seed=0):
+    """Input, output and a call of a bare time loop, and its cell."""
+    own = cell_of(Station("c", "layer", (units,), pipeline=(stage,)))
+    kernel = CellKernel(own, machine({}), weights)
+    x = np.random.default_rng(seed).normal(size=(batch, steps, kernel.columns)).astype(np.float32)
+    y = np.empty((batch, steps, units), np.float32)
+    return own, x, y, kernel.bind(x, y)
+
+
+def bounded(own, weights, x):
+    """What the interpreter makes of the inputs of a loop, and how far a kernel may be from it."""
+    batch, steps, columns = x.shape
+    units = own.hidden
+    copies = x.reshape(batch, steps, columns // units, units).transpose(2, 0, 1, 3).astype(np.float64)
+    over, cells = np.zeros((batch, steps, units)), Unrolled(own, weights)
+    with np.errstate(all="ignore"):
+        bound = cells.bounds((copies, np.zeros_like(copies)), (over, over), U)
+        return cells.forward(copies, over).output, bound
+
+
+FACTORS = {
+    "decaying": (0.1, 0.99),
+    "turning": (-0.99, -0.5),
+    "growing": (-1.5, 1.5),
+    "zero": (0.0, 0.0),
+    "too small to scan": (1e-12, 1e-11),
+}
+
+
+@pytest.mark.parametrize("factors", FACTORS.values(), ids=FACTORS)
+@pytest.mark.parametrize("units", [1, 3, 8, 9, 17, 24])
+def test_linear_recurrences_some_steps_ahead_stay_within_the_bound(units, factors):
+    """The same bound as step after step: whatever the powers of the factors and the numbers of steps that are left."""
+    rng = np.random.default_rng(units)
+    weights = {"c.recurrent.h": rng.uniform(*factors, size=units).astype(np.float32)}
+    for steps in (1, 2, 4, 5, 8, 31):
+        own, x, y, call = loop_of(cell("linear", Call("diag")), units, weights, 1 + steps % 3, steps, steps)
+        call()
+        expected, bound = bounded(own, weights, x)
+        assert agrees(y, expected, bound).all(), np.abs(y - expected).max()
+
+
+def test_infinities_and_nan_spread_in_a_scan_as_they_do_step_by_step():
+    weights = {"c.recurrent.h": np.array([0.5, -0.5, 0.0, 1.0], np.float32)}
+    own, x, y, call = loop_of(cell("linear", Call("diag")), 4, weights, 1, 23)
+    for at, value in ((3, np.inf), (9, -np.inf), (15, np.nan)):
+        x[...] = 1.0
+        x[0, at] = value
+        call()
+        expected, bound = bounded(own, weights, x)
+        assert agrees(y, expected, np.nan_to_num(bound, nan=0.0, posinf=0.0)).all()
+        assert np.isfinite(y[0, :at]).all()
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("units", [5, 16, 33])
+def test_samples_side_by_side_are_those_one_after_the_other(name, units):
+    recur = Call("diag") if name in STRUCTURED else None
+    graph = net(cell(name, recur, stateful=True), units=units)
+    weights = weights_for(graph, 4)
+    x = np.random.default_rng(0).normal(size=(15, 6, 7)).astype(np.float32)
+    executable = BACKEND.compile(Request(graph, weights))
+    whole = np.concatenate([executable(x[:, :2]), executable(x[:, 2:])], axis=1)
+    right(graph, weights, x, whole)
+    for sample in (0, 7, 14):
+        executable.reset()
+        np.testing.assert_allclose(executable(x[sample : sample + 1]), whole[sample : sample + 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_an_sru_without_weights_on_its_state(skip):
+    graph = net(cell("sru", bidirectional="sum"), skip=skip)
+    weights = weights_for(graph, 4)
+    for name in weights:
+        if "recurrent" in name:
+            weights[name] = np.zeros_like(weights[name])
+    x = np.random.default_rng(0).normal(size=(3, 9, 12 if skip else 7)).astype(np.float32)
+    right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))

@@ -71,7 +71,7 @@ def test_changes_of_two_dumps() -> None:
 
 
 def test_a_refused_target_leaves_its_reason() -> None:
-    text = MODEL.replace("relu", "relu | batchnorm")
+    text = MODEL.replace("relu", "relu | batchnorm | relu")
     side = record_of(page_of([(Source("m.path", text), Options())]))["sides"][0]  # type: ignore[index]
     assert side["plan"]
     assert all(line.startswith("E0379") for line in side["plan"])

@@ -49,8 +49,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0376",
         "no recurrent cells here",
-        "Not every target and trainer has recurrent cells. `reference` and `llvm` run and train them, backwards through "
-        "time; `engine` runs those without gates.",
+        "Not every target and trainer has recurrent cells. `reference` and `llvm` run and train them, backwards "
+        "through time; `engine` runs those without gates.",
     ),
     Code(
         "E0377",

@@ -16,6 +16,7 @@ from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.native import aligned
 from pathc.backends.llvm.recurrent.layout import Layout, layout_of
 from pathc.backends.llvm.recurrent.loop import PARAMETERS, TimeLoop
+from pathc.backends.llvm.recurrent.scan import scans
 from pathc.ir.cells import Cell
 
 Array = NDArray[np.float32]
@@ -43,7 +44,8 @@ class CellKernel:
         self.inputs = cell.inputs * (2 if cell.bidirectional == "sum" else 1)
         self.highway = highway
         self.columns = (self.inputs + highway) * self.pitch
-        self.layout: Layout = layout_of(cell, machine.width)
+        self.layout: Layout = layout_of(cell, machine.width, weights)
+        self._scans = [scans(cell, weights, d) for d in range(cell.directions)]
         self._weights = [_aligned(self.layout.packed(weights, d)) for d in range(cell.directions)]
         self._table = np.ascontiguousarray(self.layout.table())
 
@@ -52,7 +54,7 @@ class CellKernel:
         offsets = [self.cell.bias_of(direction, g) * self.pitch + side for g in range(len(self.cell.gates))]
         if self.highway:
             offsets.append(self.inputs * self.pitch + side)
-        return TimeLoop(self.layout, self.machine, NAME, offsets)
+        return TimeLoop(self.layout, self.machine, NAME, offsets, scans=self._scans[direction])
 
     @cached_property
     def libraries(self) -> list[Library]:

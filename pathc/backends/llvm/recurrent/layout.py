@@ -44,6 +44,11 @@ class Layout:
     counts: Index | None = None
 
     @property
+    def gates(self) -> tuple[str, ...]:
+        """Gates whose hidden-to-hidden weights the kernel reads."""
+        return () if self.form == "none" else self.cell.recurrent_gates
+
+    @property
     def vectors(self) -> int:
         """Vectors that hold the units, the last one perhaps in part."""
         return -(-self.cell.hidden // self.lanes)
@@ -117,10 +122,17 @@ class Layout:
         return np.zeros(len(self.into), np.int64)
 
 
-def layout_of(cell: Cell, lanes: int, *, turned: bool = False) -> Layout:
-    """The form that reads a cell's matrices fastest, or, if `turned`, their transposes."""
+def layout_of(
+    cell: Cell, lanes: int, weights: Mapping[str, NDArray[Any]] | None = None, *, turned: bool = False
+) -> Layout:
+    """The form that reads a cell's matrices fastest, or, if `turned`, their transposes.
+
+    With `weights` it is the form for these, none where all weights of an elementwise cell are zero: an sru without
+    them is that of its first publication, whose gates hear nothing of the state.
+    """
     nothing = np.zeros(0, np.int64)
-    if not cell.recurrent_gates:
+    silent = weights is not None and cell.name == "sru" and not any(np.any(weights[name]) for name in cell.tensors)
+    if not cell.recurrent_gates or silent:
         return Layout(cell, lanes, "none", nothing, nothing)
     into, seen = structure_edges(cell.recur, cell.hidden, cell.loc)
     into, seen = (seen, into) if turned else (into, seen)

@@ -11,10 +11,12 @@ and takes where they end; null means zero and nothing kept. Scratch is aligned t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pathc.backends.llvm.emit import I64, Function, constant, module, vector
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.recurrent.layout import Layout
+from pathc.backends.llvm.recurrent.scan import Scan, steps_ahead
 from pathc.backends.llvm.recurrent.step import Maths, Stepped, gru, ligru, lstm, qrnn, simple, sru
 from pathc.backends.llvm.recurrent.sums import At, add_recurrent
 from pathc.backends.llvm.recurrent.units import Units, clear, mask, repeat
@@ -28,9 +30,15 @@ SAMPLES = 4
 
 
 class TimeLoop:
-    """Writer of the time loop of one cell; `inputs` are the offsets of the gates in a row of x, then the highway's."""
+    """Writer of the time loop of one cell; `offsets` are those of the gates in a row of x, then the highway's.
 
-    def __init__(self, layout: Layout, machine: Machine, name: str, offsets: Sequence[int]) -> None:
+    With `scans` the cell is a linear recurrence that may be computed some steps ahead.
+    """
+
+    def __init__(
+        self, layout: Layout, machine: Machine, name: str, offsets: Sequence[int], *, scans: bool = False
+    ) -> None:
+        self.scans = scans
         self.layout, self.machine, self.name = layout, machine, name
         self.cell, self.lanes, self.kind = layout.cell, layout.lanes, vector(layout.lanes)
         self.offsets = tuple(offsets)
@@ -40,7 +48,7 @@ class TimeLoop:
 
     def text(self) -> str:
         """The module."""
-        sizes = (1,) if self.layout.form in ("diag", "none") else (SAMPLES, 1)
+        sizes = self._side_by_side() if self.layout.form in ("diag", "none") else (SAMPLES, 1)
         tiles = [self._tile(samples) for samples in sizes]
         return module([*tiles, self._driver(sizes)], self.machine.triple)
 
@@ -75,51 +83,77 @@ class TimeLoop:
 
     def _tile(self, samples: int) -> Function:
         f = Function(f"tile{samples}", PARAMETERS)
-        return self._in_registers(f) if self.layout.form in ("diag", "none") else self._in_memory(f, samples)
+        return self._in_registers(f, samples) if self.layout.form in ("diag", "none") else self._in_memory(f, samples)
 
     # ---- the state in registers: nothing crosses lanes
 
-    def _in_registers(self, f: Function) -> Function:
-        several = max(1, min(8 // len(self.cell.gates), self.full))
+    @property
+    def _chains(self) -> int:
+        """Vectors whose steps run side by side, so that one need not wait for the other's latencies."""
+        return max(1, 8 // len(self.cell.gates))
+
+    def _side_by_side(self) -> tuple[int, ...]:
+        """Samples of the tiles: as many as make up for the vectors that a sample has too few, and halves of that.
+
+        One where nothing waits long: where gates hear nothing of the state, or a step is a multiply-add and rows fill
+        a vector.
+        """
+        multiplied = len(self.cell.gates) == 1 and self._activation in ("identity", "relu")
+        short = not self.layout.gates or (multiplied and self.full > 0)
+        most = 1 if short else self._chains // max(self.full, 1)
+        return (*(most >> k for k in range(most.bit_length() - 1)), 1)
+
+    def _in_registers(self, f: Function, samples: int) -> Function:
+        several = max(1, min(self._chains, self.full))
         blocks, single = divmod(self.full, several)
         if blocks:
             with f.loop(blocks) as loop:
                 unit = f.op("mul", I64, loop.index, str(several * self.lanes))
-                self._block(f, unit, several, 0)
+                self._block(f, unit, several, 0, samples)
                 loop.following = []
         for k in range(single):
-            self._block(f, str((blocks * several + k) * self.lanes), 1, 0)
+            self._block(f, str((blocks * several + k) * self.lanes), 1, 0, samples)
         if self.rest:
-            self._block(f, str(self.full * self.lanes), 1, self.rest)
+            self._block(f, str(self.full * self.lanes), 1, self.rest, samples)
         return f
 
-    def _block(self, f: Function, unit: str, vectors: int, rest: int) -> None:
-        """Some vectors of units over all steps."""
+    def _block(self, f: Function, unit: str, vectors: int, rest: int, samples: int) -> None:
+        """Some vectors of units of some samples over all steps."""
         cell, lanes = self.cell, self.lanes
-        total = len(cell.recurrent_gates)
+        every = [(s, v) for s in range(samples) for v in range(vectors)]
+        away = [[f.op("mul", I64, f"%{name}_sample", str(s)) for s in range(samples)] for name in "xy"]
+        total = len(self.layout.gates)
         base = f.offset("%w", f.op("mul", I64, unit, str(total))) if total else "%w"
         weights = [[f.load(self.kind, f.offset(base, (v * total + g) * lanes), 4 * lanes) for g in range(total)]
                    for v in range(vectors)]  # fmt: skip
-        states = [[self._state(f, f.op("add", I64, unit, str(v * lanes)), k, rest) for v in range(vectors)]
+        states = [[self._state(f, f.op("add", I64, unit, str(v * lanes)), k, rest, s) for s, v in every]
                   for k in range(cell.states)]  # fmt: skip
-        flat = [(self.kind, value) for vector_ in states for value in vector_]
-        with f.loop("%steps", [*flat, ("ptr", f.offset("%x", unit)), ("ptr", f.offset("%y", unit))]) as loop:
+        flat, steps = [value for vector_ in states for value in vector_], "%steps"
+        first, last = f.offset("%x", unit), f.offset("%y", unit)
+        ahead = steps_ahead(rest or lanes, len(every)) if self.scans else 1
+        if ahead > 1:
+            load, store = partial(self.units.load, f, rest=rest), partial(self.units.store, f, rest=rest)
+            scan = Scan(f, lanes, ahead, load, store)
+            done = scan.groups(weights[0][0], flat[0], f.offset(first, self.offsets[0]), last)
+            flat, first, last, steps = [done.state], f.offset(done.x, -self.offsets[0]), done.y, done.left
+        with f.loop(steps, [*((self.kind, value) for value in flat), ("ptr", first), ("ptr", last)]) as loop:
             values, (x, y) = loop.carried[:-2], loop.carried[-2:]
             following: list[list[str]] = [[] for _ in range(cell.states)]
-            for v in range(vectors):
-                state = [values[k * vectors + v] for k in range(cell.states)]
-                sums = [self.units.load(f, f.offset(x, o + v * lanes), rest) for o in self.offsets]
+            rows, outs = ([f.offset(p, by) for by in each] for p, each in zip((x, y), away, strict=True))
+            for n, (s, v) in enumerate(every):
+                state = [values[k * len(every) + n] for k in range(cell.states)]
+                sums = [self.units.load(f, f.offset(rows[s], o + v * lanes), rest) for o in self.offsets]
                 through = [f.op("fmul", self.kind, weights[v][g], state[0]) for g in range(total)]
                 made = self._diagonal_step(f, sums, weights[v], through, state)
-                self.units.store(f, made.output, f.offset(y, v * lanes), rest)
+                self.units.store(f, made.output, f.offset(outs[s], v * lanes), rest)
                 new = made.state if cell.name != "lstm" else (made.output, *made.state)
                 for k, value in enumerate(new):
                     following[k].append(value)
-            steps = f.offset(x, "%x_step"), f.offset(y, "%y_step")
-            loop.following = [*(value for each in following for value in each), *steps]
+            ends = f.offset(x, "%x_step"), f.offset(y, "%y_step")
+            loop.following = [*(value for each in following for value in each), *ends]
         for k in range(cell.states):
-            for v in range(vectors):
-                self._keep(f, loop.results[k * vectors + v], f.op("add", I64, unit, str(v * lanes)), k, rest)
+            for n, (s, v) in enumerate(every):
+                self._keep(f, loop.results[k * len(every) + n], f.op("add", I64, unit, str(v * lanes)), k, rest, s)
 
     def _diagonal_step(
         self, f: Function, sums: list[str], weights: Sequence[str], through: Sequence[str], state: Sequence[str]
@@ -141,7 +175,8 @@ class TimeLoop:
             case "qrnn":
                 return qrnn(m, sums, held)
             case "sru":
-                return sru(m, [sums[0], gate(1, 0), gate(2, 1)], sums[3] if len(sums) > 3 else "", held)
+                heard = sums if not weights else [sums[0], gate(1, 0), gate(2, 1)]
+                return sru(m, heard[:3], sums[3] if len(sums) > 3 else "", held)
             case _:
                 return simple(m, self._activation, gate(0, 0))
 
