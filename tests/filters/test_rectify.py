@@ -113,3 +113,25 @@ def test_names_that_are_taken():
     assert len({station.name for station in made.stations}) == len(made.stations)
     weights, x = weights_of(graph), inputs_of(graph, 2)
     np.testing.assert_allclose(forward(made, weights, x), forward(graph, weights, x), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("stages", "lines"),
+    [
+        ("maxpool(2x2) | shortcut | relu", "layer k[4, 8x8] : avgpool(2x2)\nskip s : x -> k\nskip t : k -> h"),
+        ("maxpool(global) | gru", ""),
+    ],
+)
+def test_shortcuts_and_cells_behind_the_pool_stay_where_they_are(stages, lines):
+    text = f"input x[4, 8x8]\nlayer h[4] : conv(3x3, pad = same) | {stages}\noutput y[4]\ndense a : x -> h\n"
+    with pytest.raises(PathcError, match="E0380"):
+        Rectify()(net(f"{text}dense b : h -> y\n{lines}"))
+
+
+def test_a_pool_in_front_of_steps_or_behind_a_shortcut_is_taken_apart():
+    graph = net(
+        "input x[4, 8x8]\nlayer h[4] : conv(3x3, pad = same) | shortcut | maxpool(2x2) | steps\noutput y[4] : rnn\n"
+        "dense a : x -> h\nskip s : x -> h\ndense b : h -> y"
+    )
+    weights, x = weights_of(graph), inputs_of(graph, 2)
+    np.testing.assert_allclose(forward(Rectify()(graph), weights, x), forward(graph, weights, x), atol=1e-12)

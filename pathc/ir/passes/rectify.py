@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from pathc.ir.cells import cell_stage
 from pathc.ir.extents import read_extents
 from pathc.ir.filters import pool_of
 from pathc.ir.graph import Graph, Line, Station, Visit
@@ -37,8 +38,15 @@ class Rectify:
 
 
 def _passed_through(graph: Graph, station: Station) -> list[Diagnostic]:
-    """E0380 for all that would have other names: tensors of lines, and of a normalization behind the pool."""
+    """E0380 for all that would have other names: tensors of lines, and of a normalization behind the pool.
+
+    Cells have a pool for each gate, and a shortcut behind a pool adds to a station of another name.
+    """
     names = [stage.name for stage in station.pipeline]
+    bound = "cell" if cell_stage(station) is not None else "shortcut" if "shortcut" in names else ""
+    if bound == "cell" or (bound and names.index(bound) > names.index("maxpool")):
+        text = f"the {bound} of `{station.name}` stands behind a pool, in whose place there would be several stations"
+        return [Diagnostic("E0380", text, station.loc, help="put the pool into a station of its own")]
     if "batchnorm" in names[names.index("maxpool") :]:
         text = f"the normalization behind the pool of `{station.name}` belongs to a station of another name then"
         return [Diagnostic("E0380", text, station.loc, help="normalize in front of the pool")]

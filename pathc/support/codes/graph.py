@@ -94,7 +94,8 @@ GRAPH_CODES: tuple[Code, ...] = (
         "tensors that a pass would have to name anew",
         "`maxpool-to-relu` puts stations between a pool and what reads it. A line of paths that passes through the "
         "station would be cut there, and its tensors would have other names; so would those of a normalization behind "
-        "the pool. End the line at the station, and begin another one there; normalize in front of the pool.",
+        "the pool; cells and shortcuts would have none. End the line at the station, and begin another one there; "
+        "normalize in front of the pool, or give the pool a station of its own.",
     ),
     Code(
         "E0319",
