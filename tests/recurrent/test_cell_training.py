@@ -90,7 +90,8 @@ def loops_agree(stage, units, batch, steps, seed=0, loc=None, on=None):
     memory = trained.memory(batch, steps, x)
     trained.forward(memory)
     close(memory.y, expected.output, "output")
-    gradients = trained.backward(memory, dy)
+    gradients = np.empty(sum(values.size for values in weights.values()), np.float32)
+    trained.backward(memory, dy, gradients)
     close(np.stack([gate(at, g) for at in blocks for g in range(gates)]), wanted.copies, "gates")
     if over:
         close(sum(gate(at, gates) for at in blocks), wanted.highway, "highway")
@@ -290,6 +291,19 @@ def test_steps_are_those_of_the_reference(optimizer, window):
         behind, ahead = np.arange(32) >= window[0], np.arange(32) < window[1]
         outside = ~(behind & ahead if window[0] < window[1] else behind | ahead)
         assert np.array_equal(trainer.weights()["main.1"][:, outside], weights["main.1"][:, outside])
+
+
+def test_labels_under_squared_errors():
+    graph, rng = small(), np.random.default_rng(0)
+    plan = Plan("mse", Adam(0.01), 4)
+    x, labels = sequences(graph, 6, 5, 0), rng.integers(0, 4, (6, 5))
+    both = [stepper_for(graph, weights_for(graph, 1), plan, target)[0] for target in ("llvm", "reference")]
+    for _ in range(2):
+        mine, exact = (each.step(x, labels) for each in both)
+        assert mine.loss == pytest.approx(exact.loss, rel=1e-5)
+    mine, exact = (each.evaluate(x, labels) for each in both)
+    assert mine.loss == pytest.approx(exact.loss, rel=1e-4)
+    assert mine.correct == exact.correct
 
 
 @pytest.mark.parametrize("name", ["lstm", "qrnn"])

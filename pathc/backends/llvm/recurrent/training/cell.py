@@ -91,14 +91,9 @@ class TrainedCell:
         self._library = compile_ir(module(every, machine.triple), machine)
         self._context = np.zeros(len(FIELDS), np.int64)
 
-    @property
-    def edges(self) -> int:
-        """Weights of one matrix."""
-        return len(self.plan.layout.into)
-
     def load(self, weights: Array) -> None:
         """Take the weights of all matrices, side by side in the order of the cell's tensors."""
-        size = self.plan.recurrent * self.edges
+        size = self.plan.recurrent * len(self.plan.layout.into)
         for d in range(self.cell.directions):
             for packing in (self._there[d], self._back[d]):
                 packing.pack(weights[d * size : (d + 1) * size])
@@ -119,18 +114,19 @@ class TrainedCell:
             if second:
                 np.add(memory.y, target, out=memory.y)
 
-    def backward(self, memory: Batch, dy: Array) -> Array:
+    def backward(self, memory: Batch, dy: Array, gradients: Array) -> None:
         """From gradients at the output [batch, steps, units] to those of what lines bring, which take its place.
 
-        The gradients of all matrices, side by side in natural order.
+        `gradients` takes those of all matrices, side by side as `load` has them.
         """
-        found: list[Array] = []
+        size = self.plan.recurrent * len(self.plan.layout.into)
         for d in range(self.cell.directions):
             self._run("backward", d, memory, dy)
             if self.plan.recurrent:
                 self._run("gradient", d, memory, dy)
-                found.append(self._gradients[d][self._there[d].places])
-        return np.concatenate(found) if found else np.zeros(0, np.float32)
+                # Places are in range, and clipping them is what lets NumPy write without a buffer of its own.
+                into = gradients[d * size : (d + 1) * size]
+                np.take(self._gradients[d], self._there[d].places, out=into, mode="clip")
 
     def _run(self, name: str, direction: int, memory: Batch, outer: Array) -> None:
         n, batch, steps = self.cell.hidden, *memory.x.shape[:2]

@@ -22,7 +22,7 @@ from pathc.backends.llvm.training.phases import TASK
 _Seen = Callable[[str, int], str]
 _SUMS, _MOST = 20, 24
 """Vectors of sums that stay in registers: of a band, and the most of a list."""
-_ROWS = 256
+_ROWS = 128
 """Steps that pass by between a load and a store of sums, about."""
 
 

@@ -84,7 +84,7 @@ class Stage:
     def backward(self, work: Work, dy: Array, gradients: Array, matrices: slice, *, further: bool) -> None:
         """Add gradients of weights, given that at the rows it made; bring the one it goes on with to `work.back`."""
         if self.cell is not None and work.cell is not None:
-            gradients[matrices] += self.cell.backward(work.cell, dy.reshape(work.cell.y.shape))
+            self.cell.backward(work.cell, dy.reshape(work.cell.y.shape), gradients[matrices])
             if self.spread:
                 self._spread(work, work.cell.x, back=True)
             dy = work.made
