@@ -351,6 +351,11 @@ def test_what_does_not_fit_is_refused():
     assert code(trainer.load_state, {"step": np.zeros((), np.int64), "what": np.zeros(2)}) == "E0622"
     assert code(SequenceTrainer(graph, weights).step, x, labels) == "E0621"
     assert code(SequenceTrainer(graph, weights, loss="none").gradients, x, labels) == "E0620"
+    before = trainer.evaluate(x, labels).loss
+    assert code(trainer.step, x, labels + 4, window=(0, 8)) == "E0710"
+    assert trainer.evaluate(x, labels).loss == before
+    with patch("pathc.backends.llvm.recurrent.training.trainer.memory_limit", lambda: 1000):
+        assert code(trainer.step, x[:1], labels[:1]) == "E0502"
     idle = SequenceTrainer(graph, weights, loss="none")
     y, saved = idle.forward(x)
     idle.backward(saved, y)

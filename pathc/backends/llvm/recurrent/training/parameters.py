@@ -68,8 +68,20 @@ class Parameters:
             shape = self.shapes[name]
             number = np.arange(shape[-1])
             behind, ahead = number >= first, number < end
-            kept[self._spans[name]] = np.broadcast_to(behind & ahead if first <= end else behind | ahead, shape).ravel()
+            kept[self._spans[name]] = np.broadcast_to(behind & ahead if first < end else behind | ahead, shape).ravel()
         return kept
+
+    def move(self, lr: float | None, number: int, inside: NDArray[np.bool_] | None) -> None:
+        """Step `number` of the optimizer; weights outside, and what is remembered of them, stay."""
+        assert self.mover is not None
+        if inside is None:
+            self.mover.step(lr, number)
+            return
+        every = [self.weights, *self.mover.moments]
+        kept = [values[~inside] for values in every]
+        self.mover.step(lr, number)
+        for values, before in zip(every, kept, strict=True):
+            values[~inside] = before
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Moments as `<moment>:<tensor>`."""

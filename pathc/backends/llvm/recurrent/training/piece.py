@@ -39,6 +39,10 @@ class Piece(Trainer):
         """Columns of the rows it makes."""
         return self._outputs
 
+    def bytes(self, rows: int) -> int:
+        """Bytes that a pass over so many rows keeps."""
+        return self._model.tile_bytes * -(-rows // self.columns)
+
     def take(self, weights: Array) -> None:
         """Take the weights out of the array."""
         for name, tensor in self._model.tensors.items():

@@ -65,6 +65,16 @@ class Stage:
         cell = self.cell.memory(batch, steps, x.reshape(batch, steps, self.cell.columns))
         return Work((batch, steps), given, made, _rows(rows, self.piece.inputs), cell)
 
+    def bytes(self, batch: int, steps: int) -> int:
+        """Bytes of that memory, the piece's own included."""
+        piece, cell, rows = self.piece, self.cell, batch * steps
+        floats = 2 * piece.inputs + spread(piece.outputs)
+        own = 0
+        if cell is not None:
+            floats += spread(cell.columns) + 2 * cell.pitch
+            own = cell.cell.directions * batch * (steps + 1) * cell.plan.row
+        return 4 * (rows * floats + own) + piece.bytes(rows)
+
     def rows(self, work: Work, known: Mapping[str, Array]) -> Array:
         """The rows it takes."""
         if len(self.reads) == 1:

@@ -25,6 +25,7 @@ from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
 from pathc.ir.weights import check_weights, expected_tensors
 from pathc.support.diagnostics import Diagnostic, PathcError, error
+from pathc.support.files import memory_limit
 
 _KEPT = 2
 """Memories of batches that are kept for later ones."""
@@ -99,23 +100,17 @@ class SequenceTrainer:
 
         Raises E0702 and E0701 for arrays that do not fit, E0710 for labels that name no output.
         """
-        mover = self._parameters.mover
-        if mover is None:
+        if self._parameters.mover is None:
             raise error("E0621", "there is no optimizer to make a step with", help="pass optimizer = Sgd(lr = 0.1)")
         inside = None if window is None else self._parameters.inside(window)
         if inside is not None:
             self._take(inside)
-        result = self._learn(x, target)
-        self.step_count += 1
-        if inside is None:
-            mover.step(lr, self.step_count)
-        else:
-            every = [self._parameters.weights, *mover.moments]
-            kept = [values[~inside] for values in every]
-            mover.step(lr, self.step_count)
-            for values, before in zip(every, kept, strict=True):
-                values[~inside] = before
-        self._take()
+        try:
+            result = self._learn(x, target)
+            self.step_count += 1
+            self._parameters.move(lr, self.step_count, inside)
+        finally:
+            self._take()
         return result
 
     def evaluate(self, x: Array, target: NDArray[Any]) -> StepResult:
@@ -197,9 +192,8 @@ class SequenceTrainer:
             station = self.graph.station(segment.station) if segment.station else None
             found = cell_of(station) if station is not None else None
             loss = self.loss if found is None and self._softmax_within(segment.graph) else "none"
-            piece = Piece(
-                segment, self._parameters.weights, loss=loss, machine=self.machine, threads=self.threads
-            )  # fmt: skip
+            flat = self._parameters.weights
+            piece = Piece(segment, flat, loss=loss, machine=self.machine, threads=self.threads)
             cell = None
             if found is not None and station is not None:
                 units = station.real_units
@@ -262,6 +256,10 @@ class SequenceTrainer:
             if each.shape == (batch, steps):
                 found = self._free.pop(number)
                 return Steps(found.shape, found.works)
+        needed, limit = sum(stage.bytes(batch, steps) for stage in self._stages), memory_limit()
+        if needed > limit:
+            text = f"{batch} sequences of {steps} steps need {needed} bytes in training, the memory can take {limit}"
+            raise error("E0502", text, self.graph.loc, help="use a smaller batch, or shorter sequences")
         return Steps((batch, steps), [stage.memory(batch, steps) for stage in self._stages])
 
     def _run(self, x: Array, stages: Sequence[Stage]) -> Steps:
