@@ -24,5 +24,7 @@ def compiled_accuracy(graph: Graph, weights: Tensors, rows: NDArray[Any], labels
     if all(len(station.shape) == 1 for station in graph.stations) or BACKEND.refusals(graph):
         return accuracy_of(graph, weights, rows, labels)
     net = BACKEND.compile(Request(graph, float_tensors(graph, weights)))
-    parts = [net(as_samples(graph, rows[i : i + _CHUNK])) for i in range(0, len(rows), _CHUNK)]
+    parts: list[NDArray[np.float32]] = [
+        net(as_samples(graph, rows[i : i + _CHUNK])) for i in range(0, len(rows), _CHUNK)
+    ]
     return 100.0 * float((np.concatenate(parts).reshape(len(rows), -1).argmax(axis=1) == labels).mean())

@@ -17,6 +17,7 @@ from pathc.backends.llvm.executable import CpuExecutable, c_name
 from pathc.backends.llvm.filters.executable import FilterExecutable, beyond
 from pathc.backends.llvm.forms import Choices, check_forms
 from pathc.backends.llvm.integer.executable import IntegerExecutable
+from pathc.backends.llvm.integer.filters.executable import IntegerFilterExecutable, beyond_kernels
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
 from pathc.backends.llvm.lower import cycles_of
 from pathc.backends.llvm.machine import Machine, machine
@@ -33,7 +34,7 @@ from pathc.ir.misfits import flat_only, plain_only, unscaled_only
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.pipeline import run_passes
 from pathc.ir.quantized import check_bytes, integer_network
-from pathc.ir.sequences import gives_sequences
+from pathc.ir.sequences import gives_sequences, takes_sequences
 from pathc.ir.types import Value
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, error
@@ -41,7 +42,14 @@ from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageErr
 WEIGHT_TYPES = ("f32", "bf16")
 ARRAYS: Mapping[str, Orders] = {"rows": BY_ROWS, "units": ("units", "units")}
 """Values of the option `arrays`."""
-Compiled = CpuExecutable | SequenceExecutable | FilterExecutable | IntegerExecutable | EventExecutable
+Compiled = (
+    CpuExecutable
+    | SequenceExecutable
+    | FilterExecutable
+    | IntegerExecutable
+    | IntegerFilterExecutable
+    | EventExecutable
+)
 
 
 class CpuBackend:
@@ -180,16 +188,20 @@ def _refuse_options(options: dict[str, Value], who: str) -> None:
         raise UsageError(Diagnostic("E0806", text, help="leave it out"))
 
 
-def _integers(request: Request, options: dict[str, Value]) -> IntegerExecutable:
-    """The executable of a quantized net; raises E0806 for plans and forms, E0376 for cells, E13xx."""
+def _integers(request: Request, options: dict[str, Value]) -> IntegerExecutable | IntegerFilterExecutable:
+    """The executable of a quantized net; E0806 for plans and forms, E0376, E0379, E13xx for what has no integers."""
     _refuse_choices(request, "integer nets")
     _refuse_options(options, "integer nets")
-    if found := plain_only(request.graph, "integers on the processor have"):
-        raise PathcError(*found)
-    chosen = machine(options)
+    if takes_sequences(request.graph):
+        raise PathcError(*plain_only(request.graph, "integers on the processor have"))
+    chosen, name = machine(options), c_name(request.graph.name)
     network = integer_network(request.graph, request.stored)
     check_bytes(network, "the kernels of `llvm` have")
-    return IntegerExecutable(network, chosen, c_name(request.graph.name))
+    if found := beyond_kernels(network):
+        raise PathcError(*found)
+    if any(len(station.shape) > 1 for station in request.graph.stations):
+        return IntegerFilterExecutable(network, chosen, name)
+    return IntegerExecutable(network, chosen, name)
 
 
 def _refuse_choices(request: Request, who: str) -> None:

@@ -92,18 +92,8 @@ class FilterExecutable:
 
     def bind(self, x: Array, y: Array | None = None, *, threads: int | None = None) -> BoundSteps:
         """Tie the net to x [batch, ...] and, if given, y, both float32 and contiguous."""
-        if x.dtype != np.float32 or not x.flags.c_contiguous or x.shape[1:] != input_shape(self.graph):
-            wanted = ", ".join(map(str, ("batch", *input_shape(self.graph))))
-            text = f"the input is {list(x.shape)} {x.dtype}"
-            raise error("E0703", text, help=f"bind a contiguous array [{wanted}] in float32")
-        rows = x.reshape(len(x), math.prod(x.shape[1:]))
-        shape = (len(x), *output_shape(self.graph))
-        if y is None:
-            y = np.empty(shape, np.float32)
-        elif y.shape != shape or y.dtype != np.float32 or not y.flags.c_contiguous:
-            text = f"the output is {list(y.shape)} {y.dtype}"
-            raise error("E0703", text, help=f"bind a contiguous array {list(shape)} in float32")
-        flat = y.reshape(len(x), math.prod(shape[1:]))
+        rows, y = tied(x, y, input_shape(self.graph), output_shape(self.graph))
+        flat = y.reshape(len(x), math.prod(y.shape[1:]))
         if self.tail is None:
             return BoundSteps(x, y, (self.kernel.bind(rows, flat, threads=threads).call,))
         filtered: Bound = self.kernel.bind(rows, threads=threads)
@@ -119,8 +109,8 @@ class FilterExecutable:
         # For one sample even where the machine runs several: the filters hand over one at a time.
         tail = replace(self.tail, batch=1)
         flat = tail.row_plan
-        values = _rounded(4 * plan.scratch)
-        behind = Behind(flat, values, values + _rounded(4 * plan.outputs), _rounded(packed.nbytes))
+        values = rounded(4 * plan.scratch)
+        behind = Behind(flat, values, values + rounded(4 * plan.outputs), rounded(packed.nbytes))
         params = np.concatenate([np.pad(packed, (0, behind.params - packed.nbytes)), tail.parameters(flat)])
         ir = emit_whole(plan, behind, self.machine, self.name)
         scratch = behind.scratch + 4 * flat.scratch
@@ -131,7 +121,22 @@ class FilterExecutable:
         return aot.without_plan(self.program, kind, "nets with extents", self.graph.loc)
 
 
-def _rounded(size: int) -> int:
+def tied(x: Array, y: Array | None, sample: tuple[int, ...], result: tuple[int, ...]) -> tuple[Array, Array]:
+    """x [batch, *sample] as rows, and y [batch, *result], made if it is None; E0703 unless float32 and contiguous."""
+    if x.dtype != np.float32 or not x.flags.c_contiguous or x.shape[1:] != sample:
+        wanted = ", ".join(map(str, ("batch", *sample)))
+        text = f"the input is {list(x.shape)} {x.dtype}"
+        raise error("E0703", text, help=f"bind a contiguous array [{wanted}] in float32")
+    shape = (len(x), *result)
+    if y is None:
+        y = np.empty(shape, np.float32)
+    elif y.shape != shape or y.dtype != np.float32 or not y.flags.c_contiguous:
+        text = f"the output is {list(y.shape)} {y.dtype}"
+        raise error("E0703", text, help=f"bind a contiguous array {list(shape)} in float32")
+    return x.reshape(len(x), math.prod(sample)), y
+
+
+def rounded(size: int) -> int:
     """Bytes up to the next cache line."""
     return -(-size // 64) * 64
 

@@ -22,7 +22,8 @@ from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.quantized import IntegerNetwork, integer_forward
 from pathc.support.diagnostics import Diagnostic, error
 
-_FUNCTIONS = 4e-6
+FUNCTIONS = 4e-6
+"""Error of float32 functions of sums."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ class IntegerExecutable:
     @property
     def roundoff(self) -> float:
         """That of float32 functions of sums; none where outputs are the integers times their scales."""
-        return _FUNCTIONS if any(functions_of(each) for each in self.plan.outputs) else 0.0
+        return FUNCTIONS if any(functions_of(each) for each in self.plan.outputs) else 0.0
 
     @property
     def weight_bytes(self) -> int:

@@ -18,21 +18,27 @@ from pathc.backends.llvm.writer import Kernels, Parameters, Room
 
 @dataclass(frozen=True)
 class Program:
-    """IR that exports a net, its parameters, and the bytes of scratch memory of one call."""
+    """Functions, the last one the net, its parameters, and the bytes of scratch memory of one call."""
 
-    ir: str
+    functions: tuple[Function, ...]
+    triple: str
     parameters: NDArray[np.uint8]
     scratch: int
 
+    @property
+    def ir(self) -> str:
+        """The functions as a module."""
+        return module(self.functions, self.triple)
 
-def emit_integers(plan: Plan, name: str) -> Program:
-    """The program of a plan that exports `name`, with the signature of every net."""
+
+def emit_integers(plan: Plan, name: str, *, internal: bool = False) -> Program:
+    """The program of a plan whose last function is `name`, with the signature of every net, exported or `internal`."""
     parameters, kernels = Parameters(), Kernels(f"{name}.kernel")
     rooms = Room(), Room()
     weights = {step.station.station.name: parameters.put(step.weights) for step in plan.steps}
     one = OneSample(f"{name}.one", parameters, rooms[0], kernels, plan, weights).write()
     many = ManySamples(f"{name}.many", parameters, rooms[1], kernels, plan, weights).write()
-    f = Function(name, SIGNATURE, internal=False)
+    f = Function(name, SIGNATURE, internal=internal)
     tile = plan.tile
 
     def samples(first: str) -> list[tuple[str, str]]:
@@ -50,5 +56,5 @@ def emit_integers(plan: Plan, name: str) -> Program:
         f.call("void", many.name, [*samples(done), *strides, (I64, rest)], declare=False)
     with repeated(f, f.assign(f"select i1 {full}, i64 0, i64 {rest}")) as index:
         f.call("void", one.name, samples(f.op("add", I64, done, index)), declare=False)
-    ir = module([*kernels.functions.values(), one, many, f], plan.machine.triple)
-    return Program(ir, parameters.packed(), max(room.size for room in rooms))
+    functions = *kernels.functions.values(), one, many, f
+    return Program(functions, plan.machine.triple, parameters.packed(), max(room.size for room in rooms))
