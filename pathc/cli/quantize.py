@@ -53,6 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pathc.ir.text import print_graph
     from pathc.ir.weights import load_weights, save_weights
     from pathc.support.files import write_atomically
+    from pathc.train.accuracy import compiled_forward, compiled_integers
     from pathc.train.data import load_data
     from pathc.train.samples import split_for
 
@@ -70,8 +71,8 @@ def _run(arguments: argparse.Namespace) -> int:
     rows = split.train.inputs(few) if split is not None and not refused else None
     result = quantize(graph, weights, settings, rows)
     test = (split.test or split.train) if split is not None else None
-    samples = test.inputs(slice(None)) if test else None
-    found = report(graph, weights, result, samples, test.labels if test else None)
+    rows, labels = (test.inputs(slice(None)), test.labels) if test else (None, None)
+    found = report(graph, weights, result, rows, labels, run=compiled_forward, integers=compiled_integers)
     if arguments.output:
         dtype = "bfloat16" if settings.method == "bf16" else None
         save_weights(arguments.output, result.tensors, metadata={"quantized": repr(settings)}, dtype=dtype)

@@ -77,8 +77,9 @@ def _measure(graph: Graph, weights: Tensors, counts: list[int], arguments: argpa
     import tempfile
 
     from pathc.ir.compress.paths import sample_paths, write_units
+    from pathc.ir.compress.report import accuracy_of
     from pathc.train import load_data
-    from pathc.train.accuracy import compiled_accuracy
+    from pathc.train.accuracy import compiled_forward
     from pathc.train.samples import split_for
 
     split = split_for(graph, load_data(arguments.data, arguments.scale))
@@ -103,8 +104,9 @@ def _measure(graph: Graph, weights: Tensors, counts: list[int], arguments: argpa
             units = Path(folder) / f"{number}.npz"
             result = sample_paths(graph, weights, count, str(units), arguments.seed)
             write_units(result)
-            show(count, result.share, compiled_accuracy(result.graph, result.tensors, test.rows, labels))
-    show(0, 1.0, compiled_accuracy(graph, weights, test.rows, labels))
+            reached = accuracy_of(result.graph, result.tensors, test.rows, labels, compiled_forward)
+            show(count, result.share, reached)
+    show(0, 1.0, accuracy_of(graph, weights, test.rows, labels, compiled_forward))
 
 
 VERB = Verb(

@@ -94,6 +94,19 @@ def test_units_that_see_nobody(tmp_path):
     right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
 
 
+def test_a_cell_behind_the_output_is_not_the_output():
+    stations = (
+        Station("x", "input", (5,)),
+        Station("y", "output", (8,), pipeline=(cell("gru", Call("diag")),)),
+        Station("z", "layer", (8,), pipeline=(cell("lstm", Call("diag")),)),
+    )
+    lines = tuple(Line(f"l{k}", "dense", (Visit(a, 0), Visit(b, 1))) for k, (a, b) in enumerate(("xy", "yz")))
+    graph = Graph("net", stations, lines)
+    weights = weights_for(graph, 1)
+    x = np.random.default_rng(0).normal(size=(2, 4, 5)).astype(np.float32)
+    right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
+
+
 def test_stacked_nets_and_lines_around_cells():
     stages_ = [cell("gru", Call("diag"), bidirectional="concat"), cell("lstm", STRUCTURES["ring"])]
     stations = (

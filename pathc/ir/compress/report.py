@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,10 @@ from pathc.ir.quantized import integer_forward, integer_network
 from pathc.ir.weights import SCALE, Tensors
 
 _CHUNK = 512
+Run = Callable[[Graph, Tensors, NDArray[Any]], NDArray[Any]]
+"""Outputs of a net with these tensors on samples of the shape it takes."""
+IntegerRun = Callable[[Quantized, NDArray[Any]], NDArray[Any]]
+"""Outputs of a calibrated net in integer arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,14 @@ def report(
     samples: NDArray[Any] | None = None,
     labels: NDArray[np.int64] | None = None,
     sensitivity: int = 256,
+    *,
+    run: Run = forward,
+    integers: IntegerRun | None = None,
 ) -> Report:
     """What the result of `quantize` holds, and how far its outputs are off on samples [samples, units].
 
     Sequences are [samples, steps, units]. Accuracies need labels [samples] or [samples, steps]; sensitivities are
-    taken from the first `sensitivity` samples.
+    taken from the first `sensitivity` samples. `run` and `integers` evaluate nets; without them the interpreters do.
     """
     before = float_tensors(graph, weights)
     if result.calibrated:
@@ -70,25 +78,25 @@ def report(
     names = [name for name in before if name in result.tensors and name + SCALE in result.tensors]
     names = [name for name in names if not name.endswith(".bias")]
     few = None if samples is None else as_samples(graph, samples[:sensitivity])
-    exact = None if few is None else forward(graph, before, few)
+    exact = None if few is None else run(graph, before, few)
     found: list[TensorReport] = []
     for name in names:
-        integers = result.tensors[name]
+        tensor = result.tensors[name]
         error = accuracy = -1.0
         if few is not None and exact is not None:
-            outputs = forward(graph, {**before, name: after[name]}, few)
+            outputs = run(graph, {**before, name: after[name]}, few)
             norm = float(np.sqrt(np.mean(exact**2))) or 1.0
             error = float(np.sqrt(np.mean((outputs - exact) ** 2))) / norm
-            accuracy = -1.0 if labels is None else _share(outputs, labels[:sensitivity])
-        found.append(TensorReport(name, integers.size, bits_of(integers), _nonzero(integers), error, accuracy))
+            accuracy = -1.0 if labels is None else _share([outputs], labels[:sensitivity])
+        found.append(TensorReport(name, tensor.size, bits_of(tensor), _nonzero(tensor), error, accuracy))
     found.sort(key=lambda each: -each.error)
     total = sum(each.weights for each in found) or 1
     bits = sum(each.bits * each.weights for each in found) / total
     nonzero = sum(each.nonzero * each.weights for each in found) / total
     if samples is None or labels is None:
         return Report(tuple(found), bits, nonzero)
-    integer = integer_accuracy(result, samples, labels)
-    floats, quantized = accuracy_of(graph, before, samples, labels), accuracy_of(graph, after, samples, labels)
+    integer = integer_accuracy(result, samples, labels, integers)
+    floats, quantized = (accuracy_of(graph, tensors, samples, labels, run) for tensors in (before, after))
     return Report(tuple(found), bits, nonzero, floats, quantized, integer)
 
 
@@ -98,25 +106,33 @@ def bits_of(integers: NDArray[Any]) -> int:
     return max(int(wide.max(initial=0)), -int(wide.min(initial=0))).bit_length() + 1
 
 
-def accuracy_of(graph: Graph, weights: Tensors, samples: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """Percent of samples whose largest output is their label, in floating point."""
-    parts = range(0, len(samples), _CHUNK)
-    outputs = [forward(graph, weights, as_samples(graph, samples[i : i + _CHUNK])) for i in parts]
-    return _share(np.concatenate(outputs), labels)
+def accuracy_of(
+    graph: Graph, weights: Tensors, samples: NDArray[Any], labels: NDArray[np.int64], run: Run = forward
+) -> float:
+    """Percent of samples [samples, units] whose largest output is their label, in floating point."""
+    return _share([run(graph, weights, part) for part in _parts(graph, samples)], labels)
 
 
-def integer_accuracy(result: Quantized, samples: NDArray[Any], labels: NDArray[np.int64]) -> float:
+def integer_accuracy(
+    result: Quantized, samples: NDArray[Any], labels: NDArray[np.int64], run: IntegerRun | None = None
+) -> float:
     """The same in integer arithmetic; -1 if the result was not calibrated."""
     if not result.calibrated:
         return -1.0
-    network = integer_network(result.graph, result.tensors)
-    parts = (as_samples(network.graph, samples[i : i + _CHUNK]) for i in range(0, len(samples), _CHUNK))
-    outputs = [integer_forward(network, part) for part in parts]
-    return _share(np.concatenate(outputs), labels)
+    if run is None:
+        network = integer_network(result.graph, result.tensors)
+        return _share([integer_forward(network, part) for part in _parts(result.graph, samples)], labels)
+    return _share([run(result, part) for part in _parts(result.graph, samples)], labels)
 
 
-def _share(outputs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    return 100.0 * float((outputs.argmax(axis=-1) == labels).mean())
+def _parts(graph: Graph, samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Samples in the shape the net takes, some at a time."""
+    return (as_samples(graph, samples[i : i + _CHUNK]) for i in range(0, len(samples), _CHUNK))
+
+
+def _share(outputs: Sequence[NDArray[Any]], labels: NDArray[np.int64]) -> float:
+    found = np.concatenate(outputs)
+    return 100.0 * float((found.reshape(*labels.shape, -1).argmax(axis=-1) == labels).mean())
 
 
 def _nonzero(integers: NDArray[Any]) -> float:

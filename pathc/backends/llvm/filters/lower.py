@@ -193,7 +193,7 @@ class _Planner:
 
     def _laid_out(self, mix: FilterJunction, mixes: list[FilterJunction]) -> Planes:
         """The planes a filter runs over: zeros around them, phases apart. All mixes of a station share a pitch."""
-        pitch = max(_pitch(other.geometry.planar()) for other in mixes)
+        pitch = max(pitch_of(other.geometry.planar()) for other in mixes)
         geometry = mix.geometry.planar()
         value = self.values[mix.source]
         plain = (
@@ -221,12 +221,7 @@ class _Planner:
     ) -> None:  # fmt: skip
         geometry = mix.geometry.planar()
         values = junction_values(self.weights, mix)
-        taps: list[int] = []
-        for r in range(geometry.kernel[0]):
-            for c in range(geometry.kernel[1]):
-                at = [n * d for n, d in zip((r, c), geometry.dilation, strict=True)]
-                (row, py), (column, px) = (divmod(a, s) for a, s in zip(at, source.phases, strict=True))
-                taps.append((py * source.phases[1] + px) * source.phase + row * source.pitch + column)
+        taps = distances(geometry, source.pitch, source.phase)
         most = (8, 4, 2, 1) if self.machine.registers == 32 else (4, 2, 1)
         flat = (
             values.reshape(*values.shape[: values.ndim - len(mix.geometry.kernel)], -1)
@@ -234,7 +229,7 @@ class _Planner:
             else values[..., None]
         )
         chunks = chunks_of(mix.each, flat, (station.real_units, source.channels), most)
-        self.ops.append(Mix(source, sums, tuple(taps), chunks, fresh, functions))
+        self.ops.append(Mix(source, sums, taps, chunks, fresh, functions))
 
     def _skip(self, skip: Junction, sums: Planes, fresh: bool) -> bool:
         """Plan a skip; whether the sums are still to be begun."""
@@ -253,7 +248,18 @@ def _side_by_side(base: Base, at: int, channels: int, extents: Pair) -> Planes:
     return Planes(base, at, channels, extents, extents[1], extents[0] * extents[1])
 
 
-def _pitch(geometry: Geometry) -> int:
+def pitch_of(geometry: Geometry) -> int:
     """Floats from row to row: with stride one the zeros behind a row are those in front of the next."""
     width, front, behind, stride = geometry.source[1], geometry.front[1], geometry.behind[1], geometry.stride[1]
     return width + max(front, behind) if stride == 1 else -(-(width + front + behind) // stride)
+
+
+def distances(geometry: Geometry, pitch: int, phase: int, every: int = 1) -> tuple[int, ...]:
+    """How far each tap, or that of `every` so many columns, lies behind the position it is summed up at."""
+    found: list[int] = []
+    for r in range(geometry.kernel[0]):
+        for c in range(0, geometry.kernel[1], every):
+            at = [n * d for n, d in zip((r, c), geometry.dilation, strict=True)]
+            (row, py), (column, px) = (divmod(a, s) for a, s in zip(at, geometry.stride, strict=True))
+            found.append((py * geometry.stride[1] + px) * phase + row * pitch + column)
+    return tuple(found)

@@ -17,7 +17,7 @@ from pathc.backends.llvm.recurrent.kernel import CellKernel
 from pathc.backends.llvm.recurrent.taps import columns, taps
 from pathc.ir.cells import cell_of
 from pathc.ir.cut import Segment
-from pathc.ir.cutcells import segments_of
+from pathc.ir.cutcells import ends_in_cell, segments_of
 from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input, input_shape, output_shape
@@ -111,6 +111,7 @@ class SequenceExecutable:
             state = self._state(kernel, batch)
             todo.append(kernel.bind(sums, last.reshape(batch, steps, units), state))
             known[segment.station] = last
+        last = known[self.graph.outputs[0].name] if ends_in_cell(self.graph) else last
         result = last.reshape(batch, steps, *output_shape(self.graph))
         if y is not None:
             todo.append(partial(np.copyto, y, result))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.llvm.integer.filters.move import Laid
 from pathc.backends.llvm.integer.filters.rows import Pair
 from pathc.ir.filters import Geometry
 from pathc.ir.graph import Station
@@ -44,23 +43,6 @@ def planar(one: IntegerJunction) -> Geometry:
     """The window of a filter over rows and columns."""
     assert isinstance(one.junction, FilterJunction)
     return one.junction.geometry.planar()
-
-
-def pitch_of(geometry: Geometry) -> int:
-    """Bytes from row to row: with stride one the zeros behind a row are those in front of the next."""
-    width, front, behind, stride = geometry.source[1], geometry.front[1], geometry.behind[1], geometry.stride[1]
-    return width + max(front, behind) if stride == 1 else -(-(width + front + behind) // stride)
-
-
-def taps_of(geometry: Geometry, laid: Laid, fold: int) -> tuple[int, ...]:
-    """How far each tap, of every `fold`-th column, lies behind the position it is summed up at."""
-    found: list[int] = []
-    for r in range(geometry.kernel[0]):
-        for c in range(0, geometry.kernel[1], fold):
-            at = [n * d for n, d in zip((r, c), geometry.dilation, strict=True)]
-            (row, py), (column, px) = (divmod(a, s) for a, s in zip(at, laid.phases, strict=True))
-            found.append((py * laid.phases[1] + px) * laid.phase + row * laid.pitch + column)
-    return tuple(found)
 
 
 def bias_of(each: IntegerStation) -> NDArray[np.int64]:

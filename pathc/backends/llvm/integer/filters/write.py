@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.emit import F32, Function, constant
-from pathc.backends.llvm.filters.lower import two
+from pathc.backends.llvm.filters.lower import distances, pitch_of, two
 from pathc.backends.llvm.integer.calls import functions_of
 from pathc.backends.llvm.integer.entering import emit_enter
 from pathc.backends.llvm.integer.filters import mix, move
 from pathc.backends.llvm.integer.filters.chunks import Chunk, chunks_of, fold_of, offset_sums
-from pathc.backends.llvm.integer.filters.layout import Planes, bias_of, of_channels, pitch_of, planar, read_of, taps_of
+from pathc.backends.llvm.integer.filters.layout import Planes, bias_of, of_channels, planar, read_of
 from pathc.backends.llvm.integer.filters.rows import SIZES, Pair
 from pathc.backends.llvm.integer.plan import given, offset_of
 from pathc.backends.llvm.integer.reading import Reader, emit_translation, table_of
@@ -211,7 +211,7 @@ class FilterWriter(Writer):
         planes = self._lay(one.junction.source, geometry, laid)
         fold, column = fold_of(geometry, len(planes)), geometry.dilation[1]
         places = [plane + k * column for plane in planes for k in range(fold)]
-        taps = taps_of(geometry, laid, fold)
+        taps = distances(geometry, laid.pitch, laid.phase, fold)
         heard: dict[bytes, int] = {}
         fours: list[tuple[int, ...]] = []
         for chunk in chunks:
@@ -227,7 +227,7 @@ class FilterWriter(Writer):
             self.call(kernel, "%scratch", room, self.put(np.array(fours, np.int64)), len(fours))
         started = isinstance(before, Planes)
         factors = self._factors(reader)
-        distances = self.put(np.array(taps, np.int64))
+        taps_at = self.put(np.array(taps, np.int64))
         starts = before.places if isinstance(before, Planes) else ()
         ordered = sorted(chunks, key=lambda chunk: -len(chunk.targets))
         for size, alike in groupby(ordered, key=lambda chunk: len(chunk.targets)):
@@ -244,7 +244,7 @@ class FilterWriter(Writer):
                 table.extend(words * heard[four.tobytes()] for four in chunk.heard)
             weights = np.concatenate([chunk.weights.reshape(-1) for chunk in same])
             begin = "%scratch" if started else str(before)
-            self.call(kernel, room, "%scratch", begin, factors, distances, self.put(np.array(table, np.int64)),
+            self.call(kernel, room, "%scratch", begin, factors, taps_at, self.put(np.array(table, np.int64)),
                       self.put(weights), len(same))  # fmt: skip
         positions = into.extents[0] * into.extents[1]
         self.work += sum(chunk.weights.size for chunk in chunks) * positions
