@@ -214,6 +214,19 @@ def test_a_small_machine_takes_fewer_samples_side_by_side() -> None:
     assert 1 < run.program.lockstep < 5
     with pytest.raises(PathcError, match="E1051"):
         lower(network, Machine(activation_rows=8), 1, 4)
+    with pytest.raises(PathcError, match=r"E1051.*20 instructions"):
+        lower(network, Machine(program_words=20), 1, 90)
+
+
+def test_fewer_steps_are_done_ahead_where_the_program_would_not_fit() -> None:
+    """Slow weights ask for many steps ahead; each row of a dense matrix is an instruction of its own."""
+    network = integers(net(cell("rnn", Call("full")), units=64, inputs=64, dense=True), scale=0.1)
+    held = []
+    for words in (4096, 200):
+        program = lower(network, Machine(weight_bytes=2, program_words=words), 1, 60)
+        held.append(max(each.fields["hold"] for each in program.code if each.name == "DENSE"))
+        assert len(program.code) <= words
+    assert held[0] > held[1]
 
 
 def test_every_kind_of_token_is_needed() -> None:

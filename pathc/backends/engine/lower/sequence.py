@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathc.backends.engine.check.access import Access
 from pathc.backends.engine.isa import Instruction
 from pathc.backends.engine.lower.image import Image, parameters_of
-from pathc.backends.engine.lower.roll import Rolled, moved, rolled
+from pathc.backends.engine.lower.roll import LONGEST, Rolled, moved, rolled
 from pathc.backends.engine.lower.room import Room, Shape, limits, room_for, shape_of
 from pathc.backends.engine.lower.stations import Junction
 from pathc.backends.engine.lower.steps import Work, pieces
@@ -21,9 +21,12 @@ from pathc.backends.engine.lower.tokens import Op, with_tokens
 from pathc.backends.engine.machine import Machine
 from pathc.backends.engine.program import Program
 from pathc.ir.quantized import IntegerNetwork, IntegerStation
+from pathc.support.diagnostics import error
 
 _ROUNDS = 6
 """Rounds that are written out before the rest is known to repeat."""
+_WRITTEN = 8
+"""Groups of steps that stand in a program, at most: what begins, two that repeat, what ends."""
 
 
 def lower_sequences(network: IntegerNetwork, machine: Machine, samples: int, steps: int) -> Program:
@@ -38,7 +41,7 @@ class _Sequences(Image):
         super().__init__(network, machine, samples)
         self.steps = steps
         shape = shape_of(network, self.plans)
-        self.room: Room = room_for(shape, machine, samples, steps, *self._streaming(shape))
+        self.room: Room = room_for(shape, machine, samples, min(steps, self._most_ahead()), *self._streaming(shape))
         self.size = self.room.lockstep
         self.free = [each for each in self.others if each.station.name in shape.free]
         self.bound = [each for each in self.others if each.station.name not in shape.free]
@@ -46,6 +49,11 @@ class _Sequences(Image):
         self.output_rows = {each.station.name: shape.rows[each.station.name] for each in self.others
                             if each.station.role == "output"}  # fmt: skip
         self.uncleared: dict[str, list[int]] = {name: [] for name in self.output_rows}
+
+    def _most_ahead(self) -> int:
+        """Steps whose instructions fit into the program as often as they are written, and into a LOOP."""
+        step = sum(2 * len(plan.works) for plan in self.plans.values()) + (3 + self.samples) * len(self.others)
+        return max(1, min(self.machine.program_words // (_WRITTEN * step), LONGEST // (2 * step)))
 
     def _streaming(self, shape: Shape) -> tuple[int, int, int]:
         """Rows of weights a step that need no state and that do, and cycles in which a row comes."""
@@ -76,7 +84,9 @@ class _Sequences(Image):
         ends = [start for start, _, _ in passes[1:]] + [len(ops)]
         for (start, marks, size), end in zip(passes, ends, strict=True):
             rounds = rolled(code[:end], marks, period)
-            assert rounds is not None or written == self.steps, "the steps of a sequence do not repeat"
+            if rounds is None and written < self.steps:
+                message = f"two groups of {self.room.ahead} steps have more than {LONGEST} instructions"
+                raise error("E1051", message, self.network.graph.loc, help="compile the net in parts")
             more = (self.steps - written) // period
             places = [op.place for op in ops]
             for each, place in self._rolled(code, places, range(start, end), rounds, more, size):
