@@ -141,7 +141,7 @@ def _consistent(program: Program, meta: int, offsets: dict[str, int]) -> None:
         (bool(np.isfinite(program.output_scales).all()), offsets["output scales"], "a scale that is not finite"),
         (_range(parameters[..., 1:3], -(1 << 16) + 1, 1 << 16), offsets["parameters"], "multipliers beyond 16 bits"),
         (_range(parameters[..., 3], 0, 63), offsets["parameters"], "a shift outside 0 .. 62"),
-        (program.rows <= _MOST_ROWS and max(rows) * 4 <= _LONGEST, meta, "more samples or steps than there is room for"),
+        (program.rows <= _MOST_ROWS and max(rows) * 4 <= _LONGEST, meta, "more samples or steps than there is room"),
     ):  # fmt: skip
         if not okay:
             raise wrong(at, what)
