@@ -10,7 +10,9 @@ from pathc.cli.talk import Talk, put
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("program", metavar="PROGRAM", help="an object file (.pe) or a whole program as assembly (.s)")
-    parser.add_argument("--input", metavar="X", help=".npy file, [samples, units] or [units], with steps before the units (default: zeros)")
+    parser.add_argument(
+        "--input", metavar="X", help=".npy file, [samples, units] or [units], of cells with steps (default: zeros)"
+    )
     parser.add_argument("--machine", metavar="M", help="machine description the program must be for (.toml)")
     add_output(parser, "write the outputs to this .npy file")
     parser.add_argument("--trace", metavar="FILE", help="write a timeline for ui.perfetto.dev (.json)")
