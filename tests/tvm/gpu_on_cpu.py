@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pathc.backends.tvm.program import Launch, Program
+from pathc.backends.tvm.program import Launch, Program, extent
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 ORDERS = (0, 1, 2, 3)
@@ -81,11 +82,11 @@ class Extent(ctypes.Structure):
 def launch(library: ctypes.CDLL, one: Launch, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, int], order: int):
     """Run one kernel; KernelError for what a GPU would not survive."""
     values = [
-        ctypes.c_void_p(arrays[name].ctypes.data) if name in arrays else ctypes.c_int(numbers[name])
+        ctypes.c_void_p(arrays[name].ctypes.data) if name in arrays else ctypes.c_int(extent(name, numbers))
         for name in one.arguments
     ]
     pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
-    grid = Extent(*(numbers[e] if e in numbers else int(e) for e in one.grid))
+    grid = Extent(*(extent(e, numbers) for e in one.grid))
     run = library[f"run_{one.kernel}"]
     run.argtypes = [ctypes.c_void_p, Extent, Extent, ctypes.c_int]
     fault = run(pointers, grid, Extent(*one.block), order)
@@ -94,7 +95,10 @@ def launch(library: ctypes.CDLL, one: Launch, arrays: Mapping[str, np.ndarray], 
 
 
 def run(program: Program, parameters: Mapping[str, np.ndarray], x: np.ndarray, order: int = 0, text: str = ""):
-    """The outputs of a whole program; buffers start as NaN, and outputs have a margin that must stay untouched."""
+    """The outputs of a whole program; buffers start as NaN, and outputs have a margin that must stay untouched.
+
+    States of cells are among the parameters, and handed on there.
+    """
     return _run(program, dict(parameters) | {"x": x}, {"y": program.outputs}, order, text)["y"]
 
 
@@ -106,17 +110,20 @@ def run_gradients(
 
 
 def _run(program: Program, given: Mapping[str, np.ndarray], outputs: Mapping[str, int], order: int, text: str = ""):
-    batch, lanes = len(given["x"]), program.lanes
-    tiles = -(-batch // lanes)
+    shape, lanes = given["x"].shape[:-1], program.lanes
+    batch, steps, rows = shape[0], shape[-1] if program.sequences else 1, math.prod(shape)
+    tiles = -(-rows // lanes)
+    numbers = {"batch": batch, "steps": steps, "rows": rows, "tiles": tiles}
     arrays = {name: np.full((tiles, units, lanes), np.nan, np.float32) for name, units in program.buffers}
-    results = {name: np.full((batch + 1, columns), np.nan, np.float32) for name, columns in outputs.items()}
+    arrays |= {name: np.full((rows, columns), np.nan, np.float32) for name, columns in program.arrays}
+    results = {name: np.full((rows + 1, columns), np.nan, np.float32) for name, columns in outputs.items()}
     sums = {name: np.full(shape, np.nan, np.float32) for name, shape in program.gradients}
     arrays |= {name: np.ascontiguousarray(array) for name, array in given.items()} | results | sums
     library = build(text or program.text)
     for one in program.launches:
         assert one.threads <= 1024
         assert one.shared <= 227 * 1024
-        launch(library, one, arrays, {"batch": batch, "tiles": tiles}, order)
+        launch(library, one, arrays, numbers, order)
     for array in results.values():
-        assert np.isnan(array[batch]).all()
-    return {name: array[:batch] for name, array in results.items()} | sums
+        assert np.isnan(array[rows]).all()
+    return {name: array[:rows].reshape(*shape, array.shape[1]) for name, array in results.items()} | sums

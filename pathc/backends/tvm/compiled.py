@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pathc.backends.tvm import facade
 from pathc.backends.tvm.plan import NetPlan
+from pathc.backends.tvm.recurrent.plan import Feed, SequencePlan
+from pathc.backends.tvm.recurrent.schedule import schedule_cell
+from pathc.backends.tvm.recurrent.tir import cell_functions
 from pathc.backends.tvm.schedule import Tile, schedule
 from pathc.backends.tvm.tensorcore import Precision
 from pathc.backends.tvm.tir import Function, functions, module_text
+from pathc.support.diagnostics import error
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,15 +24,31 @@ class Lowered:
     With `precision` blocks that fit are computed on tensor cores; TIR and schedule show them in float32.
     """
 
-    plan: NetPlan
+    plan: NetPlan | SequencePlan
     gpu: bool
     tiles: Mapping[str, Tile] = field(default_factory=dict[str, Tile])
     precision: Precision | None = None
 
+    @property
+    def net(self) -> NetPlan:
+        """The plan of a net without cells."""
+        if not isinstance(self.plan, NetPlan):
+            raise TypeError(f"{self.plan.name} has cells")
+        return self.plan
+
     @cached_property
     def functions(self) -> tuple[Function, ...]:
         """The functions of TIR."""
-        return functions(self.plan)
+        if isinstance(self.plan, NetPlan):
+            return functions(self.plan)
+        found: list[Function] = []
+        for piece in self.plan.pieces:
+            if isinstance(piece, Feed):
+                rows = ("batch", "rows"), ("tiles", f"rows/{piece.plan.lanes}")
+                found += [replace(function, symbols=rows) for function in functions(piece.plan)]
+            else:
+                found += cell_functions(piece, self.gpu)
+        return tuple(found)
 
     @cached_property
     def module(self) -> facade.Module:
@@ -40,7 +60,26 @@ class Lowered:
         """The schedule; InternalError E0698 if TVM does not take a step of it."""
         try:
             steps = facade.Schedule(self.module)
-            schedule(steps, self.plan, self.gpu, self.tiles)
+            for piece in (self.plan,) if isinstance(self.plan, NetPlan) else self.plan.pieces:
+                if isinstance(piece, NetPlan | Feed):
+                    schedule(steps, piece if isinstance(piece, NetPlan) else piece.plan, self.gpu, self.tiles)
+                else:
+                    schedule_cell(steps, piece, self.gpu)
         except Exception as reason:
             raise facade.refused("schedule", reason) from reason
         return steps
+
+
+def stage(lowered: Lowered, kind: str) -> str:
+    """The stages that processor and GPU have in common, as text."""
+    match kind:
+        case "plan":
+            return str(lowered.plan)
+        case "tir":
+            return facade.show(lowered.module) + "\n"
+        case "schedule":
+            return lowered.schedule.trace
+        case "scheduled":
+            return facade.show(lowered.schedule.module) + "\n"
+        case _:
+            raise error("E0804", f"there is no stage `{kind}`", help="plan, tir, schedule or scheduled")

@@ -14,17 +14,19 @@ from pathc.backends.base import Request
 from pathc.backends.tvm import facade, tuner
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
-from pathc.backends.tvm.library import description
+from pathc.backends.tvm.library import artefact
 from pathc.backends.tvm.lower import plan_net
 from pathc.backends.tvm.pack import pack, unpack
 from pathc.backends.tvm.plan import NetPlan
+from pathc.backends.tvm.recurrent.cpu import SequenceExecutable
 from pathc.backends.tvm.schedule import Tile, Tiles
 from pathc.backends.tvm.shipped import Measure, Shipped, calls_of, run_call, run_text
 from pathc.backends.tvm.tir import Argument
+from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
 from pathc.ir.interp import supports
-from pathc.ir.misfits import plain_only
+from pathc.ir.misfits import flat_only
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UnavailableError, UsageError, error
 
@@ -48,7 +50,7 @@ class Net:
     @property
     def plan(self) -> NetPlan:
         """What is computed."""
-        return self.lowered.plan
+        return self.lowered.net
 
     @cached_property
     def _kernels(self) -> tuple[tuple[facade.Kernel, tuple[Argument, ...]], ...]:
@@ -163,7 +165,7 @@ class TvmExecutable:
             graph = self.request.graph
             plan = plan_net(graph, lanes, self.request.forms)
             lowered = Lowered(plan, gpu=False, tiles=tuner.recall(plan, self.device))
-            self._nets[lanes] = Net(lowered, pack(lowered.plan, graph, self.request.weights), self.cpu)
+            self._nets[lanes] = Net(lowered, pack(lowered.net, graph, self.request.weights), self.cpu)
         return self._nets[lanes]
 
     def __call__(self, x: NDArray[Any], /) -> NDArray[np.float32]:
@@ -192,23 +194,15 @@ class TvmExecutable:
         if -lanes not in self._nets:
             graph = self.request.graph
             lowered = Lowered(plan_gradients(graph, lanes, self.request.forms), gpu=False)
-            self._nets[-lanes] = Net(lowered, pack(lowered.plan, graph, self.request.weights), self.cpu)
+            self._nets[-lanes] = Net(lowered, pack(lowered.net, graph, self.request.weights), self.cpu)
         return self._nets[-lanes]
 
     def emit(self, kind: str) -> str | bytes:
         """A stage as text, for the batch that was asked for: `plan`, `tir`, `schedule`, `scheduled`."""
         net = self.net(self.request.batch or LANES)
-        match kind:
-            case "so":
-                return net.library()
-            case "json":
-                return description(net.lowered)
-            case "params":
-                from safetensors.numpy import save
-
-                return save(dict(net.parameters))
-            case _:
-                return stage(net.lowered, kind)
+        if kind == "so":
+            return net.library()
+        return artefact(net.lowered, net.parameters, self.cpu, kind)
 
     def companions(self, kind: str) -> tuple[str, ...]:
         """What is written beside a library."""
@@ -233,21 +227,6 @@ def gradient_inputs(
     return next(rows), next(rows)
 
 
-def stage(lowered: Lowered, kind: str) -> str:
-    """The stages that processor and GPU have in common, as text."""
-    match kind:
-        case "plan":
-            return str(lowered.plan)
-        case "tir":
-            return facade.show(lowered.module) + "\n"
-        case "schedule":
-            return lowered.schedule.trace
-        case "scheduled":
-            return facade.show(lowered.schedule.module) + "\n"
-        case _:
-            raise error("E0804", f"there is no stage `{kind}`", help="plan, tir, schedule or scheduled")
-
-
 def check_request(request: Request, name: str, known: Mapping[str, str]) -> None:
     """Raise what keeps a request from being compiled: UsageError E0806, UnavailableError E0811, and E0610, E05xx."""
     for option in request.options:
@@ -259,7 +238,7 @@ def check_request(request: Request, name: str, known: Mapping[str, str]) -> None
         raise UnavailableError(Diagnostic("E0811", f"the target `{name}` needs TVM", help=facade.missing()))
     found = [
         *supports(request.graph),
-        *plain_only(request.graph, f"`{name}` has"),
+        *flat_only(request.graph, f"`{name}` has"),
         *check_weights(request.graph, request.weights),
     ]
     if found:
@@ -270,6 +249,16 @@ def _tuned(tiles: Tiles) -> Diagnostic:
     listed = tuple(f"{name}: {tile}" for name, tile in tiles.items())
     text = "split factors are those that a tuner found for this plan on this processor"
     return Diagnostic("W0671", text, notes=listed, severity=Severity.NOTE)
+
+
+def _sequences(request: Request, cpu: str, tune: bool) -> SequenceExecutable:
+    """The executable of a net with cells; raises E0377, E0611, E0612, E0667."""
+    if tune:
+        text = "split factors are tuned for nets without cells"
+        raise error("E0667", text, request.graph.loc, help="leave out tune=true")
+    executable = SequenceExecutable(request, cpu)
+    executable.plan  # noqa: B018
+    return executable
 
 
 class TvmCpuBackend:
@@ -284,16 +273,19 @@ class TvmCpuBackend:
         return facade.missing()
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
-        """Stages the interpreter cannot evaluate either (E0610)."""
-        return supports(graph) or plain_only(graph, f"`{self.name}` has")
+        """What the interpreter cannot evaluate either (E0610), and extents (E0379)."""
+        return supports(graph) or flat_only(graph, f"`{self.name}` has")
 
-    def compile(self, request: Request) -> TvmExecutable:
+    def compile(self, request: Request) -> TvmExecutable | SequenceExecutable:
         """Check everything and plan; kernels are made when first called. Raises as `check_request`, E0611, E0612."""
         check_request(request, self.name, OPTIONS)
-        executable = TvmExecutable(request, str(request.options.get("cpu", "")))
+        cpu = str(request.options.get("cpu", ""))
         batch, tune = request.batch or LANES, request.options.get("tune", False)
         if not isinstance(tune, bool):
             raise error("E0667", f"`tune={tune}` is neither true nor false", request.graph.loc)
+        if is_recurrent(request.graph):
+            return _sequences(request, cpu, tune)
+        executable = TvmExecutable(request, cpu)
         if tune:
             executable.tune(batch)
         net = executable.net(batch)

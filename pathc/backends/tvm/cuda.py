@@ -12,21 +12,25 @@ from numpy.typing import NDArray
 from pathc.backends.base import Request
 from pathc.backends.tvm import driver, facade, gpu_tuning, nvrtc, tensorcore
 from pathc.backends.tvm.backward import plan_gradients
-from pathc.backends.tvm.compiled import Lowered
-from pathc.backends.tvm.cpu import check_request, gradient_inputs, stage
+from pathc.backends.tvm.compiled import Lowered, stage
+from pathc.backends.tvm.cpu import check_request, gradient_inputs
 from pathc.backends.tvm.cu_file import cu_file
 from pathc.backends.tvm.gpu_library import gpu_library
 from pathc.backends.tvm.integer.executable import CudaIntegers
 from pathc.backends.tvm.lower import fusable, plan_net
-from pathc.backends.tvm.pack import Packed, pack, unpack
+from pathc.backends.tvm.pack import Packed, unpack
 from pathc.backends.tvm.plan import Blocks, NetPlan, Rows
 from pathc.backends.tvm.program import Program, program
+from pathc.backends.tvm.recurrent.lower import plan_sequences
+from pathc.backends.tvm.recurrent.pack import parameters_of
+from pathc.backends.tvm.recurrent.plan import no_backward
 from pathc.backends.tvm.report import report
 from pathc.backends.tvm.shipped import Measure, Shipped
+from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input
 from pathc.ir.interp import supports
-from pathc.ir.misfits import plain_only
+from pathc.ir.misfits import flat_only
 from pathc.support.diagnostics import Diagnostic, Severity, error
 
 SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024}
@@ -71,7 +75,7 @@ class CudaExecutable:
     @cached_property
     def parameters(self) -> Packed:
         """Packed weights by name."""
-        return pack(self.lowered.plan, self.request.graph, self.request.weights)
+        return parameters_of(self.lowered.plan, self.request.graph, self.request.weights)
 
     @cached_property
     def loaded(self) -> driver.Loaded:
@@ -81,10 +85,20 @@ class CudaExecutable:
         return driver.Loaded(self.program, self.binary.cubin, self.parameters, gpu)
 
     def __call__(self, x: NDArray[Any], /) -> NDArray[np.float32]:
-        """Outputs float32 [batch, units] or [units]; raises E0512 and E0513 for inputs that do not fit."""
-        check_input(x, (self.program.inputs,), "input")
-        y = self.loaded(np.ascontiguousarray(np.atleast_2d(x), np.float32))
-        return y[0] if x.ndim == 1 else y
+        """Outputs float32 [batch, units] or [units]; raises E0512 and E0513 for inputs that do not fit.
+
+        Nets with cells take and give sequences, [batch, steps, units] or [steps, units] (E0371 without steps, E0702 for
+        states of another batch); stateful ones go on where the last call ended, until `reset`.
+        """
+        sequences = self.program.sequences
+        check_input(x, (self.program.inputs,), "input", sequences=sequences)
+        single = x.ndim == 1 + sequences
+        y = self.loaded(np.ascontiguousarray(x[None] if single else x, np.float32))
+        return y[0] if single else y
+
+    def reset(self) -> None:
+        """Let stateful cells begin anew."""
+        self.loaded.reset()
 
     def gradients(
         self, x: NDArray[Any], output_gradient: NDArray[Any], /
@@ -100,7 +114,7 @@ class CudaExecutable:
             )
         rows, given = gradient_inputs(graph, x, output_gradient)
         dx, found = self.loaded.gradients(rows, given)
-        return dx.reshape(x.shape), unpack(self.lowered.plan, graph, found)
+        return dx.reshape(x.shape), unpack(self.lowered.net, graph, found)
 
     def shipped(self, batch: int) -> Shipped:
         """The kernels as another machine is sent them, whatever the batch."""
@@ -108,6 +122,8 @@ class CudaExecutable:
 
     def tuned(self, batch: int, measure: Measure | None = None, device: str = "") -> CudaExecutable:
         """The net with the split factors that were fastest on the GPU here, or on one that measures; E0664, E0667."""
+        if self.program.sequences:
+            raise gpu_tuning.untuned(self.request.graph)
         lowered, notes = gpu_tuning.tuned(self.lowered, self.arch, self.parameters, batch, measure, device)
         kept = tuple(note for note in self.notes if note.code not in ("W0671", "W0682"))
         return CudaExecutable(self.request, self.arch, lowered, (*kept, *notes))
@@ -118,7 +134,7 @@ class CudaExecutable:
             case "cuda":
                 return self.program.text
             case "cu":
-                return cu_file(self.program, self.parameters)
+                return self.program.text if self.program.sequences else cu_file(self.program, self.parameters)
             case "ptx":
                 return self.binary.ptx
             case "cubin":
@@ -153,8 +169,8 @@ class CudaBackend:
         return facade.missing()
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
-        """Stages the interpreter cannot evaluate either (E0610)."""
-        return supports(graph) or plain_only(graph, f"`{self.name}` has")
+        """What the interpreter cannot evaluate either (E0610), and extents (E0379)."""
+        return supports(graph) or flat_only(graph, f"`{self.name}` has")
 
     def compile(self, request: Request) -> CudaExecutable | CudaIntegers:
         """Check everything and choose a plan; raises as `check_request`, E0611, E0612, E0661, E0666, E0667, E13xx."""
@@ -165,6 +181,10 @@ class CudaBackend:
             _refuse_beside_integers(request)
             return CudaIntegers.of(request, arch)
         tune = _switch(request, "tune")
+        if is_recurrent(request.graph):
+            if tune:
+                raise gpu_tuning.untuned(request.graph)
+            return CudaExecutable(request, arch, *_sequences(request, arch))
         lowered, notes = choose(request, arch)
         lowered, more = gpu_tuning.recalled(lowered, arch)
         executable = CudaExecutable(request, arch, lowered, (*notes, *more))
@@ -182,7 +202,23 @@ def _arch_here() -> str:
     return nvrtc.ARCHITECTURES[-1] if driver.missing() else driver.device().arch
 
 
-def choose(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]]:
+def _sequences(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]]:
+    """Kernels in front of every cell, chosen as for any net, and time loops; raises E0376, E0377, E0666, E0667."""
+    graph, precision = request.graph, _precision(request, arch)
+    if _switch(request, "gradients"):
+        raise no_backward(graph, "cuda", "leave out gradients=true; `pathc train` goes back through time")
+    notes: list[Diagnostic] = []
+
+    def planner(part: Request, what: str) -> NetPlan:
+        lowered, said = choose(part, arch, what)
+        notes.extend(said)
+        return lowered.net
+
+    plan = plan_sequences(request, planner, SHARED.get(arch, _SHARED_ELSEWHERE), arch)
+    return Lowered(plan, gpu=True, precision=precision), tuple(notes)
+
+
+def choose(request: Request, arch: str, what: str = "the whole net") -> tuple[Lowered, tuple[Diagnostic, ...]]:
     """One kernel for all if the layers of a tile fit shared memory, else one for each junction; raises E0666, E0667."""
     fused, lanes, precision = _switch(request, "fused"), _lanes(request), _precision(request, arch)
     if _switch(request, "gradients"):
@@ -208,7 +244,7 @@ def choose(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]
             least = program(lowered, arch).shared
             if least <= limit:
                 return lowered, ()
-        text = f"one kernel for the whole net needs {least} bytes of shared memory, {arch} has {limit}"
+        text = f"one kernel for {what} needs {least} bytes of shared memory, {arch} has {limit}"
         if fused is True:
             raise error("E0666", text, request.graph.loc, help="leave out fused=true, or use fewer lanes")
         cost = "every junction has a kernel of its own, and layers go through the GPU's main memory between them"
@@ -236,8 +272,8 @@ def _in_float32(lowered: Lowered) -> tuple[Diagnostic, ...]:
     """The note W0669 for junctions that tensor cores do not compute, though they were asked for."""
     if not lowered.precision:
         return ()
-    left = [op for op in lowered.plan.ops if isinstance(op, Blocks | Rows)]
-    left = [op.junction for op in left if not tensorcore.fits(lowered.plan, op, lowered.precision)]
+    left = [op for op in lowered.net.ops if isinstance(op, Blocks | Rows)]
+    left = [op.junction for op in left if not tensorcore.fits(lowered.net, op, lowered.precision)]
     if not left:
         return ()
     text = f"not on tensor cores, but in float32: {', '.join(dict.fromkeys(left))}"

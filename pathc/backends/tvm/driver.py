@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.tvm.program import Launch, Program
+from pathc.backends.tvm.program import Launch, Program, extent
+from pathc.backends.tvm.recurrent.plan import check_states
 from pathc.support.diagnostics import Diagnostic, UnavailableError, error
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -131,8 +132,22 @@ class Memory:
         data = ctypes.c_void_p(array.ctypes.data)
         self.device.call("cuMemcpyDtoH_v2", data, ctypes.c_uint64(self.place), ctypes.c_size_t(array.nbytes))
 
+    def behind(self, size: int) -> Memory:
+        """What lies behind so many bytes, kept as long as it is in use."""
+        return Part(self.device, self.place + size, self.size - size, self)
+
     def __del__(self) -> None:
         self.device.call("cuMemFree_v2", ctypes.c_uint64(self.place))
+
+
+@dataclass(eq=False)
+class Part(Memory):
+    """A part of `whole`, which is freed with it."""
+
+    whole: Memory
+
+    def __del__(self) -> None:
+        pass
 
 
 @dataclass(eq=False)
@@ -143,7 +158,11 @@ class Loaded:
     code: bytes
     parameters: Arrays
     device: Device
-    _held: dict[int, dict[str, Memory]] = field(default_factory=dict[int, "dict[str, Memory]"], repr=False)
+    _held: dict[tuple[int, int], dict[str, Memory]] = field(
+        default_factory=dict[tuple[int, int], "dict[str, Memory]"], repr=False
+    )
+    _states: dict[str, Memory] = field(default_factory=dict[str, Memory], repr=False)
+    _remembered: int = 0
 
     @cached_property
     def _functions(self) -> dict[str, ctypes.c_void_p]:
@@ -166,21 +185,46 @@ class Loaded:
             found[name].write(np.ascontiguousarray(array))
         return found
 
-    def most(self) -> int:
-        """Samples that one launch can take."""
-        return self.program.most
+    def most(self, steps: int = 1) -> int:
+        """Samples that one launch can take, or sequences of so many steps; E0512 for more steps than it can."""
+        rows = self.program.most
+        if steps > rows:
+            text = f"a sequence has {steps} steps, kernels that count with 32 bits take {rows}"
+            raise error("E0512", text, help="cut it into shorter ones; cells with `stateful = true` go on")
+        return rows // steps
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Outputs [batch, outputs] of contiguous inputs [batch, inputs], by way of the GPU's memory."""
-        y = np.empty((len(x), self.program.outputs), np.float32)
-        for start in range(0, len(x), self.most()):
-            part = x[start : start + self.most()]
-            memory = self.room(len(part))
+        """Outputs [batch, outputs] of contiguous inputs [batch, inputs], by way of the GPU's memory.
+
+        Of sequences they are [batch, steps, outputs] and [batch, steps, inputs]. E0702 for states of another batch.
+        """
+        y = np.empty((*x.shape[:-1], self.program.outputs), np.float32)
+        steps = x.shape[1] if self.program.sequences else 1
+        most, states = self.most(steps), self.states(len(x))
+        for start in range(0, len(x), most):
+            part = x[start : start + most]
+            memory = self.room(len(part), steps)
+            memory |= {name: states[name].behind(4 * size * start) for name, size in self.program.states}
             memory["x"].write(part)
-            self.launch(memory, len(part))
+            self.launch(memory, len(part), steps=steps)
             self.device.synchronize()
             memory["y"].read(y[start : start + len(part)])
         return y
+
+    def states(self, batch: int) -> dict[str, Memory]:
+        """States of stateful cells, zero at first; E0702 if they are those of another batch."""
+        if self.program.states and self._states:
+            check_states(self._remembered, batch)
+        elif self.program.states:
+            self._remembered = batch
+            for name, size in self.program.states:
+                self._states[name] = self.device.memory(4 * size * batch)
+                self._states[name].write(np.zeros(size * batch, np.float32))
+        return self._states
+
+    def reset(self) -> None:
+        """Let stateful cells begin anew."""
+        self._states.clear()
 
     def gradients(
         self, x: NDArray[np.float32], dy: NDArray[np.float32]
@@ -202,18 +246,19 @@ class Loaded:
                 array += part
         return dx, sums
 
-    def room(self, batch: int) -> dict[str, Memory]:
+    def room(self, batch: int, steps: int = 1) -> dict[str, Memory]:
         """Inputs `x`, outputs `y`, buffers and parameters for a batch; `dx`, `dy` and gradients if it has any."""
-        if batch not in self._held:
-            tiles, lanes = -(-batch // self.program.lanes), self.program.lanes
-            sizes = {"x": batch * self.program.inputs, "y": batch * self.program.outputs}
-            sizes |= {name: tiles * units * lanes for name, units in self.program.buffers}
+        if (batch, steps) not in self._held:
+            rows, lanes = batch * steps, self.program.lanes
+            sizes = {"x": rows * self.program.inputs, "y": rows * self.program.outputs}
+            sizes |= {name: rows * columns for name, columns in self.program.arrays}
+            sizes |= {name: -(-rows // lanes) * units * lanes for name, units in self.program.buffers}
             if self.program.gradients:
                 sizes |= {"dx": sizes["x"], "dy": sizes["y"]}
                 sizes |= {name: math.prod(shape) for name, shape in self.program.gradients}
             self._held.clear()
-            self._held[batch] = {name: self.device.memory(4 * size) for name, size in sizes.items()}
-        return self._held[batch] | self._weights
+            self._held[batch, steps] = {name: self.device.memory(4 * size) for name, size in sizes.items()}
+        return self._held[batch, steps] | self._weights
 
     def seconds(self, batch: int) -> dict[str, float]:
         """How long every kernel takes for a batch, by name: the fastest of several series launched in a row."""
@@ -228,22 +273,25 @@ class Loaded:
             for one in self.program.launches
         }
 
-    def _numbers(self, batch: int) -> dict[str, int]:
-        return {"batch": batch, "tiles": -(-batch // self.program.lanes)}
+    def _numbers(self, batch: int, steps: int = 1) -> dict[str, int]:
+        rows = batch * steps
+        return {"batch": batch, "steps": steps, "rows": rows, "tiles": -(-rows // self.program.lanes)}
 
-    def launch(self, memory: Mapping[str, Memory], batch: int, stream: int = 0, backward: bool = False) -> None:
+    def launch(
+        self, memory: Mapping[str, Memory], batch: int, stream: int = 0, backward: bool = False, steps: int = 1
+    ) -> None:
         """Launch the kernels of the forward pass, or of both, without waiting for them."""
-        numbers = self._numbers(batch)
+        numbers = self._numbers(batch, steps)
         for one in self.program.launches if backward else self.program.forward:
             self._launch(one, memory, numbers, stream)
 
     def _launch(self, one: Launch, memory: Mapping[str, Memory], numbers: Mapping[str, int], stream: int) -> None:
         values = [
-            ctypes.c_uint64(memory[name].place) if name in memory else ctypes.c_int32(numbers[name])
+            ctypes.c_uint64(memory[name].place) if name in memory else ctypes.c_int32(extent(name, numbers))
             for name in one.arguments
         ]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-        grid = [numbers[extent] if extent in numbers else int(extent) for extent in one.grid]
+        grid = [extent(text, numbers) for text in one.grid]
         where = ctypes.c_void_p(stream)
         self.device.call(
             "cuLaunchKernel", self._functions[one.kernel], *grid, *one.block, one.shared, where, pointers, None

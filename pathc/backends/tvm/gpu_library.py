@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pathc.backends.tvm import facade, nvrtc
 from pathc.backends.tvm.linker import link
 from pathc.backends.tvm.program import Launch, Program
-from pathc.support.diagnostics import error
+from pathc.support.diagnostics import PathcError, error
 
 _HOST = ("gpu_host.c", "gpu_driver.h")
 _NUMBERS = {"batch": "BATCH", "tiles": "TILES"}
@@ -64,6 +64,8 @@ def gpu_library(program: Program, parameters: Mapping[str, NDArray[Any]], binary
     Raises UnavailableError E0660 without NVRTC, E0670 without a C compiler; E0675 for kernels that take other numbers
     than those of samples and tiles.
     """
+    if program.sequences:
+        raise _no_number("steps")
     number = nvrtc.number_of(binary.arch)
     newer = [arch for arch in nvrtc.ARCHITECTURES if nvrtc.number_of(arch) > number]
     codes: dict[str, bytes] = {}
@@ -142,6 +144,10 @@ def _launch(at: int, one: Launch) -> str:
 
 def _argument(name: str, places: Mapping[str, int]) -> str:
     if name not in places and name not in _NUMBERS:
-        text = f"kernels of this net take a number `{name}`, which a library cannot give them"
-        raise error("E0675", text, help="write net.cubin, and launch the kernels as net.json says")
+        raise _no_number(name)
     return _NUMBERS.get(name) or str(places[name])
+
+
+def _no_number(name: str) -> PathcError:
+    text = f"kernels of this net take a number `{name}`, which a library cannot give them"
+    return error("E0675", text, help="write net.cubin, and launch the kernels as net.json says")

@@ -13,7 +13,8 @@ from pathc.backends.tvm.gpu_library import gpu_library, run_arguments
 from pathc.backends.tvm.program import Program, program
 from pathc.backends.tvm.schedule import Tiles
 from pathc.backends.tvm.shipped import RUN, Call, Measure, Shipped
-from pathc.support.diagnostics import Diagnostic, Severity, UnavailableError, error
+from pathc.ir.graph import Graph
+from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UnavailableError, error
 
 T = TypeVar("T")
 SAMPLES = 4096
@@ -24,8 +25,8 @@ _HERE = "measure on a machine that has one: pathc bench -t 'cuda{tune=true}' --r
 def recalled(lowered: Lowered, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]]:
     """The plan with the split factors found for it, and a note: those of the GPU here, else of any like it."""
     names = [_key(arch), *([_key(arch, driver.device().name)] if not driver.missing() else [])]
-    notes = tuner.damage(lowered.plan, names[-1], gpu=True)
-    found = [tiles for name in reversed(names) if (tiles := tuner.recall(lowered.plan, name, gpu=True))]
+    notes = tuner.damage(lowered.net, names[-1], gpu=True)
+    found = [tiles for name in reversed(names) if (tiles := tuner.recall(lowered.net, name, gpu=True))]
     if not found:
         return lowered, notes
     return replace(lowered, tiles=found[0]), (*notes, _note(found[0]))
@@ -50,9 +51,9 @@ def tuned(
         loaded = driver.Loaded(kernels, binary.cubin, parameters, driver.device())
         return by_operation(made, loaded.seconds(batch or SAMPLES))
 
-    found = tuner.tune(lowered.plan, seconds, gpu=True)
+    found = tuner.tune(lowered.net, seconds, gpu=True)
     for kept in (_key(arch), _key(arch, name)):
-        tuner.remember(lowered.plan, kept, found)
+        tuner.remember(lowered.net, kept, found)
     return replace(lowered, tiles=found), (_note(found),) if found else ()
 
 
@@ -69,8 +70,14 @@ def shipped(lowered: Lowered, kernels: Program, parameters: Arrays, binary: nvrt
 
 def by_operation(lowered: Lowered, kernels: Mapping[str, T]) -> dict[str, T]:
     """What is known of kernels, by the operations of the plan; one kernel for all is every operation's."""
-    plan = lowered.plan
+    plan = lowered.net
     return {op.name: kernels["net_kernel" if plan.fused else f"{op.name}_kernel"] for op in plan.ops}
+
+
+def untuned(graph: Graph) -> PathcError:
+    """E0667 for whoever asks for tuned kernels of a net with cells."""
+    text = "split factors are tuned for nets without cells"
+    return error("E0667", text, graph.loc, help="leave out tune=true")
 
 
 def _gpu_here(arch: str) -> driver.Device:

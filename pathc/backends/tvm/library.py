@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.tvm.compiled import Lowered
-from pathc.backends.tvm.program import Program
+from pathc.backends.tvm import facade
+from pathc.backends.tvm.compiled import Lowered, stage
+from pathc.backends.tvm.program import Program, extent
+from pathc.backends.tvm.recurrent.plan import SequencePlan, check_states
 from pathc.support.diagnostics import Diagnostic, UnavailableError, error
 from pathc.support.files import memory_limit, read_bounded
 
@@ -30,13 +33,39 @@ _NOT_HERE = {
 """What keeps a library from running on this machine at all, with the cure."""
 
 
+def artefact(lowered: Lowered, parameters: Mapping[str, NDArray[Any]], cpu: str, kind: str) -> str | bytes:
+    """A library `so` with its `json` and `params`, or a stage as text; E0670, E0804."""
+    match kind:
+        case "so":
+            return facade.cpu_library(lowered.schedule.module, cpu)
+        case "json":
+            return description(lowered)
+        case "params":
+            from safetensors.numpy import save
+
+            return save(dict(parameters))
+        case _:
+            return stage(lowered, kind)
+
+
 def description(lowered: Lowered) -> str:
-    """Functions in order with their arrays, as JSON: `x` and `y`, buffers [tiles, units, lanes], parameters."""
+    """Functions in order with their arrays, as JSON: `x` and `y`, buffers [tiles, units, lanes], parameters.
+
+    Nets with cells have `arrays` [batch, steps, columns] between functions, of which some take the steps of all
+    sequences as `rows`, and `states` [batch, numbers] that are handed on from call to call.
+    """
     plan = lowered.plan
-    calls = [{"name": f.name, "arguments": [a.key for a in f.arguments]} for f in lowered.functions]
+    calls: list[dict[str, Any]] = [
+        {"name": f.name, "arguments": [a.key for a in f.arguments]} for f in lowered.functions
+    ]
     sizes = {"lanes": plan.lanes, "inputs": plan.inputs, "outputs": plan.outputs}
-    record = {"version": _VERSION, "name": plan.name, **sizes, "buffers": plan.buffers, "functions": calls}
-    return json.dumps(record, indent=1) + "\n"
+    record: dict[str, Any] = {"version": _VERSION, "name": plan.name, **sizes, "buffers": plan.buffers}
+    if isinstance(plan, SequencePlan):
+        record |= {"arrays": plan.arrays, "states": plan.states}
+        for call, function in zip(calls, lowered.functions, strict=True):
+            call["rows"] = function.called("batch") == "rows"
+            call["numbers"] = [function.called(name) for name in function.scalars]
+    return json.dumps(record | {"functions": calls}, indent=1) + "\n"
 
 
 class Library:
@@ -49,31 +78,67 @@ class Library:
             if record["version"] != _VERSION:
                 raise ValueError("it is of another version")
             self._lanes, self.inputs, self.outputs = (int(record[key]) for key in ("lanes", "inputs", "outputs"))
-            self._buffers = [(str(name), int(units)) for name, units in record["buffers"]]
-            calls = [(str(call["name"]), [str(key) for key in call["arguments"]]) for call in record["functions"]]
+            self._buffers, self._arrays, self._sizes = (
+                [(str(name), int(size)) for name, size in record.get(key, ())]
+                for key in ("buffers", "arrays", "states")
+            )
+            calls = [_Call.of(call) for call in record["functions"]]
             if min(self._lanes, self.inputs, self.outputs) < 1:
                 raise ValueError("sizes are not positive")
         except (ValueError, KeyError, TypeError, RecursionError) as reason:
             raise error("E0663", f"the description of kernels cannot be read: {reason}") from reason
         self._weights = {name: _aligned(array) for name, array in _parameters(path).items()}
         module = _module(path)
-        self._calls = [(module[name], keys) for name, keys in calls]
+        self._calls = [(module[call.name], call) for call in calls]
+        self._states: dict[str, NDArray[Any]] = {}
 
     def __call__(self, x: Any, /) -> NDArray[np.float32]:
-        """Outputs [batch, outputs] of inputs [batch, inputs]: float32 arrays by DLPack; E0502, E0512."""
+        """Outputs [batch, outputs] of inputs [batch, inputs]: float32 arrays by DLPack; E0502, E0512.
+
+        Nets with cells take and give [batch, steps, units]; stateful ones go on where the last call ended (E0702).
+        """
         rows = np.ascontiguousarray(np.from_dlpack(x))
-        if rows.ndim != 2 or rows.shape[1] != self.inputs or rows.dtype != np.float32:
-            text = f"the input is {rows.dtype} {list(rows.shape)}, not float32 [batch, {self.inputs}]"
-            raise error("E0512", text)
-        tiles, y = -(-len(rows) // self._lanes), np.empty((len(rows), self.outputs), np.float32)
-        needed = 4 * tiles * self._lanes * sum(units for _, units in self._buffers)
+        sequences = any(not call.rows for _, call in self._calls)
+        axes = ("batch", "steps", self.inputs) if sequences else ("batch", self.inputs)
+        if rows.ndim != len(axes) or rows.shape[-1] != self.inputs or rows.dtype != np.float32:
+            wanted = ", ".join(map(str, axes))
+            raise error("E0512", f"the input is {rows.dtype} {list(rows.shape)}, not float32 [{wanted}]")
+        batch, steps = rows.shape[0], rows.shape[1] if sequences else 1
+        tiles, y = -(-batch * steps // self._lanes), np.empty((*rows.shape[:-1], self.outputs), np.float32)
+        needed = 4 * tiles * self._lanes * sum(size for _, size in (*self._buffers, *self._arrays))
         if needed > memory_limit():
             raise error("E0502", f"buffers need {needed} bytes, the memory can take {memory_limit()}")
-        arrays = self._weights | {"x": rows, "y": y}
+        for name, size in self._sizes:
+            check_states(len(self._states.setdefault(name, _aligned(np.zeros((batch, size), np.float32)))), batch)
+        between = {"x": rows, "y": y} | {n: np.empty((batch, steps, size), np.float32) for n, size in self._arrays}
+        flat = {name: array.reshape(-1, array.shape[-1]) for name, array in between.items()}
+        arrays = self._weights | self._states
         arrays |= {name: _aligned(np.empty((tiles, units, self._lanes), np.float32)) for name, units in self._buffers}
-        for function, keys in self._calls:
-            function(*_chosen(arrays, keys))
+        numbers = {"batch": batch, "steps": steps, "rows": batch * steps}
+        for function, call in self._calls:
+            given = _chosen(arrays | (flat if call.rows else between), call.arguments)
+            function(*given, *(extent(number, numbers) for number in call.numbers))
         return y
+
+    def reset(self) -> None:
+        """Let stateful cells begin anew."""
+        self._states.clear()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A function with the keys of its arguments; `rows` says that it takes sequences as so many rows."""
+
+    name: str
+    arguments: tuple[str, ...]
+    rows: bool
+    numbers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> _Call:
+        """The call that a description names."""
+        numbers = tuple(map(str, record.get("numbers", ())))
+        return cls(str(record["name"]), tuple(map(str, record["arguments"])), bool(record.get("rows", True)), numbers)
 
 
 class GpuLibrary:
@@ -162,6 +227,4 @@ def _chosen(arrays: dict[str, NDArray[Any]], keys: Sequence[str]) -> list[NDArra
 
 
 def _aligned(array: NDArray[Any]) -> NDArray[Any]:
-    from pathc.backends.tvm.facade import aligned_copy
-
-    return aligned_copy(array)
+    return facade.aligned_copy(array)

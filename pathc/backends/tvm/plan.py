@@ -223,7 +223,7 @@ Junction = Blocks | Rows | Skip
 class NetPlan:
     """A whole net: operations in order, and the buffers with their units.
 
-    `fused` says that one kernel computes everything with all buffers in shared memory.
+    `fused` says that one kernel, called `kernel`, computes everything with all buffers in shared memory.
     """
 
     name: str
@@ -233,6 +233,12 @@ class NetPlan:
     inputs: int
     outputs: int
     fused: bool = False
+    kernel: str = "net"
+
+    @property
+    def kept(self) -> tuple[tuple[str, int], ...]:
+        """Buffers in main memory with their units."""
+        return () if self.fused else self.buffers
 
     @property
     def gradients(self) -> tuple[tuple[str, tuple[int, ...]], ...]:

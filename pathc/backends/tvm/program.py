@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from pathc.backends.tvm import facade, tensorcore
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.facade import DeviceKernel
-from pathc.backends.tvm.plan import Blocks
+from pathc.backends.tvm.plan import Blocks, NetPlan
+from pathc.backends.tvm.recurrent.plan import SequencePlan
+from pathc.backends.tvm.tir import Function
 from pathc.support.diagnostics import error
 
 _KERNEL = re.compile(r'^extern "C" __global__', re.MULTILINE)
@@ -32,8 +34,9 @@ typedef unsigned int uint;
 class Launch:
     """A kernel with the grid and the arrays it is launched with.
 
-    `grid` and `block` are extents in x, y and z, numbers or `tiles`; `arguments` are `x`, `y`, buffers of the plan
-    (`h1.1`), parameters (`k1_w`) and the integers `batch` and `tiles`.
+    `grid` and `block` are extents in x, y and z; `arguments` are `x`, `y`, arrays and buffers of the plan (`h1.1`),
+    parameters (`k1_w`) and integers. Integers and extents are numbers, `batch`, `tiles`, of sequences also `steps` and
+    `rows` = batch * steps; `rows/64` is divided and rounded up.
     """
 
     kernel: str
@@ -54,6 +57,9 @@ class Program:
 
     `buffers` are those in global memory with their units: float32 [tiles, units, lanes]. `gradients` are arrays of
     gradients of weights with their shapes; if there are any, the backward pass begins where `dy` is first taken.
+
+    A program over sequences takes and gives [batch, steps, units]. Its `arrays` are [batch, steps, columns], its
+    `states` what stateful cells hand on, so many numbers for a sequence, zero at first; tiles are of steps.
     """
 
     name: str
@@ -64,6 +70,13 @@ class Program:
     launches: tuple[Launch, ...]
     buffers: tuple[tuple[str, int], ...] = ()
     gradients: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    arrays: tuple[tuple[str, int], ...] = ()
+    states: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def sequences(self) -> bool:
+        """Whether it runs over sequences."""
+        return any("steps" in launch.arguments for launch in self.launches)
 
     @property
     def forward(self) -> tuple[Launch, ...]:
@@ -73,9 +86,11 @@ class Program:
 
     @property
     def most(self) -> int:
-        """Samples that one launch can take."""
-        widest = max([self.inputs, self.outputs, *(units for _, units in self.buffers)])
-        return max(1, min(_MOST_TILES, (_MOST_ELEMENTS - 1) // (widest * self.lanes))) * self.lanes
+        """Samples, or steps of all sequences, that one launch can take."""
+        widest = max([self.inputs, self.outputs, *(units for _, units in (*self.buffers, *self.arrays))])
+        tiles = [int(e.partition("/")[2]) for one in self.launches for e in one.grid if e.startswith("rows/")]
+        rows = min(_MOST_TILES * min(tiles, default=self.lanes), (_MOST_ELEMENTS - 1) // widest)
+        return max(1, rows // self.lanes) * self.lanes
 
     @property
     def shared(self) -> int:
@@ -104,10 +119,14 @@ class Program:
                 )
                 for one in record["launches"]
             )
-            buffers = tuple((str(name), int(units)) for name, units in record["buffers"])
+            buffers, arrays, states = (
+                tuple((str(name), int(size)) for name, size in record.get(key, ()))
+                for key in ("buffers", "arrays", "states")
+            )
             lanes, inputs, outputs = (int(record[key]) for key in ("lanes", "inputs", "outputs"))
             sums = tuple((str(name), tuple(map(int, shape))) for name, shape in record.get("gradients", ()))
-            return cls(str(record["name"]), "", lanes, inputs, outputs, launches, buffers, sums)
+            name = str(record["name"])
+            return cls(name, "", lanes, inputs, outputs, launches, buffers, sums, arrays, states)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as reason:
             raise error("E0663", f"the description of kernels cannot be read: {reason}") from reason
 
@@ -125,34 +144,43 @@ def program(lowered: Lowered, arch: str) -> Program:
     first = _KERNEL.search(text)
     head = f"// {' '.join(plan.name.split())}: tiles of {plan.lanes} samples, {lowered.precision or 'float32'}\n"
     body = text[first.start() :] if first else text
-    launches = tuple(
-        _launch(by_name[f"{f.name}_kernel"], {f"{a.name}_ptr": a.key for a in f.arguments}) for f in lowered.functions
-    )
+    launches = {f"{f.name}_kernel": _launch(by_name[f"{f.name}_kernel"], f) for f in lowered.functions}
     if lowered.precision:
-        body, launches = _on_tensor_cores(lowered, lowered.precision, body, launches)
-    buffers = () if plan.fused else plan.buffers
+        body = _on_tensor_cores(plan, lowered.precision, body, launches)
     text = head + PRELUDE + body
-    return Program(plan.name, text, plan.lanes, plan.inputs, plan.outputs, launches, buffers, plan.gradients)
+    sizes = plan.lanes, plan.inputs, plan.outputs
+    found = Program(plan.name, text, *sizes, tuple(launches.values()), plan.kept, plan.gradients)
+    return found if isinstance(plan, NetPlan) else replace(found, arrays=plan.arrays, states=plan.states)
 
 
 def _on_tensor_cores(
-    lowered: Lowered, precision: tensorcore.Precision, text: str, launches: tuple[Launch, ...]
-) -> tuple[str, tuple[Launch, ...]]:
-    """Kernels of blocks that fit in place of those of TVM."""
-    plan, written = lowered.plan, dict[str, str]()
-    by_kernel = {launch.kernel: launch for launch in launches}
-    for op in plan.ops:
-        if isinstance(op, Blocks) and tensorcore.fits(plan, op, precision):
-            name = f"{op.name}_kernel"
-            written[name], keys = tensorcore.kernel(plan, op, precision)
-            by_kernel[name] = Launch(name, tensorcore.grid(op), (32 * tensorcore.WARPS, 1, 1), 0, keys)
+    plan: NetPlan | SequencePlan, precision: tensorcore.Precision, text: str, launches: dict[str, Launch]
+) -> str:
+    """The text with kernels of blocks that fit in place of those of TVM, and their launches put in place."""
+    written = dict[str, str]()
+    for net in (plan,) if isinstance(plan, NetPlan) else plan.nets:
+        for op in net.ops:
+            if isinstance(op, Blocks) and tensorcore.fits(net, op, precision):
+                name = f"{op.name}_kernel"
+                written[name], keys = tensorcore.kernel(net, op, precision)
+                tiles = launches[name].grid[1]
+                block, *_ = tensorcore.grid(op)
+                launches[name] = Launch(name, (block, tiles, "1"), (32 * tensorcore.WARPS, 1, 1), 0, keys)
     kept = [part for part in _PARTS.split(text) if not any(f" {name}(" in part for name in written)]
-    return tensorcore.PRELUDE + "".join([*kept, *written.values()]), tuple(by_kernel.values())
+    return tensorcore.PRELUDE + "".join([*kept, *written.values()])
 
 
-def _launch(kernel: DeviceKernel, keys: dict[str, str]) -> Launch:
+def _launch(kernel: DeviceKernel, function: Function) -> Launch:
     extents = dict(kernel.extents)
-    grid = [extents.get(f"blockIdx.{axis}", "1") for axis in "xyz"]
+    keys = {f"{a.name}_ptr": a.key for a in function.arguments}
+    grid = [function.called(extents.get(f"blockIdx.{axis}", "1")) for axis in "xyz"]
     block = [int(extents.get(f"threadIdx.{axis}", "1")) for axis in "xyz"]
-    arguments = tuple(keys.get(name, name) for name in kernel.parameters)
+    arguments = tuple(keys.get(name) or function.called(name) for name in kernel.parameters)
     return Launch(kernel.name, (grid[0], grid[1], grid[2]), (block[0], block[1], block[2]), kernel.shared, arguments)
+
+
+def extent(text: str, numbers: Mapping[str, int]) -> int:
+    """An extent of a grid or an integer argument: a number, one of `numbers`, or one divided and rounded up."""
+    name, _, divisor = text.partition("/")
+    number = numbers[name] if name in numbers else int(name)
+    return -(-number // int(divisor)) if divisor else number

@@ -6,6 +6,7 @@ from pathc.backends.tvm.nvrtc import Binary, Resources
 from pathc.backends.tvm.nvrtc import report as resources
 from pathc.backends.tvm.plan import Blocks, NetPlan, Op, Outer, Rows
 from pathc.backends.tvm.program import Launch, Program
+from pathc.backends.tvm.recurrent.plan import CellPlan, Feed, SequencePlan
 
 _REGISTERS, _THREADS, _BLOCKS, _WARP = 65536, 2048, 32, 32
 """What a multiprocessor of sm_80 and sm_90 has (CUDA C++ Programming Guide, compute capabilities)."""
@@ -17,15 +18,14 @@ _GRANULE = 256
 """Registers are given to warps in so many at a time."""
 
 
-def report(program: Program, plan: NetPlan, binary: Binary) -> str:
-    """Every kernel with what it takes, and every junction with its operations for a byte of main memory."""
+def report(program: Program, plan: NetPlan | SequencePlan, binary: Binary) -> str:
+    """Every kernel with what it takes, and every junction and cell with its operations for a byte of main memory."""
     lines = [resources(binary).rstrip("\n"), launch_lines(program, binary).rstrip("\n")]
-    if not plan.fused:
-        lines += [f"  {op.name:14} {intensity(plan, op):.2f} operations a byte" for op in plan.ops if _counts(op)]
-    elif plan.inputs + plan.outputs:
-        macs = sum(_macs(plan, op) for op in plan.ops)
-        shown = 2 * macs / (4 * plan.lanes * (plan.inputs + plan.outputs))
-        lines.append(f"  {'net':14} {shown:.2f} operations a byte")
+    for piece in (plan,) if isinstance(plan, NetPlan) else plan.pieces:
+        if isinstance(piece, CellPlan):
+            lines.append(f"  {piece.name:14} {cell_intensity(piece):.2f} operations a byte")
+        else:
+            lines += _junctions(piece.plan if isinstance(piece, Feed) else piece)
     return "\n".join(lines) + "\n"
 
 
@@ -33,6 +33,24 @@ def launch_lines(program: Program, binary: Binary) -> str:
     """Every launch with its grid, threads, shared memory and occupancy."""
     used = {one.kernel: one for one in binary.resources}
     return "".join(f"{_launch(one, used.get(one.kernel), binary.arch)}\n" for one in program.launches)
+
+
+def _junctions(plan: NetPlan) -> list[str]:
+    if not plan.fused:
+        return [f"  {op.name:14} {intensity(plan, op):.2f} operations a byte" for op in plan.ops if _counts(op)]
+    if not plan.inputs + plan.outputs:
+        return []
+    macs = sum(_macs(plan, op) for op in plan.ops)
+    shown = 2 * macs / (4 * plan.lanes * (plan.inputs + plan.outputs))
+    return [f"  {plan.kernel:14} {shown:.2f} operations a byte"]
+
+
+def cell_intensity(plan: CellPlan) -> float:
+    """Operations of matrices for every byte that a step moves; weights that stay in registers are not moved."""
+    gates, moved = len(plan.cell.recurrent_gates), 4 * (plan.columns + plan.units)
+    if not plan.held and plan.form != "own":
+        moved += 4 * plan.cell.directions * gates * plan.edges / plan.sequences
+    return 2 * plan.cell.directions * gates * plan.edges / moved
 
 
 def occupancy(launch: Launch, used: Resources, arch: str) -> float:

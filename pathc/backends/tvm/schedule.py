@@ -63,9 +63,9 @@ def default_tile(op: Op, plan: NetPlan, gpu: bool) -> Tile:
 def schedule(steps: Schedule, plan: NetPlan, gpu: bool, tiles: Tiles) -> None:
     """Write the schedule of every operation of a plan, each in its function or all in one."""
     if plan.fused:
-        steps.work_on("net")
+        steps.work_on(plan.kernel)
         if gpu:
-            steps.bind(steps.loops(steps.block("tile"))[0], "blockIdx.x")
+            steps.bind(steps.loops(steps.block(f"{plan.kernel}_tile"))[0], "blockIdx.x")
     for op in plan.ops:
         if not plan.fused:
             steps.work_on(op.name)

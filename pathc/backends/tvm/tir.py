@@ -29,14 +29,14 @@ from pathc.backends.tvm.plan import (
     Total,
 )
 
-Role = Literal["input", "output", "buffer", "parameter", "gradient"]
+Role = Literal["input", "output", "buffer", "parameter", "gradient", "state"]
 
 
 @dataclass(frozen=True)
 class Argument:
     """An array that a function takes, in the order of its parameters; `key` says which one it is.
 
-    `shape` is text: numbers, `tiles` and `batch`.
+    `shape` is text: numbers, `tiles`, `batch` and `steps`.
     """
 
     name: str
@@ -48,13 +48,21 @@ class Argument:
 
 @dataclass(frozen=True)
 class Function:
-    """A function of TIR: its name, text and arguments. `ops` are computed by it; `scalars` are arguments behind."""
+    """A function of TIR: its name, text and arguments. `ops` are computed by it; `scalars` are arguments behind.
+
+    `symbols` says what its integers are where it is called, if that is not their name: `rows`, `batch/4` (rounded up).
+    """
 
     name: str
     text: str
     arguments: tuple[Argument, ...]
     ops: tuple[Op, ...]
     scalars: tuple[str, ...] = ()
+    symbols: tuple[tuple[str, str], ...] = ()
+
+    def called(self, symbol: str) -> str:
+        """What an integer is where the function is called."""
+        return dict(self.symbols).get(symbol, symbol)
 
 
 def functions(plan: NetPlan) -> tuple[Function, ...]:
@@ -120,7 +128,7 @@ def weight_shape(plan: NetPlan, op: Blocks) -> tuple[int, int, int]:
 
 def _single(plan: NetPlan, op: Op) -> Function:
     taken = arguments(plan, op)
-    lines = [*_head(op.name, taken, ()), *(f"    {line}" for line in _Body(plan, op).lines())]
+    lines = [*head(op.name, taken, ()), *(f"    {line}" for line in _Body(plan, op).lines())]
     return Function(op.name, "\n".join(lines) + "\n", taken, (op,))
 
 
@@ -132,10 +140,10 @@ def _whole(plan: NetPlan) -> Function:
     """
     every = {a.name: a for op in plan.ops for a in arguments(plan, op) if a.role != "buffer"}
     taken, lanes = tuple(every.values()), plan.lanes
-    lines = _head("net", taken, ("tiles",))
+    lines = head(plan.kernel, taken, ("tiles",))
     lines += [
         "    for t in range(tiles):",
-        '        with T.sblock("tile"):',
+        f'        with T.sblock("{plan.kernel}_tile"):',
         "            vt = T.axis.spatial(tiles, t)",
         "            T.reads()",
         "            T.writes()",
@@ -145,17 +153,18 @@ def _whole(plan: NetPlan) -> Function:
         lines.append(f"            {plan.array(name)} = {alloc}")
     for op in plan.ops:
         lines += [f"            {line}" for line in _Body(plan, op).lines()]
-    return Function("net", "\n".join(lines) + "\n", taken, plan.ops, ("tiles",))
+    return Function(plan.kernel, "\n".join(lines) + "\n", taken, plan.ops, ("tiles",))
 
 
-def _head(name: str, taken: Sequence[Argument], scalars: Sequence[str]) -> list[str]:
+def head(name: str, taken: Sequence[Argument], scalars: Sequence[str]) -> list[str]:
+    """The signature of a function, and the shapes of what it takes."""
     handles = [*(f"{a.name}_: T.handle" for a in taken), *(f"{s}: T.int32" for s in scalars)]
     lines = ["@T.prim_func(s_tir=True)", f"def {name}({', '.join(handles)}):"]
     lines.append(f'    T.func_attr({{"global_symbol": "{name}", "tirx.noalias": True}})')
     used = {part for a in taken for part in a.shape if not part.isdecimal()} - set(scalars)
     lines += [f"    {symbol} = T.int32()" for symbol in sorted(used)]
     for a in taken:
-        align = 4 if a.role in ("input", "output") else 64
+        align = 4 if a.role in ("input", "output", "state") else 64
         shape = f"({', '.join(a.shape)},)"
         lines.append(f'    {a.name} = T.match_buffer({a.name}_, {shape}, "{a.dtype}", align={align})')
     return lines

@@ -17,8 +17,9 @@ from pathc.backends.tvm.integer.plan import Plan, plan_integers
 from pathc.backends.tvm.program import Program
 from pathc.backends.tvm.report import launch_lines
 from pathc.ir.inputs import check_input
+from pathc.ir.misfits import plain_only
 from pathc.ir.quantized import IntegerNetwork, check_bytes, integer_forward, integer_network
-from pathc.support.diagnostics import Diagnostic, error
+from pathc.support.diagnostics import Diagnostic, PathcError, error
 
 _FUNCTIONS = 4e-6
 STAGES = ("plan", "cuda", "cu", "ptx", "cubin", "report", "json", "params")
@@ -37,7 +38,9 @@ class CudaIntegers:
 
     @classmethod
     def of(cls, request: Request, arch: str) -> CudaIntegers:
-        """The executable of a request; raises as `integer_network`, E1309 for integers wider than a byte."""
+        """The executable of a request; raises as `integer_network`, E0376, E0379, E1309 for more than a byte."""
+        if found := plain_only(request.graph, "integers on `cuda` have"):
+            raise PathcError(*found)
         network = integer_network(request.graph, request.stored)
         check_bytes(network, "the kernels of `cuda` have")
         return cls(network, arch)
