@@ -208,7 +208,7 @@ def split_at_cell(station: Station) -> tuple[Station, Station]:
 
 def without_cells(graph: Graph, who: str) -> list[Diagnostic]:
     """E0376 for every recurrent cell, where `who` has none."""
-    help = "the targets `reference` and `llvm` have recurrent cells, `engine` those without gates"
+    help = "the targets `reference`, `llvm`, `tvm-llvm` and `cuda` have recurrent cells, `engine` those without gates"
     return [
         Diagnostic("E0376", f"{who} no recurrent cell such as that of `{station.name}`", station.loc, help=help)
         for station in graph.stations if cell_stage(station) is not None

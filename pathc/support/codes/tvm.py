@@ -46,7 +46,9 @@ CODES: tuple[Code, ...] = (
         "E0666",
         "layers that do not fit shared memory",
         "One kernel for the whole net keeps the layers of a tile of samples in shared memory, 163 KiB on `sm_80` and "
-        "227 KiB on `sm_90`. Use fewer samples a tile (`cuda{lanes=16}`), or leave out `fused=true`.",
+        "227 KiB on `sm_90`. Use fewer samples a tile (`cuda{lanes=16}`), or leave out `fused=true`. The states of a "
+        "recurrent cell whose units see each other lie there, too, about 20000 units at most; those of "
+        "`recur = diag` do not.",
     ),
     Code(
         "E0667",

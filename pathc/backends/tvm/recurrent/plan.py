@@ -94,7 +94,7 @@ class CellPlan:
             "csr": f"{self.edges / max(1, self.cell.hidden):.1f} on average by a table",
         }[self.form]
         weights = ", weights in registers" if self.held else ""
-        how = f"{self.sequences} sequences in {self.threads} threads" + (
+        how = f"{self.sequences} sequence{'s' * (self.sequences > 1)} in {self.threads} threads" + (
             f", {self.turns} units each" * (self.turns > 1)
         )
         sides = {"none": "", "concat": ", two directions", "sum": ", two directions added"}[self.cell.bidirectional]

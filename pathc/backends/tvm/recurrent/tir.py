@@ -26,7 +26,7 @@ def cell_functions(plan: CellPlan, gpu: bool) -> tuple[Function, ...]:
     """The time loop, and what adds the two directions if they are added."""
     taken = arguments(plan)
     lines = [*head(plan.name, taken, ("groups",)), *(f"    {line}" for line in _Loop(plan, gpu).lines())]
-    groups = (("groups", f"batch/{plan.sequences}"),)
+    groups = (("groups", f"batch/{plan.sequences}" if plan.sequences > 1 else "batch"),)
     loop = Function(plan.name, "\n".join(lines) + "\n", taken, (), ("groups",), groups)
     return (loop, _added(plan)) if plan.added else (loop,)
 
