@@ -7,6 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pathc.backends.tvm import facade
+from pathc.backends.tvm.filters.pack import Packed, parameters
+from pathc.backends.tvm.filters.plan import FilterPlan, Filters
+from pathc.backends.tvm.filters.schedule import schedule_filters
+from pathc.backends.tvm.filters.tiles import Tile as FilterTile
+from pathc.backends.tvm.filters.tiles import tile_of
+from pathc.backends.tvm.filters.tir import functions as filter_functions
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.recurrent.plan import Feed, SequencePlan
 from pathc.backends.tvm.recurrent.schedule import schedule_cell
@@ -36,11 +42,31 @@ class Lowered:
             raise TypeError(f"{self.plan.name} has cells")
         return self.plan
 
+    @property
+    def filters(self) -> FilterPlan | None:
+        """What is computed of a net with extents before the flat one."""
+        return self.plan.filters if isinstance(self.plan, NetPlan) else None
+
+    @cached_property
+    def filter_tiles(self) -> dict[str, FilterTile]:
+        """Tiles of filters by the name of the operation."""
+        ops = self.filters.ops if self.filters else ()
+        return {op.name: tile_of(op, self.gpu, self.plan.lanes == 1) for op in ops if isinstance(op, Filters)}
+
+    @cached_property
+    def filter_parameters(self) -> Packed:
+        """What the kernels of filters take besides planes, by name."""
+        found: Packed = {}
+        for op in self.filters.ops if self.filters else ():
+            found |= parameters(op, self.filter_tiles.get(op.name, FilterTile()))
+        return found
+
     @cached_property
     def functions(self) -> tuple[Function, ...]:
-        """The functions of TIR."""
+        """The functions of TIR, those of filters first."""
         if isinstance(self.plan, NetPlan):
-            return functions(self.plan)
+            first = filter_functions(self.filters, self.filter_tiles, self.gpu) if self.filters else ()
+            return (*first, *functions(self.plan))
         found: list[Function] = []
         for piece in self.plan.pieces:
             if isinstance(piece, Feed):
@@ -60,6 +86,8 @@ class Lowered:
         """The schedule; InternalError E0698 if TVM does not take a step of it."""
         try:
             steps = facade.Schedule(self.module)
+            if self.filters:
+                schedule_filters(steps, self.filters, self.filter_tiles, self.gpu)
             for piece in (self.plan,) if isinstance(self.plan, NetPlan) else self.plan.pieces:
                 if isinstance(piece, NetPlan | Feed):
                     schedule(steps, piece if isinstance(piece, NetPlan) else piece.plan, self.gpu, self.tiles)

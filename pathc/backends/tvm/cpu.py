@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -14,9 +15,11 @@ from pathc.backends.base import Request
 from pathc.backends.tvm import facade, tuner
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered
+from pathc.backends.tvm.filters.parts import Parts, check_gradients, parts_of, refusals
+from pathc.backends.tvm.filters.plan import FilterPlan
 from pathc.backends.tvm.library import artefact
 from pathc.backends.tvm.lower import plan_net
-from pathc.backends.tvm.pack import pack, unpack
+from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.recurrent.cpu import SequenceExecutable
 from pathc.backends.tvm.schedule import Tile, Tiles
@@ -24,13 +27,12 @@ from pathc.backends.tvm.shipped import Measure, Shipped, calls_of, run_call, run
 from pathc.backends.tvm.tir import Argument
 from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
-from pathc.ir.inputs import check_input
-from pathc.ir.interp import supports
-from pathc.ir.misfits import flat_only
+from pathc.ir.inputs import check_input, input_shape, output_shape
 from pathc.ir.weights import check_weights
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UnavailableError, UsageError, error
 
 Arrays = Mapping[str, NDArray[Any]]
+Kernels = Sequence[tuple[facade.Kernel, tuple[Argument, ...]]]
 LANES = 64
 """Samples of a tile where there are enough."""
 OPTIONS = {"cpu": "the processor as LLVM calls it", "tune": "true or false: measure split factors"}
@@ -53,7 +55,7 @@ class Net:
         return self.lowered.net
 
     @cached_property
-    def _kernels(self) -> tuple[tuple[facade.Kernel, tuple[Argument, ...]], ...]:
+    def _kernels(self) -> Kernels:
         functions = self.lowered.functions
         compiled = facade.compile_cpu(self.lowered.schedule.module, [f.name for f in functions], self.cpu)
         return tuple((compiled[f.name], f.arguments) for f in functions)
@@ -96,15 +98,36 @@ class Net:
         return facade.cpu_library(self.lowered.schedule.module, self.cpu, run_text([*calls.values()]))
 
     def shipped(self) -> Shipped:
-        """What another machine is sent."""
+        """What another machine is sent; E0675 for nets with extents."""
+        if self.plan.filters:
+            text = "functions of filters take arrays by samples, which nobody makes on another machine"
+            raise error("E0675", text, help="write net.so, and call its functions as net.json says")
         plan, calls = self.plan, calls_of(self.lowered.functions)
         whole, sizes = run_call([*calls.values()]), (plan.lanes, plan.inputs, plan.outputs)
         return Shipped("cpu", self.library(), whole, calls, *sizes, plan.buffers, self.parameters)
 
     def _tiles(self, arrays: Arrays, tiles: int) -> None:
+        first = len(self.plan.filters.ops) if self.plan.filters else 0
+        if self.plan.filters:
+            arrays = self._filtered(arrays, self.plan.filters, self._kernels[:first])
         known = self._weights | self._buffers(tiles) | {name: facade.tensor(a) for name, a in arrays.items()}
-        for kernel, arguments in self._kernels:
+        for kernel, arguments in self._kernels[first:]:
             kernel(*(known[a.key] for a in arguments))
+
+    def _filtered(self, arrays: Arrays, plan: FilterPlan, kernels: Kernels) -> Arrays:
+        """The arrays with what filters leave for the flat net, some samples at a time."""
+        batch = len(arrays["x"])
+        step = max(1, min(batch, _WORKING_SET // (4 * max(1, sum(plan.arrays.values())))))
+        whole = dict(arrays) | {name: facade.aligned((batch, plan.arrays[name])) for name in plan.arrays if name == "z"}
+        planes = {name: facade.aligned((step, size)) for name, size in plan.arrays.items() if name != "z"}
+        for start in range(0, batch, step):
+            stop = min(start + step, batch)
+            parts = {name: a[start:stop] for name, a in whole.items()}
+            parts |= {name: a[: stop - start] for name, a in planes.items()}
+            known = self._weights | {name: facade.tensor(a) for name, a in parts.items()}
+            for kernel, arguments in kernels:
+                kernel(*(known[a.key] for a in arguments))
+        return whole
 
     def _buffers(self, tiles: int) -> dict[str, facade.Tensor]:
         if tiles not in self._held:
@@ -118,6 +141,7 @@ class TvmExecutable:
     """A net compiled by TVM for this processor, for single samples and for tiles of them, when first needed."""
 
     request: Request
+    parts: Parts
     cpu: str = ""
     notes: tuple[Diagnostic, ...] = ()
     _nets: dict[int, Net] = field(default_factory=dict[int, Net], init=False, repr=False)
@@ -130,10 +154,13 @@ class TvmExecutable:
     def tune(self, batch: int, device: Measure | None = None) -> Mapping[str, Tile]:
         """Measure split factors for a batch, use the best from now on, and keep them for whoever compiles this plan.
 
-        `device` measures in place of the processor here.
+        Filters have one tile each. `device` measures in place of the processor here.
         """
-        plan = plan_net(self.request.graph, lanes_for(batch), self.request.forms)
-        parameters = pack(plan, self.request.graph, self.request.weights)
+        flat = self.parts.flat
+        if flat is None:
+            return {}
+        plan = plan_net(flat.graph, lanes_for(batch), flat.forms)
+        parameters = pack(plan, flat.graph, flat.weights)
 
         def measure(tiles: Tiles) -> Mapping[str, float]:
             net = Net(Lowered(plan, False, tiles), parameters, self.cpu)
@@ -141,7 +168,8 @@ class TvmExecutable:
 
         found = tuner.tune(plan, measure)
         tuner.remember(plan, self.device, found)
-        self._nets[plan.lanes] = Net(Lowered(plan, False, found), parameters, self.cpu)
+        lowered = Lowered(self.parts.joined(plan, plan.lanes), False, found)
+        self._nets[plan.lanes] = Net(lowered, packed(lowered, flat), self.cpu)
         return found
 
     def shipped(self, batch: int) -> Shipped:
@@ -162,28 +190,29 @@ class TvmExecutable:
         """The kernels that serve a batch."""
         lanes = lanes_for(batch)
         if lanes not in self._nets:
-            graph = self.request.graph
-            plan = plan_net(graph, lanes, self.request.forms)
-            lowered = Lowered(plan, gpu=False, tiles=tuner.recall(plan, self.device))
-            self._nets[lanes] = Net(lowered, pack(lowered.net, graph, self.request.weights), self.cpu)
+            flat = self.parts.flat
+            plan = plan_net(flat.graph, lanes, flat.forms) if flat else None
+            tiles = tuner.recall(plan, self.device) if plan else {}
+            lowered = Lowered(self.parts.joined(plan, lanes), gpu=False, tiles=tiles)
+            self._nets[lanes] = Net(lowered, packed(lowered, flat), self.cpu)
         return self._nets[lanes]
 
     def __call__(self, x: NDArray[Any], /) -> NDArray[np.float32]:
-        """Outputs float32 [batch, units] or [units]; raises E0512 and E0513 for inputs that do not fit."""
-        graph = self.request.graph
-        check_input(x, (sum(s.real_units for s in graph.inputs),), "input")
-        rows = np.ascontiguousarray(np.atleast_2d(x), np.float32)
-        y = np.empty((len(rows), sum(s.real_units for s in graph.outputs)), np.float32)
+        """Outputs float32 [batch, ...] of inputs [batch, ...], or of one; E0512 and E0513 for those that do not fit."""
+        rows, batch = input_rows(self.request.graph, x)
+        sample = output_shape(self.request.graph)
+        y = np.empty((len(rows), math.prod(sample)), np.float32)
         self.net(len(rows)).run(rows, y)
-        return y[0] if x.ndim == 1 else y
+        return y.reshape(*batch, *sample)
 
     def gradients(
         self, x: NDArray[Any], output_gradient: NDArray[Any], /
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         """Gradients with respect to inputs [batch, units] and weights, as `pathc.ir.interp.backward` gives them.
 
-        Raises E0512 and E0513 for arrays that do not fit.
+        Raises E0512 and E0513 for arrays that do not fit, E0379 for nets with extents and what belongs to them.
         """
+        check_gradients(self.request.graph, "tvm-llvm")
         rows, given = gradient_inputs(self.request.graph, x, output_gradient)
         net = self._backward(len(rows))
         dx, found = net.gradients(rows, given)
@@ -214,6 +243,20 @@ def lanes_for(batch: int) -> int:
     return min(LANES, 1 << (max(1, batch) - 1).bit_length())
 
 
+def packed(lowered: Lowered, flat: Request | None) -> Packed:
+    """All parameters of a net by name."""
+    own = pack(lowered.net, flat.graph, flat.weights) if flat else Packed()
+    return own | lowered.filter_parameters
+
+
+def input_rows(graph: Graph, x: NDArray[Any]) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """Inputs as rows [batch, floats], and the batch axis of `x`, () without; E0512 and E0513 as `check_input`."""
+    sample = input_shape(graph)
+    check_input(x, sample, "input")
+    batch = x.shape[: x.ndim - len(sample)]
+    return np.ascontiguousarray(x, np.float32).reshape(math.prod(batch), math.prod(sample)), batch
+
+
 def gradient_inputs(
     graph: Graph, x: NDArray[Any], output_gradient: NDArray[Any]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -236,11 +279,7 @@ def check_request(request: Request, name: str, known: Mapping[str, str]) -> None
             raise UsageError(Diagnostic("E0806", text, help=f"options: {listed}"))
     if facade.missing():
         raise UnavailableError(Diagnostic("E0811", f"the target `{name}` needs TVM", help=facade.missing()))
-    found = [
-        *supports(request.graph),
-        *flat_only(request.graph, f"`{name}` has"),
-        *check_weights(request.graph, request.weights),
-    ]
+    found = [*refusals(request.graph, name), *check_weights(request.graph, request.weights)]
     if found:
         raise PathcError(*found)
 
@@ -273,8 +312,8 @@ class TvmCpuBackend:
         return facade.missing()
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
-        """What the interpreter cannot evaluate either (E0610), and extents (E0379)."""
-        return supports(graph) or flat_only(graph, f"`{self.name}` has")
+        """What has no kernels: E0610, E0376, E0379."""
+        return refusals(graph, self.name)
 
     def compile(self, request: Request) -> TvmExecutable | SequenceExecutable:
         """Check everything and plan; kernels are made when first called. Raises as `check_request`, E0611, E0612."""
@@ -285,7 +324,7 @@ class TvmCpuBackend:
             raise error("E0667", f"`tune={tune}` is neither true nor false", request.graph.loc)
         if is_recurrent(request.graph):
             return _sequences(request, cpu, tune)
-        executable = TvmExecutable(request, cpu)
+        executable = TvmExecutable(request, parts_of(request), cpu)
         if tune:
             executable.tune(batch)
         net = executable.net(batch)

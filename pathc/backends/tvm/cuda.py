@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,8 +13,10 @@ from pathc.backends.base import Request
 from pathc.backends.tvm import driver, facade, gpu_tuning, nvrtc, tensorcore
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered, stage
-from pathc.backends.tvm.cpu import check_request, gradient_inputs
+from pathc.backends.tvm.cpu import check_request, gradient_inputs, input_rows, packed
 from pathc.backends.tvm.cu_file import cu_file
+from pathc.backends.tvm.filters.parts import Parts, check_gradients, parts_of, refusals
+from pathc.backends.tvm.filters.plan import Filters
 from pathc.backends.tvm.gpu_library import gpu_library
 from pathc.backends.tvm.integer.executable import CudaIntegers
 from pathc.backends.tvm.lower import fusable, plan_net
@@ -28,9 +30,7 @@ from pathc.backends.tvm.report import report
 from pathc.backends.tvm.shipped import Measure, Shipped
 from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
-from pathc.ir.inputs import check_input
-from pathc.ir.interp import supports
-from pathc.ir.misfits import flat_only
+from pathc.ir.inputs import check_input, output_shape
 from pathc.support.diagnostics import Diagnostic, Severity, error
 
 SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024}
@@ -61,6 +61,7 @@ class CudaExecutable:
     arch: str
     lowered: Lowered
     notes: tuple[Diagnostic, ...] = ()
+    parts: Parts | None = None
 
     @cached_property
     def program(self) -> Program:
@@ -75,7 +76,9 @@ class CudaExecutable:
     @cached_property
     def parameters(self) -> Packed:
         """Packed weights by name."""
-        return parameters_of(self.lowered.plan, self.request.graph, self.request.weights)
+        if self.parts is None:
+            return parameters_of(self.lowered.plan, self.request.graph, self.request.weights)
+        return packed(self.lowered, self.parts.flat)
 
     @cached_property
     def loaded(self) -> driver.Loaded:
@@ -85,14 +88,16 @@ class CudaExecutable:
         return driver.Loaded(self.program, self.binary.cubin, self.parameters, gpu)
 
     def __call__(self, x: NDArray[Any], /) -> NDArray[np.float32]:
-        """Outputs float32 [batch, units] or [units]; raises E0512 and E0513 for inputs that do not fit.
+        """Outputs float32 [batch, ...] of inputs [batch, ...], or of one; E0512 and E0513 for those that do not fit.
 
         Nets with cells take and give sequences, [batch, steps, units] or [steps, units] (E0371 without steps, E0702 for
         states of another batch); stateful ones go on where the last call ended, until `reset`.
         """
-        sequences = self.program.sequences
-        check_input(x, (self.program.inputs,), "input", sequences=sequences)
-        single = x.ndim == 1 + sequences
+        if not self.program.sequences:
+            rows, batch = input_rows(self.request.graph, x)
+            return self.loaded(rows).reshape(*batch, *output_shape(self.request.graph))
+        check_input(x, (self.program.inputs,), "input", sequences=True)
+        single = x.ndim == 2
         y = self.loaded(np.ascontiguousarray(x[None] if single else x, np.float32))
         return y[0] if single else y
 
@@ -126,7 +131,7 @@ class CudaExecutable:
             raise gpu_tuning.untuned(self.request.graph)
         lowered, notes = gpu_tuning.tuned(self.lowered, self.arch, self.parameters, batch, measure, device)
         kept = tuple(note for note in self.notes if note.code not in ("W0671", "W0682"))
-        return CudaExecutable(self.request, self.arch, lowered, (*kept, *notes))
+        return replace(self, lowered=lowered, notes=(*kept, *notes))
 
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes, see CudaBackend.emits."""
@@ -169,8 +174,8 @@ class CudaBackend:
         return facade.missing()
 
     def refusals(self, graph: Graph) -> list[Diagnostic]:
-        """What the interpreter cannot evaluate either (E0610), and extents (E0379)."""
-        return supports(graph) or flat_only(graph, f"`{self.name}` has")
+        """What has no kernels: E0610, E0376, E0379."""
+        return refusals(graph, self.name)
 
     def compile(self, request: Request) -> CudaExecutable | CudaIntegers:
         """Check everything and choose a plan; raises as `check_request`, E0611, E0612, E0661, E0666, E0667, E13xx."""
@@ -185,9 +190,12 @@ class CudaBackend:
             if tune:
                 raise gpu_tuning.untuned(request.graph)
             return CudaExecutable(request, arch, *_sequences(request, arch))
-        lowered, notes = choose(request, arch)
+        parts = parts_of(request)
+        if _switch(request, "gradients"):
+            check_gradients(request.graph, self.name)
+        lowered, notes = _with_filters(parts, request, arch)
         lowered, more = gpu_tuning.recalled(lowered, arch)
-        executable = CudaExecutable(request, arch, lowered, (*notes, *more))
+        executable = CudaExecutable(request, arch, lowered, (*notes, *more), parts)
         return executable.tuned(request.batch) if tune else executable
 
 
@@ -216,6 +224,18 @@ def _sequences(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, 
 
     plan = plan_sequences(request, planner, SHARED.get(arch, _SHARED_ELSEWHERE), arch)
     return Lowered(plan, gpu=True, precision=precision), tuple(notes)
+
+
+def _with_filters(parts: Parts, request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, ...]]:
+    """The filters, then what is chosen for the flat net behind them; raises as `choose`."""
+    precision = _precision(request, arch)
+    if parts.flat is None:
+        _switch(request, "fused")
+        lowered = Lowered(parts.joined(None, _lanes(request)[0]), True, precision=precision)
+        return lowered, _in_float32(lowered)
+    lowered, notes = choose(parts.flat, arch)
+    lowered = replace(lowered, plan=parts.joined(lowered.net, lowered.net.lanes))
+    return lowered, _in_float32(lowered) if precision else notes
 
 
 def choose(request: Request, arch: str, what: str = "the whole net") -> tuple[Lowered, tuple[Diagnostic, ...]]:
@@ -274,6 +294,8 @@ def _in_float32(lowered: Lowered) -> tuple[Diagnostic, ...]:
         return ()
     left = [op for op in lowered.net.ops if isinstance(op, Blocks | Rows)]
     left = [op.junction for op in left if not tensorcore.fits(lowered.net, op, lowered.precision)]
+    if lowered.filters:
+        left = [op.junction for op in lowered.filters.ops if isinstance(op, Filters)] + left
     if not left:
         return ()
     text = f"not on tensor cores, but in float32: {', '.join(dict.fromkeys(left))}"

@@ -67,6 +67,14 @@ def activated(call: Call | None, v: str) -> str:
             raise ValueError(f"{call.name} is no elementwise activation")
 
 
+def precedes(other: str, mine: str, earlier: str) -> str:
+    """Whether a value wins before another: larger ones, NaN the largest, and of equal ones that which is `earlier`."""
+    mine_nan, other_nan = f"T.isnan({mine})", f"T.isnan({other})"
+    equal = f"T.Or({other} == {mine}, T.And({mine_nan}, {other_nan}))"
+    larger = f"T.Or({other} > {mine}, T.And({other_nan}, T.Not({mine_nan})))"
+    return f"T.Or({larger}, T.And({equal}, {earlier}))"
+
+
 def slope(call: Call | None, v: str, gradient: str) -> str:
     """The gradient at the argument `v` of an elementwise activation, from that at its value."""
     if call is None:

@@ -51,8 +51,9 @@ def artefact(lowered: Lowered, parameters: Mapping[str, NDArray[Any]], cpu: str,
 def description(lowered: Lowered) -> str:
     """Functions in order with their arrays, as JSON: `x` and `y`, buffers [tiles, units, lanes], parameters.
 
-    Nets with cells have `arrays` [batch, steps, columns] between functions, of which some take the steps of all
-    sequences as `rows`, and `states` [batch, numbers] that are handed on from call to call.
+    Nets with extents have `arrays` [batch, floats] between functions. Nets with cells have `arrays` [batch, steps,
+    columns], of which some functions take the steps of all sequences as `rows`, and `states` [batch, numbers] that are
+    handed on from call to call.
     """
     plan = lowered.plan
     calls: list[dict[str, Any]] = [
@@ -65,6 +66,8 @@ def description(lowered: Lowered) -> str:
         for call, function in zip(calls, lowered.functions, strict=True):
             call["rows"] = function.called("batch") == "rows"
             call["numbers"] = [function.called(name) for name in function.scalars]
+    elif plan.filters:
+        record["arrays"] = list(plan.filters.arrays.items())
     return json.dumps(record | {"functions": calls}, indent=1) + "\n"
 
 
@@ -110,7 +113,8 @@ class Library:
             raise error("E0502", f"buffers need {needed} bytes, the memory can take {memory_limit()}")
         for name, size in self._sizes:
             check_states(len(self._states.setdefault(name, _aligned(np.zeros((batch, size), np.float32)))), batch)
-        between = {"x": rows, "y": y} | {n: np.empty((batch, steps, size), np.float32) for n, size in self._arrays}
+        between = {n: _aligned(np.empty((batch, steps, size), np.float32)) for n, size in self._arrays}
+        between |= {"x": rows, "y": y}
         flat = {name: array.reshape(-1, array.shape[-1]) for name, array in between.items()}
         arrays = self._weights | self._states
         arrays |= {name: _aligned(np.empty((tiles, units, self._lanes), np.float32)) for name, units in self._buffers}

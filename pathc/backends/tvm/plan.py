@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pathc.backends.tvm.filters.plan import FilterPlan
 from pathc.ir.types import Call
 
 Init = Literal["zero", "bias", "add"]
@@ -223,7 +224,8 @@ Junction = Blocks | Rows | Skip
 class NetPlan:
     """A whole net: operations in order, and the buffers with their units.
 
-    `fused` says that one kernel, called `kernel`, computes everything with all buffers in shared memory.
+    `fused` says that one kernel, called `kernel`, computes everything with all buffers in shared memory. Where there
+    are `filters`, they come first, and operations load from the array that they leave.
     """
 
     name: str
@@ -234,6 +236,7 @@ class NetPlan:
     outputs: int
     fused: bool = False
     kernel: str = "net"
+    filters: FilterPlan | None = None
 
     @property
     def kept(self) -> tuple[tuple[str, int], ...]:
@@ -257,6 +260,7 @@ class NetPlan:
     def __str__(self) -> str:
         how = "one kernel, buffers in shared memory" if self.fused else "a kernel for every operation"
         lines = [f"plan {self.name}: tiles of {self.lanes} samples, {how}"]
+        lines += str(self.filters).splitlines() if self.filters else []
         lines += [f"  %{name}: [tiles, {units}, {self.lanes}]" for name, units in self.buffers]
         lines += [f"  {_line(op)}" for op in self.ops]
         return "\n".join(lines) + "\n"

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _VERSION = 1
 _MOST_TILES = 65535
 _MOST_ELEMENTS = 1 << 31
-"""Kernels count tiles in the second extent of the grid and elements with 32 bits."""
+"""Kernels count tiles, those of filters samples, in the second extent of the grid and elements with 32 bits."""
 PRELUDE = """typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;
@@ -55,8 +55,9 @@ class Launch:
 class Program:
     """CUDA text with its launches in order, for tiles of `lanes` samples.
 
-    `buffers` are those in global memory with their units: float32 [tiles, units, lanes]. `gradients` are arrays of
-    gradients of weights with their shapes; if there are any, the backward pass begins where `dy` is first taken.
+    `buffers` are those in global memory with their units: float32 [tiles, units, lanes], or [batch, units] in the same
+    room. `gradients` are arrays of gradients of weights with their shapes; if there are any, the backward pass begins
+    where `dy` is first taken.
 
     A program over sequences takes and gives [batch, steps, units]. Its `arrays` are [batch, steps, columns], its
     `states` what stateful cells hand on, so many numbers for a sequence, zero at first; tiles are of steps.
@@ -90,6 +91,8 @@ class Program:
         widest = max([self.inputs, self.outputs, *(units for _, units in (*self.buffers, *self.arrays))])
         tiles = [int(e.partition("/")[2]) for one in self.launches for e in one.grid if e.startswith("rows/")]
         rows = min(_MOST_TILES * min(tiles, default=self.lanes), (_MOST_ELEMENTS - 1) // widest)
+        if any("batch" in launch.grid for launch in self.launches):
+            rows = min(rows, _MOST_TILES)
         return max(1, rows // self.lanes) * self.lanes
 
     @property
@@ -150,7 +153,10 @@ def program(lowered: Lowered, arch: str) -> Program:
     text = head + PRELUDE + body
     sizes = plan.lanes, plan.inputs, plan.outputs
     found = Program(plan.name, text, *sizes, tuple(launches.values()), plan.kept, plan.gradients)
-    return found if isinstance(plan, NetPlan) else replace(found, arrays=plan.arrays, states=plan.states)
+    if not isinstance(plan, NetPlan):
+        return replace(found, arrays=plan.arrays, states=plan.states)
+    # The arrays of filters are [batch, floats], which takes no more.
+    return replace(found, buffers=(*plan.kept, *plan.filters.arrays.items())) if plan.filters else found
 
 
 def _on_tensor_cores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathc.backends.tvm.filters.plan import Filters, operations_a_byte
 from pathc.backends.tvm.nvrtc import Binary, Resources
 from pathc.backends.tvm.nvrtc import report as resources
 from pathc.backends.tvm.plan import Blocks, NetPlan, Op, Outer, Rows
@@ -36,13 +37,17 @@ def launch_lines(program: Program, binary: Binary) -> str:
 
 
 def _junctions(plan: NetPlan) -> list[str]:
+    filters = [op for op in plan.filters.ops if isinstance(op, Filters)] if plan.filters else []
+    lines = [f"  {op.name:14} {operations_a_byte(op):.2f} operations a byte" for op in filters]
     if not plan.fused:
-        return [f"  {op.name:14} {intensity(plan, op):.2f} operations a byte" for op in plan.ops if _counts(op)]
-    if not plan.inputs + plan.outputs:
-        return []
+        ops = [op for op in plan.ops if _counts(op)]
+        return lines + [f"  {op.name:14} {intensity(plan, op):.2f} operations a byte" for op in ops]
+    inputs = plan.filters.outputs if plan.filters else plan.inputs
+    if not inputs + plan.outputs:
+        return lines
     macs = sum(_macs(plan, op) for op in plan.ops)
-    shown = 2 * macs / (4 * plan.lanes * (plan.inputs + plan.outputs))
-    return [f"  {plan.kernel:14} {shown:.2f} operations a byte"]
+    shown = 2 * macs / (4 * plan.lanes * (inputs + plan.outputs))
+    return [*lines, f"  {plan.kernel:14} {shown:.2f} operations a byte"]
 
 
 def cell_intensity(plan: CellPlan) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pathc.backends.tvm.expressions import activated, number, slope, unit
+from pathc.backends.tvm.expressions import activated, number, precedes, slope, unit
 from pathc.backends.tvm.plan import (
     Blocks,
     Edges,
@@ -29,6 +29,8 @@ from pathc.backends.tvm.plan import (
     Total,
 )
 
+Loops = list[tuple[str, int | str, str]]
+"""Loops with their extents, and S for a spatial one, R for one that is summed over."""
 Role = Literal["input", "output", "buffer", "parameter", "gradient", "state"]
 
 
@@ -56,7 +58,7 @@ class Function:
     name: str
     text: str
     arguments: tuple[Argument, ...]
-    ops: tuple[Op, ...]
+    ops: tuple[Op, ...] = ()
     scalars: tuple[str, ...] = ()
     symbols: tuple[tuple[str, str], ...] = ()
 
@@ -168,6 +170,17 @@ def head(name: str, taken: Sequence[Argument], scalars: Sequence[str]) -> list[s
         shape = f"({', '.join(a.shape)},)"
         lines.append(f'    {a.name} = T.match_buffer({a.name}_, {shape}, "{a.dtype}", align={align})')
     return lines
+
+
+def nest(name: str, loops: Sequence[tuple[str, int | str, str]], body: Sequence[str]) -> list[str]:
+    """A block in its loops; in the body the variable of loop `x` is `vx`."""
+    names, kinds = [v for v, _, _ in loops], "".join(kind for _, _, kind in loops)
+    heads = ", ".join(names)
+    lines = [f"for {heads} in T.grid({', '.join(str(n) for _, n, _ in loops)}):"]
+    lines.append(f'    with T.sblock("{name}"):')
+    bound = ", ".join(f"v{v}" for v in names)
+    lines.append(f'        {bound} = T.axis.remap("{kinds}", [{heads}])')
+    return [*lines, *(f"        {line}" for line in body)]
 
 
 class _Body:
@@ -346,10 +359,7 @@ class _Body:
         lanes, units, real = self.plan.lanes, self.end.units, self.end.real
         ahead = self._own("ahead", "vu, vb")
         mine, other = self._at(judged, "vu"), self._at(judged, "vc")
-        mine_nan, other_nan = f"T.isnan({mine})", f"T.isnan({other})"
-        equal = f"T.Or({other} == {mine}, T.And({mine_nan}, {other_nan}))"
-        larger = f"T.Or({other} > {mine}, T.And({other_nan}, T.Not({mine_nan})))"
-        before = f"T.Or({larger}, T.And({equal}, vc < vu))"
+        before = precedes(other, mine, "vc < vu")
         lines = [self._alloc("ahead", f"{units}, {lanes}", "int32")]
         loops: list[tuple[str, int | str, str]] = [("u", units, "S"), ("b", lanes, "S"), ("c", real, "R")]
         body = ["with T.init():", f"    {ahead} = 0", f"{ahead} = {ahead} + T.if_then_else({before}, 1, 0)"]
@@ -359,14 +369,7 @@ class _Body:
 
     def _nest(self, name: str, loops: Sequence[tuple[str, int | str, str]], body: Sequence[str]) -> list[str]:
         """A block `OP_name` in its loops; the kind of a loop is S (spatial) or R (reduction)."""
-        every = [*self.tile, *loops]
-        names, kinds = [v for v, _, _ in every], "".join(kind for _, _, kind in every)
-        heads = ", ".join(names)
-        lines = [f"for {heads} in T.grid({', '.join(str(n) for _, n, _ in every)}):"]
-        lines.append(f'    with T.sblock("{self.op.name}_{name}"):')
-        bound = ", ".join(f"v{v}" for v in names)
-        lines.append(f'        {bound} = T.axis.remap("{kinds}", [{heads}])')
-        return [*lines, *(f"        {line}" for line in body)]
+        return nest(f"{self.op.name}_{name}", [*self.tile, *loops], body)
 
     def _alloc(self, what: str, shape: str, dtype: str = "float32") -> str:
         whole = shape if self.plan.fused else f"tiles, {shape}"

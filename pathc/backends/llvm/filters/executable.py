@@ -157,8 +157,8 @@ def _spread(station: Station) -> bool:
     return len(station.shape) > 1
 
 
-def beyond(graph: Graph) -> list[Diagnostic]:
-    """What of a net with extents has no kernels: E0379."""
+def beyond(graph: Graph, lacking: frozenset[str] = frozenset({"kwinners"})) -> list[Diagnostic]:
+    """What of a net with extents has no kernels: E0379; `lacking` are functions of channels that have none."""
     found: list[Diagnostic] = []
     into: dict[str, list[Station]] = {station.name: [] for station in graph.stations}
     for line in graph.lines:
@@ -185,9 +185,10 @@ def beyond(graph: Graph) -> list[Diagnostic]:
                     text = f"`{station.name}` has no extents and the stage `{stage.name}`, which has no kernels"
                     found.append(Diagnostic("E0379", text, station.loc, help=help))
             continue
-        if station.stage("kwinners") is not None:
-            text = f"`{station.name}` has extents and the stage `kwinners`, which has no kernels"
-            found.append(Diagnostic("E0379", text, station.loc, help=help))
+        for stage in station.pipeline:
+            if stage.name in lacking:
+                text = f"`{station.name}` has extents and the stage `{stage.name}`, which has no kernels"
+                found.append(Diagnostic("E0379", text, station.loc, help=help))
         for source in into[station.name]:
             if not _spread(source):
                 text = f"a line leads from `{source.name}` back to the extents of `{station.name}`"

@@ -1,0 +1,171 @@
+"""How the work of filters is divided: what a thread keeps in registers, and what a block of threads stages.
+
+A thread sums `channels` channels at `rows` rows below each other and `columns` columns that are `wide` apart. A block
+of threads is `wide` columns x `high` rows x `deep` groups of channels x `several` blocks of the junction; it stages
+`sources` channels with what the filter sees around them, and their weights, at a time.
+
+The GPU's tile is that of the smallest cost by a model of a multiprocessor: it issues four multiply-adds of a warp while
+it reads one number a thread from shared memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+from pathc.backends.tvm.filters.plan import Blocks, Filters
+
+THREADS = 256
+"""Threads of a block at most."""
+_SUMS = 48
+"""Sums a thread keeps in registers at most."""
+_SHARED = 40 * 1024
+"""Bytes of shared memory a block of threads takes at most, so that several fit a multiprocessor."""
+_MULTIPROCESSORS = 132
+_SAMPLES = 64
+"""Samples that are there at least, unless it is one."""
+_READ = 4.0
+"""Multiply-adds issued while a number is read from shared memory."""
+_STAGING = 8.0
+"""Instructions to stage a number."""
+_VECTOR = 16
+"""Columns the processor's kernels take at a time."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Split factors of filters; see above."""
+
+    channels: int = 1
+    rows: int = 1
+    columns: int = 1
+    wide: int = 1
+    high: int = 1
+    deep: int = 1
+    several: int = 1
+    sources: int = 1
+
+    @property
+    def across(self) -> int:
+        """Columns of a block of threads."""
+        return self.columns * self.wide
+
+    @property
+    def down(self) -> int:
+        """Rows of a block of threads."""
+        return self.rows * self.high
+
+    @property
+    def sums(self) -> int:
+        """Sums of a thread."""
+        return self.channels * self.rows * self.columns
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.wide * self.high * self.deep * self.several
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What the cost of a tile depends on."""
+
+    count: int
+    fan_out: int
+    fan_in: int
+    rows: int
+    columns: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    def seen(self, axis: int, size: int) -> int:
+        """Rows or columns of the source that so many neighbouring ones of the result see."""
+        return (size - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1
+
+
+def tile_of(op: Filters, gpu: bool, single: bool) -> Tile:
+    """The tile of an operation; `single` says that there is one sample."""
+    rows, columns, g = op.dst.rows, op.dst.columns, op.geometry
+    if not isinstance(op, Blocks):
+        return _tile_of_lists(rows, columns) if gpu else Tile(wide=_vector(columns))
+    (count, fan_out), fan_in = op.targets.shape, op.sources.shape[1]
+    if not gpu:
+        return Tile(channels=_even(fan_out, 8), wide=_vector(columns), sources=fan_in)
+    return _best(_Shape(count, fan_out, fan_in, rows, columns, g.kernel, g.stride, g.dilation), single)
+
+
+def padded(size: int, factor: int) -> int:
+    """The next multiple."""
+    return -(-size // factor) * factor
+
+
+def _vector(columns: int) -> int:
+    return min(_VECTOR, 1 << (columns - 1).bit_length())
+
+
+def _even(size: int, most: int) -> int:
+    """The number up to `most` whose next multiple exceeds `size` least, the largest of these."""
+    return min(range(min(size, most), 0, -1), key=lambda n: (padded(size, n), -n))
+
+
+def _tile_of_lists(rows: int, columns: int) -> Tile:
+    """Neighbouring threads at neighbouring columns; weights of a channel serve the rows of a thread."""
+    wide = _even(columns, 32)
+    down = _even(rows, 4)
+    return Tile(rows=down, wide=wide, high=min(-(-rows // down), max(1, THREADS // wide)))
+
+
+@cache
+def _best(shape: _Shape, single: bool) -> Tile:
+    wides = sorted({1, 2, 4, 8, 16, 32} | {-(-shape.columns // n) for n in range(1, 9) if -(-shape.columns // n) <= 32})
+    wides = [n for n in wides if n < 2 * shape.columns]
+    columns = (1, 2, 4) if shape.rows < 4 else (1,)
+    rows = [n for n in (1, 2, 3, 4, 5, 7, 8) if n <= shape.rows]
+    outs = sorted({n for n in (1, 2, 4, 8, 16) if n <= shape.fan_out} | {_even(shape.fan_out, 16)})
+    found: list[tuple[float, Tile]] = []
+    for wide, across, down, out in product(wides, columns, rows, outs):
+        if out * across * down > _SUMS:
+            continue
+        highs = {-(-shape.rows // (down * n)) for n in range(1, 5)} | {1, 2, 4, 8, 16, 32}
+        for high, deep in product(sorted(highs), (1, 2, 4)):
+            if wide * high * deep > THREADS or (deep - 1) * out >= shape.fan_out or (high - 1) * down >= shape.rows:
+                continue
+            most = THREADS // (wide * high * deep)
+            several = next(n for n in range(min(most, shape.count, 16), 0, -1) if shape.count % n == 0)
+            tile = _staged(shape, Tile(out, down, across, wide, high, deep, several))
+            found.append((_cost(shape, tile, single), tile))
+    return min(found, key=lambda one: one[0])[1]
+
+
+def _staged(shape: _Shape, tile: Tile) -> Tile:
+    """The tile with as many sources as shared memory has room for, or one."""
+    one = 4 * tile.several * (
+        shape.seen(0, tile.down) * shape.seen(1, tile.across) + shape.taps * tile.channels * tile.deep
+    )  # fmt: skip
+    sources = _even(shape.fan_in, max(1, min(16, _SHARED // one)))
+    return Tile(tile.channels, tile.rows, tile.columns, tile.wide, tile.high, tile.deep, tile.several, sources)
+
+
+def _cost(shape: _Shape, tile: Tile, single: bool) -> float:
+    """Instructions for a source and all outputs of a sample, on a busy GPU."""
+    rows = {y * shape.stride[0] + t * shape.dilation[0] for y in range(tile.rows) for t in range(shape.kernel[0])}
+    seen = len(rows) * tile.columns * shape.kernel[1]
+    weights = shape.taps * -(-tile.channels // 4)
+    sums = shape.taps * tile.sums
+    inner = max(sums + seen + weights, _READ * (seen + weights))
+    planes = shape.seen(0, tile.down) * shape.seen(1, tile.across)
+    staged = tile.several * (planes + shape.taps * tile.channels * tile.deep)
+    fits = 1.0 if 4 * staged * tile.sources <= _SHARED else 1e3
+    warps = -(-tile.threads // 32)
+    blocks = (
+        shape.count // tile.several * -(-shape.fan_out // (tile.channels * tile.deep))
+        * -(-shape.rows // tile.down) * -(-shape.columns // tile.across)
+    )  # fmt: skip
+    idle = max(1.0, _MULTIPROCESSORS / (blocks * (1 if single else _SAMPLES))) * max(1.0, 2 / warps)
+    return fits * idle * blocks * (32 * warps * inner + _STAGING * staged)
