@@ -6,6 +6,7 @@ groups of a dense line, or single channels.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +17,13 @@ from pathc.backends.llvm.filters.chunks import Group, channel_edges, grouped
 from pathc.backends.tvm.filters.plan import Floats, Ints
 from pathc.ir.interp.filters import FilterJunction
 
-_LEAST_SHARE = 4
-"""Blocks of one size get a kernel of their own if they make up this part of the channels, so that there are few."""
+_LEAST_SHARE, _LEAST_SINGLE = 1 / 4, 1 / 2
+"""Blocks of one size get a kernel of their own if they make up this part of the channels, so that there are few.
+
+Single channels share nothing but the shape of their loops, and need more.
+"""
+_MOST_SEEN = 8192
+"""Numbers around a position that a filter may reach over and still be staged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +57,13 @@ def classes_of(mix: FilterJunction, weights: Floats, channels: tuple[int, int]) 
     sizes: dict[tuple[int, int], list[Group]] = defaultdict(list)
     for group in grouped(edges.targets, edges.sources, channels[0], range(channels[0], 0, -1)):
         sizes[len(group.targets), len(group.sources)].append(group)
+    g = mix.geometry.planar()
+    reach = math.prod((n - 1) * d + 1 for n, d in zip(g.kernel, g.dilation, strict=True))
     found: list[Uniform | Listed] = []
     rest: list[Group] = []
     for (fan_out, fan_in), groups in sorted(sizes.items()):
-        if fan_in and _LEAST_SHARE * fan_out * len(groups) >= channels[0]:
+        least = _LEAST_SHARE if fan_out > 1 else _LEAST_SINGLE
+        if fan_in and reach <= _MOST_SEEN and fan_out * len(groups) >= least * channels[0]:
             found.append(_uniform(groups, values))
         else:
             rest += groups

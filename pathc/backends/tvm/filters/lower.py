@@ -24,7 +24,7 @@ from pathc.backends.tvm.filters.plan import (
 from pathc.backends.tvm.filters.slots import shared
 from pathc.backends.tvm.lower import WHOLE_LAYER
 from pathc.ir.extents import POOLS, read_extents
-from pathc.ir.filters import pool_of, shuffle_order, tap_of
+from pathc.ir.filters import Geometry, pool_of, shuffle_order, tap_of
 from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.activations import activation
 from pathc.ir.interp.expand import expanded, owner
@@ -182,6 +182,9 @@ class _Planner:
     ) -> None:  # fmt: skip
         """Filters, an operation for every class of channels; what stands first and is affine is folded if `alone`."""
         src, geometry = self.values[mix.source], mix.geometry.planar()
+        if geometry.kernel == geometry.stride == (1, 1) and src.positions == dst.positions:
+            src, dst, geometry = _row(src), _row(dst), _pointwise(src.positions)
+            terms = tuple((_row(planes), scale) for planes, scale in terms)
         values = junction_values(self.weights, mix)
         functions, factor = _folded(step.functions) if alone else (step.functions, None)
         places = np.array(step.places or range(station.real_units))
@@ -257,6 +260,17 @@ def _planes(array: str, at: int, station: Station, extents: Extents) -> Planes:
 
 def _two(numbers: tuple[int, ...]) -> tuple[int, int]:
     return numbers[-2], numbers[-1]
+
+
+def _row(planes: Planes) -> Planes:
+    """The same floats, all positions in one row."""
+    return replace(planes, rows=1, columns=planes.positions)
+
+
+def _pointwise(positions: int) -> Geometry:
+    """A filter of one tap over a row."""
+    one, none = (1, 1), (0, 0)
+    return Geometry((1, positions), (1, positions), one, one, one, none, none)
 
 
 def _end(step: _Step, terms: tuple[tuple[Planes, float], ...] = ()) -> End:

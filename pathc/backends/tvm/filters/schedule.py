@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pathc.backends.tvm.facade import Block, Loop, Schedule
 from pathc.backends.tvm.filters.plan import Across, Blocks, FilterPlan, Lists, Op, Pool
-from pathc.backends.tvm.filters.tiles import THREADS, Tile
+from pathc.backends.tvm.filters.tiles import THREADS, Tile, pitch_of, staged_floats
 from pathc.backends.tvm.filters.tir import Tiles, unrolled
 
 _WARP = 32
@@ -134,12 +134,12 @@ class _Scheduler:
         self._bind((sample, "blockIdx.y"), (steps.fuse(block_out, channel_out, row_out, outer), "blockIdx.x"))
         self._bind((steps.fuse(block_in, channel_thread), "threadIdx.z"), (row_thread, "threadIdx.y"))
         self._bind((column, "threadIdx.x"))
-        for name in ("stage", "weights"):
-            staged = self._block(name)
-            steps.scope(staged, "shared.dyn")
-            steps.compute_at(staged, source_out)
-        self._copied_planes()
-        self._divided(steps.loops(self._block("weights"))[-5:])
+        planes, weights = staged_floats(op, tile)
+        if self._is_staged("stage", planes, source_out):
+            steps.pad(self._block("stage"), 3, _WARP, pitch_of(op, tile) % _WARP)
+            self._copied_planes()
+        if self._is_staged("weights", weights, source_out):
+            self._divided(steps.loops(self._block("weights"))[-5:])
         steps.scope(sums, "local")
         steps.store_at(self._block("store"), column)
         for loop, short in zip(taps, unrolled(op, tile), strict=True):
@@ -150,6 +150,16 @@ class _Scheduler:
         for loop in steps.loops(self._block("store"))[5:]:
             steps.unroll(loop)
         steps.split_start(sums, source_out)
+
+    def _is_staged(self, name: str, size: int, loop: Loop) -> bool:
+        """Stage so many numbers in shared memory; a single one is read where it is, as TVM has no room for it there."""
+        block = self._block(name)
+        if size == 1:
+            self.steps.inline(block)
+            return False
+        self.steps.scope(block, "shared.dyn")
+        self.steps.compute_at(block, loop)
+        return True
 
     def _copied_planes(self) -> None:
         """Every thread copies some positions of all sources, so that where they are is computed once."""

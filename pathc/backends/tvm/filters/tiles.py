@@ -29,6 +29,14 @@ _READ = 4.0
 """Multiply-adds issued while a number is read from shared memory."""
 _STAGING = 8.0
 """Instructions to stage a number."""
+_MOVING = 20.0
+"""Instructions issued while a number is moved from or to memory outside the multiprocessor."""
+_REGISTERS, _SHARED_ALL = 65536, 228 * 1024
+"""What a multiprocessor has."""
+_WARPS = 16
+"""Warps that hide the time reads take."""
+_BANKS = 32
+"""Of shared memory."""
 _VECTOR = 16
 """Columns the processor's kernels take at a time."""
 
@@ -88,16 +96,49 @@ class _Shape:
         """Rows or columns of the source that so many neighbouring ones of the result see."""
         return (size - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1
 
+    def planes(self, tile: Tile) -> int:
+        """Numbers of a source that a block of threads sees."""
+        return self.seen(0, tile.down) * self.seen(1, tile.across)
+
 
 def tile_of(op: Filters, gpu: bool, single: bool) -> Tile:
     """The tile of an operation; `single` says that there is one sample."""
-    rows, columns, g = op.dst.rows, op.dst.columns, op.geometry
     if not isinstance(op, Blocks):
+        rows, columns = op.dst.rows, op.dst.columns
         return _tile_of_lists(rows, columns) if gpu else Tile(wide=_vector(columns))
-    (count, fan_out), fan_in = op.targets.shape, op.sources.shape[1]
+    shape = _shape_of(op)
     if not gpu:
-        return Tile(channels=_even(fan_out, 8), wide=_vector(columns), sources=fan_in)
-    return _best(_Shape(count, fan_out, fan_in, rows, columns, g.kernel, g.stride, g.dilation), single)
+        return Tile(channels=_even(shape.fan_out, 8), wide=_vector(shape.columns), sources=shape.fan_in)
+    return _best(shape, single)
+
+
+def _shape_of(op: Blocks) -> _Shape:
+    (count, fan_out), g = op.targets.shape, op.geometry
+    sizes = count, fan_out, op.sources.shape[1], op.dst.rows, op.dst.columns
+    return _Shape(*sizes, g.kernel, g.stride, g.dilation)
+
+
+def staged_floats(op: Blocks, tile: Tile) -> tuple[int, int]:
+    """Floats of planes, and of weights, that a block of threads stages at a time, without room between rows."""
+    shape = _shape_of(op)
+    sources = tile.several * tile.sources
+    return sources * shape.planes(tile), sources * shape.taps * tile.channels * tile.deep
+
+
+def pitch_of(op: Blocks, tile: Tile) -> int:
+    """Floats from row to row of staged planes, so that the threads of a warp read from different banks if they can.
+
+    It is less than twice what is needed.
+    """
+    g, least = op.geometry, _shape_of(op).seen(1, tile.across)
+    threads = [(n // tile.wide % tile.high, n % tile.wide) for n in range(min(_BANKS, tile.wide * tile.high))]
+    places = {(row * tile.rows * g.stride[0], column * g.stride[1]) for row, column in threads}
+
+    def conflicts(pitch: int) -> int:
+        banks = [(row * pitch + column) % _BANKS for row, column in places]
+        return max(map(banks.count, banks))
+
+    return min(range(least, least + min(least, _BANKS)), key=conflicts)
 
 
 def padded(size: int, factor: int) -> int:
@@ -145,9 +186,7 @@ def _best(shape: _Shape, single: bool) -> Tile:
 
 def _staged(shape: _Shape, tile: Tile) -> Tile:
     """The tile with as many sources as shared memory has room for, or one."""
-    one = 4 * tile.several * (
-        shape.seen(0, tile.down) * shape.seen(1, tile.across) + shape.taps * tile.channels * tile.deep
-    )  # fmt: skip
+    one = 4 * tile.several * (shape.planes(tile) + shape.taps * tile.channels * tile.deep)
     sources = _even(shape.fan_in, max(1, min(16, _SHARED // one)))
     return Tile(tile.channels, tile.rows, tile.columns, tile.wide, tile.high, tile.deep, tile.several, sources)
 
@@ -159,13 +198,24 @@ def _cost(shape: _Shape, tile: Tile, single: bool) -> float:
     weights = shape.taps * -(-tile.channels // 4)
     sums = shape.taps * tile.sums
     inner = max(sums + seen + weights, _READ * (seen + weights))
-    planes = shape.seen(0, tile.down) * shape.seen(1, tile.across)
-    staged = tile.several * (planes + shape.taps * tile.channels * tile.deep)
+    staged = tile.several * (shape.planes(tile) + shape.taps * tile.channels * tile.deep)
     fits = 1.0 if 4 * staged * tile.sources <= _SHARED else 1e3
+    moved = tile.several * (
+        shape.seen(0, tile.down) * _sectors(shape.seen(1, tile.across), shape.columns * shape.stride[1])
+        + tile.channels * tile.deep * tile.down * _sectors(tile.across, shape.columns) / shape.fan_in
+    )
     warps = -(-tile.threads // 32)
     blocks = (
         shape.count // tile.several * -(-shape.fan_out // (tile.channels * tile.deep))
         * -(-shape.rows // tile.down) * -(-shape.columns // tile.across)
     )  # fmt: skip
     idle = max(1.0, _MULTIPROCESSORS / (blocks * (1 if single else _SAMPLES))) * max(1.0, 2 / warps)
-    return fits * idle * blocks * (32 * warps * inner + _STAGING * staged)
+    registers = 1.2 * (tile.sums + min(seen, 32) + 12)
+    resident = min(_REGISTERS / (32 * registers), warps * (_SHARED_ALL // (4 * staged * tile.sources)))
+    waiting = max(1.0, _WARPS / max(1.0, resident))
+    return fits * idle * waiting * blocks * max(32 * warps * inner + _STAGING * staged, _MOVING * moved)
+
+
+def _sectors(size: int, whole: int) -> int:
+    """Floats that are moved for a row of `size`: sectors of eight; rows that are `whole` lie without gaps."""
+    return size + 7 if size < whole else whole
