@@ -48,6 +48,7 @@ class Net:
     parameters: Arrays
     cpu: str
     _held: dict[int, dict[str, facade.Tensor]] = field(default_factory=dict[int, "dict[str, facade.Tensor]"])
+    _planes: dict[int, dict[str, NDArray[Any]]] = field(default_factory=dict[int, "dict[str, NDArray[Any]]"])
 
     @property
     def plan(self) -> NetPlan:
@@ -119,11 +120,13 @@ class Net:
         batch = len(arrays["x"])
         step = max(1, min(batch, _WORKING_SET // (4 * max(1, sum(plan.arrays.values())))))
         whole = dict(arrays) | {name: facade.aligned((batch, plan.arrays[name])) for name in plan.arrays if name == "z"}
-        planes = {name: facade.aligned((step, size)) for name, size in plan.arrays.items() if name != "z"}
+        if step not in self._planes:
+            sizes = {name: size for name, size in plan.arrays.items() if name != "z"}
+            self._planes = {step: {name: facade.aligned((step, size)) for name, size in sizes.items()}}
         for start in range(0, batch, step):
             stop = min(start + step, batch)
             parts = {name: a[start:stop] for name, a in whole.items()}
-            parts |= {name: a[: stop - start] for name, a in planes.items()}
+            parts |= {name: a[: stop - start] for name, a in self._planes[step].items()}
             known = self._weights | {name: facade.tensor(a) for name, a in parts.items()}
             for kernel, arguments in kernels:
                 kernel(*(known[a.key] for a in arguments))

@@ -87,7 +87,7 @@ GRAPH_CODES: tuple[Code, ...] = (
         "no extents here",
         "Not every target and pass knows stations with extents, convolutions, pools, batch normalization, `concat`, "
         "`channelshuffle`, `shortcut`, `steps` and `ode`, or a `scale` of lines that have weights. `reference` "
-        "computes all of them, `llvm` compiles them.",
+        "computes all of them, `llvm` compiles them, `tvm-llvm` and `cuda` all but `steps` and `shortcut` of channels.",
     ),
     Code(
         "E0380",

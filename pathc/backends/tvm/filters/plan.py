@@ -93,11 +93,6 @@ class Blocks:
     weights: Floats
     end: End
 
-    @property
-    def macs(self) -> int:
-        """Multiply-adds for a sample."""
-        return self.weights.size * self.dst.positions
-
     def __str__(self) -> str:
         (count, fan_out), fan_in = self.targets.shape, self.sources.shape[1]
         what = f"{self.src} -> {self.dst} {self.junction}, {count} of {fan_out}x{fan_in}, {_window(self.geometry)}"
@@ -121,11 +116,6 @@ class Lists:
     sources: Ints
     weights: Floats
     end: End
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds for a sample."""
-        return self.weights.size * self.dst.positions
 
     def __str__(self) -> str:
         edges = f"lists of {len(self.sources)} edges to {len(self.targets)} channels"
@@ -214,7 +204,7 @@ def operations_a_byte(op: Filters) -> float:
     """Operations for every byte of planes that are read and written once; weights are shared by all samples."""
     heard = len(np.unique(op.sources)) * op.src.positions
     stored = op.targets.size * op.dst.positions
-    return 2 * op.macs / (4 * (heard + stored * (1 + len(op.end.terms))))
+    return 2 * op.weights.size * op.dst.positions / (4 * (heard + stored * (1 + len(op.end.terms))))
 
 
 def _window(geometry: Geometry) -> str:

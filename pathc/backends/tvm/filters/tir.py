@@ -17,8 +17,8 @@ from pathc.ir.filters import Geometry
 
 Tiles = dict[str, Tile]
 _ROLES: dict[str, Role] = {"x": "input", "y": "output", "z": "output"}
-_UNROLLED = 1024
-"""Multiply-adds that are written out at most."""
+_UNROLLED, _UNROLLED_LISTS = 1024, 256
+"""Multiply-adds that are written out at most; those of lists ask for bounds."""
 
 
 def functions(plan: FilterPlan, tiles: Tiles, gpu: bool) -> tuple[Function, ...]:
@@ -29,7 +29,8 @@ def functions(plan: FilterPlan, tiles: Tiles, gpu: bool) -> tuple[Function, ...]
 def unrolled(op: Blocks | Lists, tile: Tile) -> tuple[bool, bool]:
     """Whether the rows of a filter are written out, and whether its columns are."""
     rows, columns = op.geometry.kernel
-    return rows * columns * tile.sums <= _UNROLLED, columns * tile.sums <= _UNROLLED
+    most = _UNROLLED if isinstance(op, Blocks) else _UNROLLED_LISTS
+    return rows * columns * tile.sums <= most, columns * tile.sums <= most
 
 
 def _function(plan: FilterPlan, op: Op, tile: Tile, gpu: bool) -> Function:
