@@ -51,10 +51,10 @@ paths q : c -> d -> y { count = 64 }
 SOUND = """
 input x[6, 40]
 layer a[8] : conv(5, causal = true, dilation = 3) | relu | maxpool(3)
-layer b[8] : conv(3, pad = same) | bias | tanh | ode(solver = rk2, step = 0.5, steps = 2) | relu
+layer b[8] : conv(3, pad = same) | bias | tanh | ode(solver = rk2, step = 0.5, steps = 1) | relu
 layer c[8] : conv(3, stride = 2, pad = 1) | avgpool(global)
 layer d[8]
-layer e[8] : tanh | ode(solver = euler, step = 0.5, steps = 2)
+layer e[8] : tanh | ode(solver = euler, step = 0.5, steps = 1)
 output y[3] : batchnorm(eps = 0.1) | relu
 dense p : x -> a
 paths q : a -> b -> c { count = 32 }

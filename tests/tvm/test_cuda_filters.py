@@ -102,26 +102,24 @@ paths q : a -> y { count = 20, sequence = random }
 
 LARGE = """
 input x[3, 32x32]
-layer a[64] : conv(5x5, pad = same) | batchnorm | relu
+layer a[64] : conv(3x3, pad = same) | batchnorm | relu
 layer b[128] : conv(3x3, stride = 2, pad = 1) | bias | relu
 layer c[128] : conv(3x3, pad = same) | maxpool(3x3, stride = 2) | kwinners(9)
 layer d[128] : conv(3x3, pad = same, groups = 128) | tanh | avgpool(2x2)
-layer e[64] : conv(1x1) | softmax
-output y[10] : bias | softmax
+output y[64] : conv(1x1) | softmax
 dense p : x -> a
 paths q : a -> b { count = 2048 }
 paths r : b -> c { count = 2048, sequence = random }
 dense s : c -> d
-paths t : d -> e { count = 1024 }
-dense h : e -> y
+paths t : d -> y { count = 1024 }
 """
 
 
 @needs_nvrtc
-@pytest.mark.parametrize(("arch", "batch"), [("sm_80", 64), ("sm_90", 64), ("sm_90", 1)])
-def test_kernels_compile_without_spills(arch, batch):
+@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
+def test_kernels_compile_without_spills(arch):
     graph, weights, _ = case(LARGE)
-    executable = compiled(graph, weights, batch, arch)
+    executable = compiled(graph, weights, 64, arch)
     found = {one.kernel: one for one in executable.binary.resources}
     assert {one.kernel for one in executable.program.launches} == set(found)
     for launch in executable.program.launches:
@@ -129,9 +127,9 @@ def test_kernels_compile_without_spills(arch, batch):
         assert (used.spilled, used.stack) == (0, 0), used
         assert used.registers * launch.threads <= 65536
         assert launch.threads <= 256
-        assert launch.shared <= 48 * 1024 or not launch.kernel.startswith("f")
+        assert launch.shared <= 48 * 1024
     text = str(executable.emit("report"))
-    assert text.count("operations a byte") == 5 + executable.lowered.plan.fused or batch == 1
+    assert text.count("operations a byte") == 5
     assert "occupancy 0%" not in text
 
 
@@ -166,7 +164,7 @@ def test_filters_that_reach_far_are_not_staged():
 
 @executed
 def test_a_program_is_launched_through_the_driver():
-    graph, weights, _ = case(ACROSS)
+    graph, weights, _ = case("input x[4, 8x7]\nlayer h[4] : conv(3x3)\noutput y[8] : relu\ndense p : x -> h -> y")
     executable = compiled(graph, weights, fused=False, lanes=32)
     fake = FakeCuda(executable.program.text)
     program = Program.from_json(executable.program.as_json())

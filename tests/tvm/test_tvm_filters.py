@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from extents_support import ACROSS, SOUND, SUMS, case, checked
-from filter_nets import inputs_of, net, texts
+from filter_nets import inputs_of, net, texts, weights_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ def compiled(graph, weights, **request):
     return BACKEND.compile(Request(graph, weights, **request))
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(texts(), st.integers(1, 5))
 def test_random_nets_equal_the_interpreter(text, batch):
     graph, weights, x = case(text, batch)
@@ -103,6 +103,24 @@ def test_an_output_that_another_one_reads():
     checked(graph, weights, x, compiled(graph, weights)(x))
 
 
+def test_several_inputs_and_flat_layers_that_read_them():
+    graph = net("""
+input a[2, 3x3] : bias
+input b[5]
+input c[2, 3x3]
+layer h[4] : conv(2x2) | relu
+output y[3]
+output t[5] : relu
+dense p : a -> h -> y
+dense q : b -> y
+dense r : c -> y
+skip s : b -> t
+""")
+    weights = {name: w.astype(np.float32) for name, w in weights_of(graph).items()}
+    x = np.random.default_rng(0).normal(size=(3, 18 + 5 + 18)).astype(np.float32)
+    checked(graph, weights, x, compiled(graph, weights)(x))
+
+
 def test_values_that_are_hardly_numbers():
     """What no edge leads to is not read, windows pass NaN on, and zeros around planes meet no infinity."""
     graph, weights, x = case("""
@@ -124,7 +142,7 @@ paths r : b -> y { count = 12 }
 def test_flat_nets_with_what_else_belongs_to_extents():
     graph, weights, x = case("""
 input x[8] : bias
-layer a[8] : tanh | ode(solver = rk4, step = 0.5, steps = 1)
+layer a[8] : tanh | ode(solver = euler, step = 0.5, steps = 2)
 layer b[16] : bias | batchnorm(eps = 0.1) | relu
 output y[4] : bias
 dense p : x -> a

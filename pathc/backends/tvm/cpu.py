@@ -117,8 +117,8 @@ class Net:
 
     def _filtered(self, arrays: Arrays, plan: FilterPlan, kernels: Kernels) -> Arrays:
         """The arrays with what filters leave for the flat net, some samples at a time."""
-        batch = len(arrays["x"])
-        step = max(1, min(batch, _WORKING_SET // (4 * max(1, sum(plan.arrays.values())))))
+        batch, floats = len(arrays["x"]), plan.inputs + plan.outputs + sum(plan.arrays.values())
+        step = max(1, min(batch, _WORKING_SET // (4 * floats)))
         whole = dict(arrays) | {name: facade.aligned((batch, plan.arrays[name])) for name in plan.arrays if name == "z"}
         if step not in self._planes:
             sizes = {name: size for name, size in plan.arrays.items() if name != "z"}
