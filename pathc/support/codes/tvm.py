@@ -55,8 +55,8 @@ CODES: tuple[Code, ...] = (
         "an option of the target `cuda` that makes no sense",
         "`lanes` is a power of two from 1 to 256, `fused` and `gradients` are true or false, not both true: a backward "
         "pass reads the layers of the forward pass from main memory. `precision` is f32, tf32, bf16, fp16 or fp8 "
-        "(from sm_89 on); other than f32 it does not go with `fused=true`. Of nets with extents, `lanes` and `fused` are about "
-        "the flat layers.",
+        "(from sm_89 on); other than f32 it does not go with `fused=true`. Of nets with extents, `lanes` "
+        "and `fused` are about the flat layers.",
     ),
     Code(
         "W0668",
@@ -68,8 +68,8 @@ CODES: tuple[Code, ...] = (
         "W0669",
         "junctions that are not computed on tensor cores",
         "With `cuda{precision=tf32}` (or bf16, fp16) dense blocks whose fan-in and fan-out are multiples of 16 are "
-        "computed on tensor cores, with fp8 those whose fan-in is a multiple of 32. The other junctions, filters, and nets "
-        "compiled for single samples, stay in float32: they are more exact, and slower where they are bound by "
+        "computed on tensor cores, with fp8 those whose fan-in is a multiple of 32. The other junctions, filters, and "
+        "nets compiled for single samples, stay in float32: they are more exact, and slower where they are bound by "
         "arithmetic.",
     ),
     Code(
@@ -96,7 +96,8 @@ CODES: tuple[Code, ...] = (
         "E0675",
         "a net that cannot be a library",
         "The kernels of this net take numbers besides those of samples and tiles, which the functions of a library do "
-        "not have. Write `net.cubin`, and launch the kernels as `net.json` says.",
+        "not have: those of recurrent cells count steps. Write `net.cubin`, and launch the kernels as `net.json` says. "
+        "Nor can functions of filters for the processor be sent to another machine.",
     ),
     Code(
         "E0676",
