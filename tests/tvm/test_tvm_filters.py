@@ -18,7 +18,9 @@ from pathc.backends.tvm.filters.lower import plan_filters
 from pathc.backends.tvm.filters.plan import Blocks, Lists, reads
 from pathc.backends.tvm.library import Library
 from pathc.cli import main
+from pathc.driver import Options, compile_model
 from pathc.support.diagnostics import PathcError
+from pathc.support.source import Source
 
 pytestmark = pytest.mark.skipif(facade.missing() != "", reason=f"needs TVM: {facade.INSTALL}")
 
@@ -190,3 +192,16 @@ def test_a_library_and_stages_from_the_command_line(tmp_path, capsys):
 def test_tuning_leaves_filters_as_they_are():
     graph, weights, x = case(CHANNELS + "dense p : x -> y")
     checked(graph, weights, x, compiled(graph, weights, options={"tune": True})(x))
+
+
+@pytest.mark.parametrize("target", ["tvm-llvm", "cuda"])
+def test_extents_and_cells_in_one_net_are_refused(target):
+    text = """pathc 1
+model net
+input  x[3, 6x6]
+layer  c[8] : conv(3x3, pad = same) | relu | avgpool(global)
+output y[4] : bias | gru(recur = band(3))
+paths main : x -> c -> y { count = 32 }
+"""
+    with pytest.raises(PathcError, match=r"E0379.*a net with cells"):
+        compile_model(Source("net.path", text), target, None, Options())

@@ -66,10 +66,9 @@ def _simple(request: Request, graph: Graph, weights: Weights) -> Request:
 
 def refusals(graph: Graph, target: str) -> list[Diagnostic]:
     """What has no kernels: E0610 as the interpreter; E0379 for extents beside cells, and for some nets of extents."""
-    who = f"`{target}` has"
     if is_recurrent(graph):
-        return supports(graph) or flat_only(graph, who)
-    return supports(graph) or without_steps(graph, who) or beyond(graph, frozenset({"shortcut"}))
+        return supports(graph) or flat_only(graph, f"a net with cells on `{target}` has")
+    return supports(graph) or without_steps(graph, f"`{target}` has") or beyond(graph, frozenset({"shortcut"}))
 
 
 def check_gradients(graph: Graph, target: str) -> None:
