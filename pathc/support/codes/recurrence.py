@@ -49,8 +49,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0376",
         "no recurrent cells here",
-        "Not every target and trainer has recurrent cells. `reference`, `llvm`, `tvm-llvm` and `cuda` run them, `engine` "
-        "those without gates; `reference` and `llvm` train them, backwards through time.",
+        "Not every target and trainer has recurrent cells. `reference`, `llvm`, `tvm-llvm` and `cuda` run them, "
+        "`engine` those without gates; `reference` and `llvm` train them, backwards through time.",
     ),
     Code(
         "E0377",
