@@ -21,6 +21,7 @@ from pathc.backends.tvm.lower import fusable, plan_net
 from pathc.backends.tvm.pack import pack
 from pathc.backends.tvm.program import program
 from pathc.backends.tvm.schedule import Tile
+from pathc.ir.types import Call
 
 pytestmark = [
     pytest.mark.skipif(facade.missing() != "", reason=f"needs TVM: {facade.INSTALL}"),
@@ -32,6 +33,7 @@ NETS = {
     "odd": lambda: chain((50, 31, 10), 300, BIAS, RELU, last=[BIAS, SOFTMAX]),
     "narrow": lambda: chain((40, 1, 3), 64, RELU),
     "ends": lambda: _ends(),
+    "winners": lambda: chain((24, 12, 5), 64, RELU, last=[BIAS, Call("kwinners", (("k", 2),))]),
 }
 
 

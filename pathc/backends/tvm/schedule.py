@@ -168,11 +168,15 @@ class _Scheduler:
         self.steps.store_at(self._block("store"), loop)
 
     def _flat_sums(self, name: str) -> None:
-        """One sum a thread, as far as they go."""
-        sums = self._block(name)
-        outer, loops = self._loops(name)
-        self._finish(sums, outer, self.steps.fuse(*loops[:-1]))
-        self.steps.split_start(sums, loops[-1])
+        """A thread for every sum, as far as they go, which it makes as it stores what depends on it."""
+        steps, sums = self.steps, self._block(name)
+        outer, loops = self._loops("store")
+        inner = steps.fuse(*loops)
+        if self.gpu:
+            inner = self._threads(outer, inner)
+        steps.scope(sums, "local" if self.gpu else "global")
+        steps.compute_at(sums, inner)
+        steps.split_start(sums, steps.loops(sums)[-1])
 
     def _per_sample(self, *names: str) -> None:
         """A thread for every sample, which first makes the sums `names`, the last one first."""
