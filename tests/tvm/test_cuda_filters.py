@@ -155,6 +155,16 @@ def test_tiles_fill_registers_and_no_bank_is_asked_twice():
     assert len(banks) == 32
 
 
+@pytest.mark.parametrize(("extents", "wide", "rows"), [("28x28", 28, 4), ("97x97", 25, 4), ("7x7", 7, 4)])
+def test_tiles_of_lists_waste_little(extents, wide, rows):
+    line = "paths p : x -> y { count = 20, sequence = random }"
+    graph, weights, _ = case(f"input x[8, {extents}]\noutput y[8] : conv(3x3, pad = same)\n{line}")
+    (op,) = plan_filters(graph, weights, ["y"], "y").ops
+    tile = tile_of(op, True, False)
+    assert (tile.wide, tile.rows) == (wide, rows)
+    assert tile.threads <= 256
+
+
 def test_filters_that_reach_far_are_not_staged():
     text = "input x[2, 200x200]\noutput y[2] : conv(3x3, dilation = 60)\ndense p : x -> y"
     graph, weights, _ = case(text)

@@ -151,8 +151,8 @@ def _vector(columns: int) -> int:
 
 
 def _even(size: int, most: int) -> int:
-    """The number up to `most` whose next multiple exceeds `size` least, the largest of these."""
-    return min(range(min(size, most), 0, -1), key=lambda n: (padded(size, n), -n))
+    """A large number up to `most` of which few multiples exceed `size` by little."""
+    return min(range(min(size, most), 0, -1), key=lambda n: padded(size, n) * (n + 1) / n)
 
 
 def _tile_of_lists(rows: int, columns: int) -> Tile:
