@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from dataclasses import replace
 from functools import cache
 from itertools import count
 
@@ -20,7 +21,7 @@ from pathc.backends.tvm.cuda import BACKEND
 from pathc.backends.tvm.program import Program, program
 from pathc.backends.tvm.recurrent.plan import SequencePlan
 from pathc.ir.graph import Graph, Line, Station, Visit
-from pathc.ir.interp import evaluate
+from pathc.ir.interp import agrees, error_bound, evaluate, forward
 from pathc.ir.types import Call, Quantity, Word
 from pathc.support.diagnostics import PathcError
 
@@ -159,15 +160,29 @@ def test_a_backward_pass_is_refused():
 
 
 @runs
+def test_tensor_cores_bring_to_cells():
+    dense = Line("d", "dense", tuple(Visit(name, k) for k, name in enumerate(("x", "c0", "y"))))
+    graph = replace(stack((cell("gru", Call("diag")),), inputs=32, units=32, outputs=16), lines=(dense,))
+    weights, x = drawn(graph, 1), sequences(graph, 7, 11, 2)
+    executable = BACKEND.compile(Request(graph, weights, {"arch": Word("sm_80"), "precision": Word("bf16")}))
+    assert "mma_bf16(" in executable.program.text.partition("p0_k1_kernel(")[2]
+    y = gpu.run(executable.program, executable.parameters, x, 2)
+    right, bound = forward(graph, weights, x), error_bound(graph, weights, x, 2.0**-7, 2.0**-8)
+    assert agrees(y, right, bound).all()
+    with pytest.raises(PathcError, match="E0376"):
+        executable.gradients(x, right)
+
+
+@runs
 @compiles
 def test_sequences_are_launched_through_the_driver():
     stages = cell("lstm", STRUCTURES["ring"], stateful=True), cell("rnn", Call("diag"), stateful=True)
     graph = stack(*((stage,) for stage in stages), units=20)
     weights, x = drawn(graph, 1), sequences(graph, 5, 9, 2)
-    executable = BACKEND.compile(Request(graph, weights, {"arch": Word("sm_90")}))
+    executable = BACKEND.compile(Request(graph, weights, {"arch": Word("sm_90"), "fused": False}))
     fake = FakeCuda(executable.program.text)
     program = Program.from_json(executable.program.as_json())
-    assert [one for one in program.launches if "steps" in one.arguments] == [program.launches[1], program.launches[3]]
+    assert [one.kernel for one in program.launches if "steps" in one.arguments] == ["p1_kernel", "p3_kernel"]
     loaded, other = (
         driver.Loaded(program, executable.binary.cubin, executable.parameters, driver.Device(fake)) for _ in range(2)
     )

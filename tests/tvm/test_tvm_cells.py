@@ -165,6 +165,15 @@ def test_stateful_cells_go_on_until_reset_and_as_a_library(tmp_path):
         np.testing.assert_array_equal(run(x[:1]), parts[:1])
 
 
+def test_a_cell_behind_the_output_changes_nothing():
+    graph = ending()
+    more = Station("d", "layer", (20,), pipeline=(cell("rnn", Call("diag")),))
+    line = Line("on", "skip", (Visit("c", 0), Visit("d", 1)))
+    graph = Graph("net", (*graph.stations, more), (*graph.lines, line))
+    weights, x = drawn(graph, 4), sequences(graph, 2, 5, 0)
+    check(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
+
+
 def test_diagonal_states_are_handed_on():
     for k, name in enumerate(("lstm", "qrnn")):
         loop = Loop.of(cell(name, STRUCTURES["diag"] if name == "lstm" else None, stateful=True), f"p{k}")

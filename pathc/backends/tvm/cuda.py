@@ -110,9 +110,12 @@ class CudaExecutable:
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         """Gradients with respect to inputs [batch, units] and weights, as `pathc.ir.interp.backward` gives them.
 
-        Raises E0512 and E0513 for arrays that do not fit, E0667 if it was compiled without `gradients=true`.
+        Raises E0512 and E0513 for arrays that do not fit, E0667 if it was compiled without `gradients=true`, E0376 for
+        nets with cells.
         """
         graph = self.request.graph
+        if self.program.sequences:
+            raise no_backward(graph, "cuda", "use the interpreter, `pathc.ir.interp.backward`")
         if not self.program.gradients:
             raise error(
                 "E0667", "this net was compiled without a backward pass", graph.loc, help="cuda{gradients=true}"
