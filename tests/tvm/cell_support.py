@@ -80,31 +80,37 @@ class Loop:
         assert good.all(), (str(self.plan), np.abs(y - right).max())
 
 
-def run_on_processor(loops: list[Loop], sums: dict[str, np.ndarray], state: np.ndarray | None = None):
-    """Outputs of several time loops, compiled as one module, by name."""
-    functions = [f for loop in loops for f in cell_functions(loop.plan, gpu=False)]
-    kernels = facade.compile_cpu(facade.parse(module_text(functions)), [f.name for f in functions])
-    arrays: dict[str, np.ndarray] = {}
-    found: dict[str, np.ndarray] = {}
-    for loop in loops:
-        plan, given = loop.plan, sums[loop.plan.name]
-        shape = given.shape[:2]
-        found[plan.name] = np.full((*shape, plan.units), np.nan, np.float32)
-        arrays |= {plan.sums: given, plan.out: found[plan.name]} | pack_cell(plan, loop.weights)
-        if plan.added:
-            arrays[plan.made] = np.full((*shape, 2 * plan.units), np.nan, np.float32)
-        if plan.state:
-            arrays[plan.state] = state
-    for function in functions:
-        batch, steps = next(arrays[a.key].shape[:2] for a in function.arguments if a.role == "output")
-        rows = function.called("batch") == "rows"
-        given = []
-        for a in function.arguments:
-            array = facade.aligned_copy(arrays[a.key]) if a.role == "parameter" else arrays[a.key]
-            given.append(facade.tensor(array.reshape(-1, array.shape[-1]) if rows else array))
-        numbers = [extent(function.called(s), {"batch": batch, "steps": steps}) for s in function.scalars]
-        kernels[function.name](*given, *numbers)
-    return found
+class OnProcessor:
+    """Several time loops, compiled as one module."""
+
+    def __init__(self, *loops: Loop) -> None:
+        self.loops = loops
+        self.functions = [f for loop in loops for f in cell_functions(loop.plan, gpu=False)]
+        names = [f.name for f in self.functions]
+        self.kernels = facade.compile_cpu(facade.parse(module_text(self.functions)), names)
+
+    def run(self, sums: dict[str, np.ndarray], state: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Outputs by name of what lines bring, by name; `state` is that of all stateful cells."""
+        arrays: dict[str, np.ndarray] = {}
+        found: dict[str, np.ndarray] = {}
+        for loop in self.loops:
+            plan, given = loop.plan, sums[loop.plan.name]
+            batch, steps = given.shape[:2]
+            found[plan.name] = np.full((batch, steps, plan.units), np.nan, np.float32)
+            arrays |= {plan.sums: given, plan.out: found[plan.name]} | pack_cell(plan, loop.weights)
+            if plan.added:
+                arrays[plan.made] = np.full((batch, steps, 2 * plan.units), np.nan, np.float32)
+            if plan.state:
+                arrays[plan.state] = state
+        for function in self.functions:
+            rows = function.called("batch") == "rows"
+            views = []
+            for a in function.arguments:
+                array = facade.aligned_copy(arrays[a.key]) if a.role == "parameter" else arrays[a.key]
+                views.append(facade.tensor(array.reshape(-1, array.shape[-1]) if rows else array))
+            numbers = [extent(function.called(s), {"batch": batch, "steps": steps}) for s in function.scalars]
+            self.kernels[function.name](*views, *numbers)
+        return found
 
 
 def stack(*stages: tuple[Call, ...], inputs: int = 6, units: int = 12, outputs: int = 4, paths: int = 48) -> Graph:

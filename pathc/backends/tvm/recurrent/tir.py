@@ -3,20 +3,24 @@
 No axis of a block may be time, as no schedule may move what runs in it: threads are loops of opaque blocks inside of
 the loop over steps. Where units see each other the state lies twice in shared memory, one half read and the other one
 written, and a barrier ends each step. TVM cannot tell the halves apart: barriers are written here, for a GPU alone.
+What lines bring is read ahead, as it need not wait for the state: some steps at a time, or during the step before.
 
 Variables: g block of sequences, d direction, c chunk of units, i thread, j turn of a thread, s step since the start of
-a direction, k source.
+a direction, r round of steps that are read at a time, k source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pathc.backends.tvm.recurrent.plan import CellPlan
 from pathc.backends.tvm.recurrent.step import reset, step
 from pathc.backends.tvm.tir import Argument, Function, head
 
 _ZERO = "T.float32(0)"
+_AHEAD = 4
+"""Steps whose inputs are read at a time where everything is in registers."""
 _IN_ROWS = ("batch", "steps")
 ROWS = (("batch", "rows"),)
 """What functions over rows call a batch are all steps of all sequences."""
@@ -106,8 +110,27 @@ class _Loop:
         u, (b, inside) = [f"{name}_u[{g}]" for g in range(self.sums)], self._sequence(0)
         body = [f"{held[k]} = {self._start(b, k)}" for k in range(cell.states)]
         body += [f"{name}_v[{g}] = {name}_w[vd, {g}, {self._unit}]" for g in range(self.gates)]
-        body.append("for s in range(steps):")
-        steps = [f"{u[g]} = {self._brought(b, g)}" for g in range(len(cell.gates))]
+        reads = [partial(self._brought, b, g) for g in range(len(cell.gates))]
+        if self.plan.highway:
+            reads.append(partial(self._highway, b))
+        body.append(f"for r in range((steps + {_AHEAD - 1}) // {_AHEAD}):")
+        for at in range(_AHEAD):
+            when = f"T.min(r * {_AHEAD} + {at}, steps - 1)"
+            body += [f"    {name}_n[{at * len(reads) + k}] = {read(when)}" for k, read in enumerate(reads)]
+        for at in range(_AHEAD):
+            given = [f"{name}_n[{at * len(reads) + k}]" for k in range(len(reads))]
+            steps = self._step_alone(given, u, held, f"r * {_AHEAD} + {at}", b, inside)
+            body += [f"    if r * {_AHEAD} + {at} < steps:", *(f"        {line}" for line in steps)]
+        body += self._kept(b, inside, held)
+        sizes = {"u": self.sums, "h": cell.states, "v": self.gates, "n": _AHEAD * len(reads)}
+        return self._nest("step", body, [(key, str(size)) for key, size in sizes.items() if size])
+
+    def _step_alone(
+        self, given: Sequence[str], u: Sequence[str], held: Sequence[str], s: str, b: str, inside: str
+    ) -> list[str]:
+        """A step over what was read for it: the gates, then the highway if there is one."""
+        cell, name = self.cell, self.plan.name
+        steps = [f"{u[g]} = {given[g]}" for g in range(len(cell.gates))]
         into = [len(cell.gates) - self.gates + g for g in range(self.gates)]
         before = cell.name == "gru" and cell.reset == "before"
         if self.after:
@@ -116,13 +139,10 @@ class _Loop:
         for g, at in enumerate(into):
             read = f"({reset(u[0], held[0])})" if before and g == 2 else held[0]
             steps.append(f"{u[at]} = {u[at]} + {name}_v[{g}] * {read}")
-        made = step(cell, u[: len(cell.gates)], held, u[3] if self.after else "", self._highway(b))
-        steps += [*made.lines, *self._written(b, inside, made.output)]
-        steps += [f"{place} = {value}" for place, value in zip(held, made.state, strict=True)]
-        body += [f"    {line}" for line in steps]
-        body += self._kept(b, inside, held)
-        locals_ = [("u", str(self.sums)), ("h", str(cell.states)), *([("v", str(self.gates))] if self.gates else [])]
-        return self._nest("step", body, locals_)
+        highway = given[-1] if self.plan.highway else ""
+        made = step(cell, u[: len(cell.gates)], held, u[3] if self.after else "", highway)
+        steps += [*made.lines, *self._written(b, inside, made.output, s)]
+        return [*steps, *(f"{place} = {value}" for place, value in zip(held, made.state, strict=True))]
 
     # ---- units that see each other: the state in shared memory
 
@@ -135,9 +155,12 @@ class _Loop:
             f'{name}_{what} = T.sblock_alloc_buffer(({plan.sequences}, {cell.hidden}), scope="shared.dyn")'
             for what in more
         ]
-        if plan.held:
-            each = f"{plan.threads}, {plan.turns}, {plan.width * self.gates}"
-            shared.append(f'{name}_v = T.sblock_alloc_buffer(({each}), scope="local")')
+        sizes = {"v": plan.width * self.gates if plan.held else 0, "n": self._inputs * plan.samples}
+        shared += [
+            f'{name}_{key} = T.sblock_alloc_buffer(({plan.threads}, {plan.turns}, {size}), scope="local")'
+            for key, size in sizes.items()
+            if size
+        ]
         inside = self._nest("start", self._starts())
         inside += [*self._barrier(), "for s in range(steps):"]
         if plan.twice:
@@ -153,6 +176,15 @@ class _Loop:
         return ['T.evaluate(T.tvm_storage_sync("shared.dyn"))'] if self.gpu else []
 
     @property
+    def _inputs(self) -> int:
+        """Inputs that are read a step ahead: those of all gates, none where a thread cannot keep those of its units."""
+        return len(self.cell.gates) if self.plan.turns == 1 or self.plan.held else 0
+
+    def _next(self, gate: int, q: int) -> str:
+        """What lines bring to a gate in the next step."""
+        return f"{self.plan.name}_n[i, {self._turn}, {gate * self.plan.samples + q}]"
+
+    @property
     def _locals(self) -> list[tuple[str, str]]:
         return [("u", str(self.sums * self.plan.samples))]
 
@@ -165,6 +197,7 @@ class _Loop:
             body.append(f"{name}_h[0, {at}, {self._unit}] = {self._start(b, 0)}")
             if self.cell.states > 1:
                 body.append(f"{name}_c[{at}, {self._unit}] = {self._start(b, 1)}")
+            body += [f"{self._next(g, q)} = {self._brought(b, g, '0')}" for g in range(self._inputs)]
         if plan.held:
             body.append(f"for k in T.unroll({plan.width}):")
             body += [
@@ -215,7 +248,12 @@ class _Loop:
         body: list[str] = []
         for q in range(plan.samples):
             b, _ = self._sequence(q)
-            body += [f"{self._u(g, q)} = {self._brought(b, g)}" for g in gates]
+            for g in gates:
+                if self._inputs:
+                    ahead = self._brought(b, g, "T.min(s + 1, steps - 1)")
+                    body += [f"{self._u(g, q)} = {self._next(g, q)}", f"{self._next(g, q)} = {ahead}"]
+                else:
+                    body.append(f"{self._u(g, q)} = {self._brought(b, g, 's')}")
             body += [f"{self._u(at, q)} = {_ZERO}" for at in into.values() if at not in gates]
         source, there = self._source()
         terms: list[str] = []
@@ -308,32 +346,30 @@ class _Loop:
         """The step, `since` steps after the start of the direction."""
         return since if self.cell.directions == 1 else f"{since} + vd * (steps - 1 - 2 * ({since}))"
 
-    def _brought(self, b: str, gate: int) -> str:
-        """What lines bring to a gate: all taps of the window, each some steps late."""
+    def _brought(self, b: str, gate: int, s: str) -> str:
+        """What lines bring to a gate in a step: all taps of the window, each some steps late."""
         cell, n, sums = self.cell, self.plan.units, self.plan.sums
         terms: list[str] = []
         for tap in range(cell.window):
             column = (
                 f"{cell.copy_of(0, tap, gate) * n} + vd * {self._side(cell.window * cell.inputs * n)} + {self._unit}"
             )
-            since = f"s - {tap}" if tap else "s"
+            since = f"{s} - {tap}" if tap else s
             read = f"{sums}[{b}, {self._time(since)}, {column}]"
-            terms.append(f"T.if_then_else(s >= {tap}, {read}, {_ZERO})" if tap else read)
+            terms.append(f"T.if_then_else({s} >= {tap}, {read}, {_ZERO})" if tap else read)
         return " + ".join(terms)
 
     def _side(self, copies: int) -> int:
         """Columns from one direction to the other."""
         return self.cell.hidden if self.cell.concatenated else copies
 
-    def _highway(self, b: str) -> str:
-        if not self.plan.highway:
-            return ""
+    def _highway(self, b: str, s: str) -> str:
         column = f"{self.cell.copies * self.plan.units} + vd * {self._side(0)} + {self._unit}"
-        return f"{self.plan.sums}[{b}, {self._time('s')}, {column}]"
+        return f"{self.plan.sums}[{b}, {self._time(s)}, {column}]"
 
-    def _written(self, b: str, inside: str, value: str) -> list[str]:
+    def _written(self, b: str, inside: str, value: str, s: str = "s") -> list[str]:
         column = f"vd * {self.cell.hidden} + {self._unit}"
-        return _if(inside, [f"{self.plan.made}[{b}, {self._time('s')}, {column}] = {value}"])
+        return _if(inside, [f"{self.plan.made}[{b}, {self._time(s)}, {column}] = {value}"])
 
     def _start(self, b: str, number: int) -> str:
         return self._handed(b, number) if self.plan.state else _ZERO
