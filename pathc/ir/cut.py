@@ -101,6 +101,7 @@ class Cutter:
                 source = self.graph.station(name)
                 if (put := self.given(source)) is not None:
                     stations.append(put)
+                    tensors |= {tensor: np.asarray(self.weights[tensor]) for tensor in own_tensors(put)}
                 else:
                     stations.append(replace(source, role="layer"))
                     self.station(source, lines, tensors)

@@ -155,6 +155,15 @@ def test_names_of_a_net_may_be_those_of_its_pieces():
     right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
 
 
+def test_inputs_may_have_a_bias():
+    graph = net(cell("gru", Call("diag")))
+    stations = tuple(replace(s, pipeline=(Call("bias"), Call("relu"))) if s.name == "x" else s for s in graph.stations)
+    graph = replace(graph, stations=stations)
+    weights = weights_for(graph, 2)
+    x = np.random.default_rng(0).normal(size=(2, 4, 7)).astype(np.float32)
+    right(graph, weights, x, BACKEND.compile(Request(graph, weights))(x))
+
+
 def test_a_cell_may_be_the_output():
     stations = (Station("x", "input", (5,)), Station("c", "output", (20,), pipeline=(cell("rnn", Call("diag")),)))
     graph = Graph("net", stations, (Line("in", "dense", (Visit("x", 0), Visit("c", 1))),))
