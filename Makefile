@@ -14,7 +14,7 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.tests: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,docs,lsp,onnx,plot,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,docs,lsp,onnx,plot,rpc,test]'
 	@touch $@
 
 demo: $(VENV)/.demo
