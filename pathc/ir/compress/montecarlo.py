@@ -14,7 +14,7 @@ Networks using Monte Carlo Methods (MCQ), 2019.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -42,32 +42,17 @@ def sample_counts(
     ones < 2. The type is the narrowest of int8, int16, int32, int64 that holds them. Linear in time; takes 8 bytes a
     value at most. All values must be finite, and one of them not zero.
     """
-    norm = math.fsum(float(np.sum(np.abs(part), dtype=np.float64)) for part in _parts(values))
     if sampling == "independent":
-        drawn = np.random.default_rng(seed).multinomial(samples, np.abs(values, dtype=np.float64) / norm)
-        return _narrow(np.where(values < 0, -drawn, drawn))
-    steps = _steps(sampling, samples, seed)
+        return _independent(values, samples, seed)
+    cells = _Cells(values, samples, sampling, seed)
     result: NDArray[np.signedinteger[Any]] = np.empty(len(values), dtype=np.int8)
-    ends, counts = np.empty(_CHUNK), np.empty(_CHUNK)
-    carried, before, start = 0.0, 0.0, 0
-    for part in _parts(values):
-        upto, found = ends[: len(part)], counts[: len(part)]
-        np.abs(part, out=upto, dtype=np.float64, casting="unsafe")
-        upto[0] += carried
-        np.cumsum(upto, out=upto)
-        carried = float(upto[-1])
-        upto *= samples / norm
-        np.minimum(upto, samples, out=upto)
-        after = steps(upto)
-        np.subtract(after[1:], after[:-1], out=found[1:])
-        found[0] = after[0] - before
-        before = float(after[-1])
+    for start in range(0, len(values), _CHUNK):
+        part = values[start : start + _CHUNK]
+        found = cells.counts(part)
         result = _wide_enough(result, int(found.max()))
         np.copysign(found, part, out=found, casting="same_kind")
-        result[start : start + len(part)] = found
-        start += len(part)
-    if before < samples:
-        _give_rest(values, result, samples - int(before))
+        result[start : start + _CHUNK] = found
+    cells.give_rest(values, result)
     return result
 
 
@@ -75,12 +60,63 @@ def sample_weights(
     values: NDArray[Any], samples: int, sampling: Sampling = "systematic", seed: int = 0
 ) -> NDArray[np.signedinteger[Any]]:
     """The same as `sample_counts`, with all positive values in front of the negative ones."""
-    negative = np.signbit(values)
-    order = np.concatenate([np.flatnonzero(~negative), np.flatnonzero(negative)])
-    counts = sample_counts(values[order], samples, sampling, seed)
-    result = np.empty_like(counts)
-    result[order] = counts
+    if sampling == "independent":
+        return _independent(values, samples, seed)
+    cells = _Cells(values, samples, sampling, seed)
+    result: NDArray[np.signedinteger[Any]] = np.empty(len(values), dtype=np.int8)
+    for sign in (1, -1):
+        for start in range(0, len(values), _CHUNK):
+            part = values[start : start + _CHUNK]
+            own = np.flatnonzero(np.signbit(part) == (sign < 0))
+            if len(own):
+                found = cells.counts(part[own])
+                result = _wide_enough(result, int(found.max()))
+                result[start : start + _CHUNK][own] = sign * found
+    cells.give_rest(values, result)
     return result
+
+
+def _independent(values: NDArray[Any], samples: int, seed: int) -> NDArray[np.signedinteger[Any]]:
+    sizes = np.abs(values, dtype=np.float64)
+    drawn = np.random.default_rng(seed).multinomial(samples, sizes / _norm(values))
+    return _narrow(np.where(values < 0, -drawn, drawn))
+
+
+def _norm(values: NDArray[Any]) -> float:
+    parts = (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+    return math.fsum(float(np.sum(np.abs(part), dtype=np.float64)) for part in parts)
+
+
+class _Cells:
+    """Cells of [0, 1) as long as the magnitudes of values, laid one behind the other as they come."""
+
+    def __init__(self, values: NDArray[Any], samples: int, sampling: Sampling, seed: int) -> None:
+        self.samples = samples
+        self._scale, self._steps = samples / _norm(values), _steps(sampling, samples, seed)
+        self._ends, self._counts = np.empty(_CHUNK), np.empty(_CHUNK)
+        self._carried = self._before = 0.0
+
+    def counts(self, part: NDArray[Any]) -> NDArray[np.float64]:
+        """Samples in each of the next cells; the array is used again."""
+        upto, found = self._ends[: len(part)], self._counts[: len(part)]
+        np.abs(part, out=upto, dtype=np.float64, casting="unsafe")
+        upto[0] += self._carried
+        np.cumsum(upto, out=upto)
+        self._carried = float(upto[-1])
+        upto *= self._scale
+        np.minimum(upto, self.samples, out=upto)
+        after = self._steps(upto)
+        np.subtract(after[1:], after[:-1], out=found[1:])
+        found[0] = after[0] - self._before
+        self._before = float(after[-1])
+        return found
+
+    def give_rest(self, values: NDArray[Any], result: NDArray[np.signedinteger[Any]]) -> None:
+        """Hand samples that rounding left over to the last value that is not zero."""
+        missing = self.samples - int(self._before)
+        if missing > 0:
+            last = int(np.flatnonzero(values)[-1])
+            result[last] += missing if values[last] > 0 else -missing
 
 
 def sample_groups(
@@ -181,16 +217,6 @@ def _sobol(samples: int, seed: int) -> Steps:
 def _reversed(index: int) -> int:
     """The 52 low bits of an index in reverse."""
     return int(format(index, "052b")[::-1], 2)
-
-
-def _parts(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
-
-
-def _give_rest(values: NDArray[Any], result: NDArray[np.signedinteger[Any]], missing: int) -> None:
-    """Hand samples that rounding left over to the last value that is not zero."""
-    last = int(np.flatnonzero(values)[-1])
-    result[last] += missing if values[last] > 0 else -missing
 
 
 def _wide_enough(result: NDArray[np.signedinteger[Any]], largest: int) -> NDArray[np.signedinteger[Any]]:

@@ -91,7 +91,6 @@ class FilterWriter(Writer):
         """What a station sums up, what is read from it, and the numbers of a result at `place` in y."""
         station = each.station
         extents, channels = two(station.shape[1:] or (1,)), station.real_units
-        skips = self.network.into[station.name]
         if start is not None:
             entered = self._enter(each, start)
             if given(each) == station.name and not each.steps.before and not each.steps.behind:
@@ -100,7 +99,7 @@ class FilterWriter(Writer):
             ones = np.ones(channels, np.int64)
             sums = self._skipped(each, [(entered, 0, ones, offset_of(each))], extents[1])
         else:
-            mixes = [one for one in skips if isinstance(one.junction, FilterJunction)]
+            mixes = [one for one in self.network.into[station.name] if isinstance(one.junction, FilterJunction)]
             sums = self._summed(each, mixes, place)
             if sums is None:
                 return
