@@ -156,12 +156,17 @@ dense h : a -> y
     assert_right(graph, weights_of(graph), inputs_of(graph, 3))
 
 
+def test_a_normalization_behind_a_function_goes_into_what_reads_it() -> None:
+    graph = net("input x[4, 4x4]\nlayer h[4] : relu | batchnorm\noutput y[2]\ndense p : x -> h -> y")
+    assert_right(graph, weights_of(graph), inputs_of(graph, 3))
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [
         ("input x[4, 4x4]\nlayer h[4] : conv(1x1) | kwinners(2)\noutput y[2]\ndense p : x -> h -> y", "kwinners"),
         ("input x[4]\nlayer h[4, 4x4] : relu\noutput y[2]\ndense p : x -> h -> y", "back to the extents"),
-        ("input x[4, 4x4]\nlayer h[4] : relu | batchnorm\noutput y[2]\ndense p : x -> h -> y", "normalization"),
+        ("input x[4, 4x4]\nlayer h[4] : relu | batchnorm | tanh\noutput y[2]\ndense p : x -> h -> y", "normalization"),
         ("input x[4, 4x4]\noutput y[2] : conv(1x1)\noutput z[2]\ndense p : x -> y\ndense q : x -> z", "outputs"),
     ],
 )

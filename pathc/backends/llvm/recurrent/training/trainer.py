@@ -23,6 +23,7 @@ from pathc.ir.cells import cell_of
 from pathc.ir.cutcells import segments_of
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
+from pathc.ir.misfits import without_steps
 from pathc.ir.weights import check_weights, expected_tensors
 from pathc.support.diagnostics import Diagnostic, PathcError, error
 from pathc.support.files import memory_limit
@@ -45,14 +46,26 @@ class Steps:
 
 
 def without_kernels(graph: Graph) -> list[Diagnostic]:
-    """What of a recurrent net the compiled trainer lacks: E0377 for lines that cannot be cut, and as `untrainable`."""
-    if found := supports(graph):
+    """What of a recurrent net the compiled trainer lacks: E0377 for lines that cannot be cut, and as `untrainable`.
+
+    Its sequences are rows of units, so it takes neither extents beside cells nor steps made of an extent (E0379).
+    """
+    who = "the compiled trainer of cells has"
+    if found := supports(graph) or without_steps(graph, who) or _spread(graph, who):
         return found
     try:
         pieces = segments_of(graph, {name: np.zeros(shape) for name, shape in expected_tensors(graph).items()})
     except PathcError as mistake:
         return list(mistake.diagnostics)
     return [diagnostic for piece in pieces for diagnostic in untrainable(piece.graph)]
+
+
+def _spread(graph: Graph, who: str) -> list[Diagnostic]:
+    help = "the interpreter trains it: -t reference"
+    return [
+        Diagnostic("E0379", f"`{station.name}` has extents beside cells, {who} none", station.loc, help=help)
+        for station in graph.stations if len(station.shape) > 1
+    ]  # fmt: skip
 
 
 class SequenceTrainer:
