@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pathc.backends.bytewise import offset_of
 from pathc.backends.groups import Ids
-from pathc.backends.llvm.integer.plan import Plan, Step, offset_of
+from pathc.backends.llvm.integer.plan import Plan, Step
 from pathc.backends.llvm.integer.reading import emit_translation, emit_winners, table_of
-from pathc.backends.llvm.lower import stages_of
 from pathc.backends.llvm.writer import Writer
 from pathc.ir.quantized import IntegerStation
-from pathc.ir.types import Call
 
 
 @dataclass
@@ -69,8 +68,3 @@ class PlanWriter(Writer):
             found[each.station.name] = at
             at += each.station.real_units
         return found
-
-
-def functions_of(station: IntegerStation) -> tuple[Call, ...]:
-    """The functions of an output that is given as sums; one with a format has none left."""
-    return stages_of(station.station) if station.reading is None else ()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import frexp
 
+from pathc.backends.bytewise import offset_of
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.emit import F32, Function, constant, vector
 from pathc.backends.llvm.general.rows import load_units
-from pathc.backends.llvm.integer.plan import offset_of
 from pathc.backends.llvm.integer.vectors import I8, I32, cast, saturated, splat
 from pathc.backends.llvm.machine import Machine
 from pathc.ir.quantized import IntegerStation

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.bytewise import functions_of
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import Bound, Kernel, as_floats
-from pathc.backends.llvm.integer.calls import functions_of
 from pathc.backends.llvm.integer.net import Program, emit_integers
 from pathc.backends.llvm.integer.plan import Plan, plan_integers
 from pathc.backends.llvm.jit import compile_ir

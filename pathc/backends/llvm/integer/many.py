@@ -8,15 +8,16 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.bytewise import functions_of, given, offset_of
 from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.column.post import emit_post
 from pathc.backends.llvm.column.transpose import emit_save
 from pathc.backends.llvm.emit import F32, I64, Function, constant
 from pathc.backends.llvm.ends import repeated
 from pathc.backends.llvm.integer import columns
-from pathc.backends.llvm.integer.calls import PlanWriter, functions_of
+from pathc.backends.llvm.integer.calls import PlanWriter
 from pathc.backends.llvm.integer.entering import emit_enter
-from pathc.backends.llvm.integer.plan import Step, Tile, given, offset_of
+from pathc.backends.llvm.integer.plan import Step, Tile
 from pathc.backends.llvm.integer.reading import Reader
 from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation

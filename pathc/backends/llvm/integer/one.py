@@ -8,15 +8,16 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.bytewise import functions_of, given, offset_of
 from pathc.backends.groups import Ids
 from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.emit import F32, Function, constant
 from pathc.backends.llvm.ends import copy_out
 from pathc.backends.llvm.general.post import emit_post
 from pathc.backends.llvm.integer import rows
-from pathc.backends.llvm.integer.calls import PlanWriter, functions_of
+from pathc.backends.llvm.integer.calls import PlanWriter
 from pathc.backends.llvm.integer.entering import emit_enter
-from pathc.backends.llvm.integer.plan import CHAINS, Step, given, offset_of
+from pathc.backends.llvm.integer.plan import CHAINS, Step
 from pathc.backends.llvm.integer.reading import Reader
 from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation

@@ -14,6 +14,7 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.bytewise import given, offset_of
 from pathc.backends.groups import Group, Ids, Sources, groups_of
 from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.integer.orders import Linear, Space, meeting, natural
@@ -26,7 +27,6 @@ REGISTERS = (16, 8, 4, 2, 1)
 """Registers of sums in a tile."""
 CHAINS = 4
 """Sums that must run side by side to hide how long a dot product takes."""
-OFFSET = 128
 
 
 @dataclass(frozen=True)
@@ -115,22 +115,6 @@ class Plan:
     def work(self) -> int:
         """Multiply-adds for one sample."""
         return sum(step.work for step in self.steps)
-
-
-def offset_of(station: IntegerStation) -> int:
-    """What is added to a value of a station where it lies in memory."""
-    return OFFSET if station.format is not None and station.format.signed else 0
-
-
-def given(station: IntegerStation) -> str:
-    """The source that holds what is given to an input: the input itself, unless it has functions."""
-    read, format = station.reading, station.format
-    assert read is not None
-    assert format is not None
-    same = bool((read.positive == 1).all() and (read.negative == 1).all() and (read.shift == 0).all())
-    plain = same and (read.low, read.high) == (format.low, format.high) and read.table is None and not read.winners
-    name = station.station.name
-    return name if plain and not station.bias.any() else f"{name}.given"
 
 
 def plan_integers(network: IntegerNetwork, machine: Machine) -> Plan:

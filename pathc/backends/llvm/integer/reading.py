@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.bytewise import offset_of
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.emit import F32, I64, Function, constant, vector
-from pathc.backends.llvm.integer.plan import offset_of
 from pathc.backends.llvm.integer.vectors import I8, I32, cast, in_order, saturated, saturates, splat, together
 from pathc.backends.llvm.machine import Machine
 from pathc.ir.quantized import TABLE, IntegerStation, Reading

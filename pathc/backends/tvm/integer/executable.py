@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.base import Request
+from pathc.backends.bytewise import functions_of
 from pathc.backends.tvm import driver, nvrtc
-from pathc.backends.tvm.integer.functions import functions_of
 from pathc.backends.tvm.integer.kernels import Packed, write
 from pathc.backends.tvm.integer.plan import Plan, plan_integers
 from pathc.backends.tvm.program import Program

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from pathc.backends.tvm.tensorcore import activated
 from pathc.ir.catalogue import options_of
-from pathc.ir.quantized import IntegerStation
 from pathc.ir.types import Call
-
-
-def functions_of(each: IntegerStation) -> tuple[Call, ...]:
-    """The functions of an output that is given as sums; one with a format has none left."""
-    stages = tuple(s for s in each.station.pipeline if s.name not in ("bias", "identity"))
-    return stages if each.reading is None else ()
 
 
 def applied(stage: Call, real: int) -> list[str]:

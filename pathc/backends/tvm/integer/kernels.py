@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.tvm.integer.functions import applied, functions_of
-from pathc.backends.tvm.integer.plan import LANES, ROWS, Listed, Plan, Step, Tensor, offset_of
+from pathc.backends.bytewise import functions_of, offset_of
+from pathc.backends.tvm.integer.functions import applied
+from pathc.backends.tvm.integer.plan import LANES, ROWS, Listed, Plan, Step, Tensor
 from pathc.backends.tvm.program import PRELUDE, Launch, Program
 from pathc.ir.quantized import IntegerStation, Reading
 from pathc.ir.types import Call

@@ -14,6 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.bytewise import given as given_to
+from pathc.backends.bytewise import offset_of
 from pathc.backends.groups import Group, Ids, Sources, groups_of
 from pathc.ir.interp.junctions import SkipJunction
 from pathc.ir.quantized import IntegerNetwork, IntegerStation
@@ -22,7 +24,6 @@ LANES = 64
 """Samples of a tile."""
 ROWS, DEPTHS = 16, (32, 16)
 """Rows of one instruction of a tensor core, and the sources it multiplies with."""
-OFFSET = 128
 _FEWEST = 8
 """Rows and sources of a group from which on tensor cores multiply it, zeros included."""
 
@@ -137,11 +138,6 @@ class Plan:
         return "\n".join(lines) + "\n"
 
 
-def offset_of(station: IntegerStation) -> int:
-    """What is added to a value of a station where it lies in memory."""
-    return OFFSET if station.format is not None and station.format.signed else 0
-
-
 def plan_integers(network: IntegerNetwork) -> Plan:
     """The plan of a network of at most 8 bits a value and a weight."""
     given: dict[str, str] = {}
@@ -152,7 +148,7 @@ def plan_integers(network: IntegerNetwork) -> Plan:
     for each in network.stations:
         name, real = each.station.name, each.station.real_units
         if name in inputs:
-            given[name] = name if _plain(each) else f"{name}.given"
+            given[name] = given_to(each)
         for source in dict.fromkeys((given.get(name, name), name)):
             sources[source], offsets[source] = (first, real), offset_of(each)
             first += real
@@ -160,16 +156,6 @@ def plan_integers(network: IntegerNetwork) -> Plan:
     computed = [each for each in network.stations if each.station.name not in plain]
     steps = tuple(_step(network, each, sources, offsets, given) for each in computed)
     return Plan(network, sources, given, steps)
-
-
-def _plain(station: IntegerStation) -> bool:
-    """Whether what is given to an input is what is read from it."""
-    read, format = station.reading, station.format
-    assert read is not None
-    assert format is not None
-    same = bool((read.positive == 1).all() and (read.negative == 1).all() and (read.shift == 0).all())
-    same = same and (read.low, read.high) == (format.low, format.high) and not station.bias.any()
-    return same and read.table is None and not read.winners
 
 
 def _step(

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.bytewise import functions_of
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import Kernel
 from pathc.backends.llvm.emit import I64, Function, module
 from pathc.backends.llvm.ends import repeated
 from pathc.backends.llvm.filters.executable import given, rounded, tied
-from pathc.backends.llvm.integer.calls import functions_of
 from pathc.backends.llvm.integer.executable import FUNCTIONS, IntegerExecutable
 from pathc.backends.llvm.integer.filters.write import SLACK, FilterWriter
 from pathc.backends.llvm.integer.net import emit_integers

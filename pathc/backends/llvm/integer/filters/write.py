@@ -10,16 +10,15 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.bytewise import functions_of, given, offset_of
 from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.emit import F32, Function, constant
 from pathc.backends.llvm.filters.lower import distances, pitch_of, two
-from pathc.backends.llvm.integer.calls import functions_of
 from pathc.backends.llvm.integer.entering import emit_enter
 from pathc.backends.llvm.integer.filters import mix, move
 from pathc.backends.llvm.integer.filters.chunks import Chunk, chunks_of, fold_of, offset_sums
 from pathc.backends.llvm.integer.filters.layout import Planes, bias_of, of_channels, planar, read_of
 from pathc.backends.llvm.integer.filters.rows import SIZES, Pair
-from pathc.backends.llvm.integer.plan import given, offset_of
 from pathc.backends.llvm.integer.reading import Reader, emit_translation, table_of
 from pathc.backends.llvm.integer.vectors import I8, I32
 from pathc.backends.llvm.machine import Machine
