@@ -2,9 +2,10 @@
 
     python benchmarks/integer.py [--units 1024,4096] [--fan-in 16,64] [--batch 1,256] [--seconds S]
 
-Chains of four junctions of Sobol' paths with ReLU, quantized with all scales calibrated; one thread.
-Every net is held to the integer interpreter first, bit for bit. `faster` is the time of float32 over that of integers
-in the same run, `peak` the share of multiply-adds a second that registers alone allow.
+Chains of three junctions of Sobol' paths with ReLU and a dense one to a few outputs, quantized with all scales
+calibrated; one thread. Every net is held to the integer interpreter first, bit for bit. `faster` is the time of float32
+over that of integers in the same run, `peak` the share of the multiply-adds a second that dot products of vectors alone
+allow; products of tiles go beyond it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ def source(units: int, fan_in: int) -> Source:
     sizes = [units] * DEPTH + [units // OUTPUTS]
     functions = ["", *[" : relu"] * (DEPTH - 1), ""]
     lines = [f"{name}[{n}]{then}" for name, n, then in zip(stations, sizes, functions, strict=True)]
-    chain = " -> ".join(f"s{k}@{k}" for k in range(DEPTH + 1))
-    text = ["pathc 1", "model chain", *lines, f"paths main : {chain} {{ count = {units * fan_in} }}"]
+    chain = " -> ".join(f"s{k}@{k}" for k in range(DEPTH))
+    paths = f"paths main : {chain} {{ count = {units * fan_in} }}"
+    text = ["pathc 1", "model chain", *lines, paths, f"dense last : s{DEPTH - 1} -> s{DEPTH}"]
     return Source("chain.path", "\n".join(text) + "\n")
 
 
@@ -75,7 +77,7 @@ def _line(units: int, fan_in: int, batch: int, seconds: float, peak: float) -> N
             raise SystemExit(f"{method}: the kernels differ from the interpreter")
         runs[method] = repeated(net.bind(given).call)
     times = in_turns(runs, seconds)
-    work = DEPTH * units * fan_in * batch
+    work = ((DEPTH - 1) * units * fan_in + units * (units // OUTPUTS)) * batch
     for name, best in times.items():
         share = f"{2e-9 * work / best / peak:8.0%}" if peak and name != "float32" else f"{'':8}"
         faster = times["float32"] / best

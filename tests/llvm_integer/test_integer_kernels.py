@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pathc.backends.groups import Group, merged
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.integer.executable import IntegerExecutable
 from pathc.backends.llvm.integer.orders import Linear, meeting, natural
-from pathc.backends.llvm.machine import machine
+from pathc.backends.llvm.jit import emit_assembly
+from pathc.backends.llvm.machine import host, machine
+from pathc.backends.llvm.tiles.panels import panels_of
 from pathc.driver import DEFAULT_PIPELINE
 from pathc.ir import gf2
 from pathc.ir.facts import Scale, Weights
@@ -43,7 +47,7 @@ ACTIVATIONS = [
     Call("sigmoid"),
     Call("kwinners", (("k", 2),)),
 ]
-MACHINES = ["native", "cascadelake", "avx512", "alderlake", "avx2", "sse"]
+MACHINES = ["native", "sapphirerapids", "znver4", "cascadelake", "avx512", "alderlake", "avx2", "sse"]
 RUNNABLE = [name for name in MACHINES if machine({"cpu": name}).runs_here]
 BATCHES = [1, 2, 17, 33, 64, 65, 130]
 
@@ -116,6 +120,57 @@ def test_dense_blocks(kind, fan_in):
         net = same(network, chosen, x)
         same(network, chosen, x[:1])
         assert {step.field for step in net.plan.steps} == {8 if chosen.l1 else {"i8": 8, "i4": 4, "t2": 2}[kind]}
+
+
+def test_groups_that_fill_tiles_become_products_of_tiles():
+    tiles = machine({"cpu": "sapphirerapids"})
+    network = integer_network(*blocks(256, 64))
+    text = IntegerExecutable(network, tiles, "net").program()
+    assert "tdpbsud" in text.ir
+    assert "arch_prctl" not in text.ir
+    assert "tdpbsud" in emit_assembly(text.complete_ir, tiles)
+    assert ".init_array" in emit_assembly(text.complete_ir, tiles)
+    assert "tdpbsud" not in IntegerExecutable(integer_network(*blocks(256, 4)), tiles, "net").program().ir
+    assert "tdpbsud" not in IntegerExecutable(network, machine({"cpu": "znver4"}), "net").program().ir
+
+
+@pytest.mark.parametrize("bits", [1, 7, 127])
+def test_repeated_columns_merge_without_changing_a_sum(bits):
+    rng = np.random.default_rng(bits)
+    columns = np.array([4, 1, 4, 4, 9, 1, 2])
+    weights = rng.integers(-bits, bits + 1, (5, 7)).astype(np.int8)
+    weights[:, 1], weights[0, 5] = bits, bits
+    made = merged(Group(np.arange(5), columns, weights), bits)
+    assert abs(made.weights.astype(int)).max() <= bits
+    assert (made.columns == 1).sum() == 2
+    x = rng.integers(0, 256, 10)
+    np.testing.assert_array_equal(made.weights.astype(int) @ x[made.columns], weights.astype(int) @ x[columns])
+    plain = Group(np.arange(2), np.array([3, 1]), weights[:2, :2])
+    assert merged(plain, bits) is plain
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_panels_hold_every_weight_once(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    sizes = data.draw(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30)), min_size=1, max_size=8))
+    groups: list[Group] = []
+    for rows, columns in sizes:
+        first = sum(len(group.rows) for group in groups)
+        heard = rng.integers(0, 40, columns)
+        groups.append(Group(np.arange(first, first + rows), heard, rng.integers(-9, 10, (rows, columns), np.int8)))
+    panels = panels_of(groups, data.draw(st.sampled_from([1, 2])))
+    total = sum(rows for rows, _ in sizes)
+    wanted, found = np.zeros((total, 40), int), np.zeros((total, 40), int)
+    for group in groups:
+        np.add.at(wanted, (group.rows[:, None], group.columns[None]), group.weights)
+    for panel in panels.panels:
+        np.add.at(found, (panel.rows[:, None], panel.columns[None]), panel.weights)
+    np.testing.assert_array_equal(found, wanted)
+    assert sorted(unit for panel in panels.panels for unit in panel.rows) == list(range(total))
+    assert panels.shape.depth % 4 == 0
+    assert panels.shape.depth <= 64
+    assert all(len(panels.sources(panel)) % panels.per_round == 0 for panel in panels.panels)
 
 
 @pytest.mark.parametrize("units", [512, 2048])
@@ -253,6 +308,23 @@ def test_ahead_of_time(tmp_path):
     at = scratch.ctypes.data + -scratch.ctypes.data % 64
     run(x.ctypes.data, y.ctypes.data, params.ctypes.data, at, 70, 64, 64)
     np.testing.assert_array_equal(y, net(x))
+
+
+def test_a_library_asks_for_tile_registers_when_it_is_loaded(tmp_path):
+    if "amx-int8" not in host().has:
+        pytest.skip("this processor has no tile registers")
+    net = IntegerExecutable(integer_network(*blocks(256, 64)), machine({}), "pathc_net")
+    program = net.program()
+    assert "tdpbsud" in program.ir
+    aot.write(program, tmp_path, ["h", "c", "o", "params"])
+    source = (tmp_path / "pathc_net.c").read_text()
+    assert "BATCH = 2" in source
+    (tmp_path / "pathc_net.c").write_text(source.replace("BATCH = 2", "BATCH = 70"))
+    subprocess.run(["cc", "-o", "net", "pathc_net.c", "pathc_net.o", "-lm"], cwd=tmp_path, check=True)
+    told = subprocess.run(["./net", "pathc_net.params"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    x = ((np.arange(70 * 256) % 7).astype(np.float32) / np.float32(7)).reshape(70, 256)
+    found = np.array(told.stdout.split(), np.float32).reshape(70, 256)
+    np.testing.assert_array_equal(found, net(x))
 
 
 @pytest.mark.parametrize("cpu", ["aarch64", "neoverse-v1", "sapphirerapids", "x86-64-v2"])

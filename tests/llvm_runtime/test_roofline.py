@@ -19,6 +19,7 @@ def test_this_machine_is_measured_quickly_and_plausibly():
     assert all(0.1 < rate < 100_000 for rate in rates)
     assert rates[0] > rates[-1]
     assert (found.vnni_gops > 0) == host().vnni
+    assert (found.tile_gops > found.vnni_gops) == (found.tile_gflops > 0) == ("amx-int8" in host().has)
     assert measure(host(), 1) is found
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm.call import BY_ROWS
 from pathc.backends.llvm.jit import emit_assembly, emit_object
-from pathc.backends.llvm.machine import Machine, host
+from pathc.backends.llvm.machine import TILES_PLEASE, Machine, host
 from pathc.backends.llvm.netplan import Order, Orders
 from pathc.support.diagnostics import Diagnostic, UnavailableError, did_you_mean, error
 from pathc.support.files import write_atomically
@@ -46,6 +46,16 @@ end:
   ret void
 }
 """
+_ARGUMENTS = ", ".join(f"i64 {number}" for number in TILES_PLEASE)
+_TILES = f"""
+@pathc_please = internal constant ptr @pathc_tiles, section ".init_array", align 8
+@llvm.used = appending global [1 x ptr] [ptr @pathc_please], section "llvm.metadata"
+define internal void @pathc_tiles() nounwind {{
+  %a = call i64 asm sideeffect "syscall", "={{rax}},{{rax}},{{rdi}},{{rsi}},~{{rcx}},~{{r11}},~{{memory}}"({_ARGUMENTS})
+  ret void
+}}
+"""
+"""Asks the system for tile registers when a program starts or loads the code."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +77,13 @@ class Program:
 
     @property
     def complete_ir(self) -> str:
-        """The IR with a serial `pathc_parallel` where the kernel asks for one; a program may define its own."""
+        """The IR with a serial `pathc_parallel` where the kernel asks for one; a program may define its own.
+
+        Code with tile registers asks for them when it is loaded.
+        """
         declared = re.sub(r"^declare [^\n]*@pathc_parallel\([^\n]*\n", "", self.ir, flags=re.MULTILINE)
-        return self.ir if declared == self.ir else declared + _SERIAL
+        whole = self.ir if declared == self.ir else declared + _SERIAL
+        return whole + _TILES if "@llvm.x86.ldtilecfg" in whole else whole
 
 
 def write(program: Program, folder: str | Path, kinds: Iterable[str] = KINDS) -> list[Path]:

@@ -21,6 +21,8 @@ _ALL_OPTIONS = (*OPTIONS, "weights", "arrays", "integers", "events", "rate", "fr
 _WIDTHS = (4, 8, 16)
 _MAX_THREADS = 1024
 T = TypeVar("T")
+TILES_PLEASE = 158, 0x1023, 18
+"""The call of Linux on x86-64 that asks for tile data: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`."""
 _LINUX = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 
 
@@ -122,6 +124,8 @@ def host() -> Machine:
 
     triple = llvm.get_process_triple()
     found = _host_features()
+    if found.get("amx-tile") and not tiles_allowed():
+        found.update(dict.fromkeys((name for name in found if name.startswith("amx")), False))
     held = {name for name, present in found.items() if present and name in processors.CAPABILITIES}
     if triple.startswith(("aarch64", "arm64")):
         held.add("neon")
@@ -129,6 +133,18 @@ def host() -> Machine:
     features = ",".join(f"{'+' if present else '-'}{name}" for name, present in sorted(found.items()))
     l1, l2, l3 = cache_sizes()
     return Machine(triple, llvm.get_host_cpu_name(), features, _width(has), has, l1, l2, l3, physical_cores())
+
+
+@cache
+def tiles_allowed() -> bool:
+    """Ask the system for tile registers, which a process has to do once before it uses them."""
+    import ctypes
+
+    try:
+        syscall = ctypes.CDLL(None).syscall
+    except (AttributeError, OSError):
+        return False
+    return syscall(*map(ctypes.c_long, TILES_PLEASE)) == 0
 
 
 def machine(options: Mapping[str, object] | None = None, place: Place = None) -> Machine:

@@ -104,6 +104,7 @@ def report(roof: Roofline) -> str:
     lines = [f"FMA peak {roof.fma_gflops:.0f} GFLOP/s, on {roof.threads} threads {roof.fma_gflops_all:.0f}"]
     lines += [f"streaming {size >> 10:>8} KiB {rate:7.1f} GB/s" for size, rate in roof.streams]
     lines.append(f"u8 x s8 dot {roof.vnni_gops:.0f} GOP/s, bf16 dot {roof.bf16_gflops:.0f} GFLOP/s")
+    lines.append(f"tiles u8 x s8 {roof.tile_gops:.0f} GOP/s, bf16 {roof.tile_gflops:.0f} GFLOP/s")
     return "\n".join(lines)
 
 

@@ -19,6 +19,9 @@ IMPLIES: dict[str, tuple[str, ...]] = {
     "avx512vnni": ("avx512f",),
     "avx512bf16": ("avx512bw",),
     "avx512fp16": ("avx512bw", "avx512dq", "avx512vl"),
+    "amx-tile": ("avx512bw", "avx512dq", "avx512vl"),
+    "amx-int8": ("amx-tile",),
+    "amx-bf16": ("amx-tile",),
     "dotprod": ("neon",),
     "bf16": ("neon",),
     "i8mm": ("neon",),
@@ -69,7 +72,7 @@ X86_64: dict[str, str] = {
     "znver5": f"{_ICE} avx512bf16 avxvnni",
     **dict.fromkeys(
         ("sapphirerapids", "emeraldrapids", "graniterapids", "graniterapids-d"),
-        f"{_ICE} avx512bf16 avx512fp16 avxvnni",
+        f"{_ICE} avx512bf16 avx512fp16 avxvnni amx-int8 amx-bf16",
     ),
 }
 """x86-64 processors and their capabilities (the rest follows from `IMPLIES`)."""

@@ -12,24 +12,28 @@ from functools import cache
 
 import numpy as np
 
+from pathc.backends.llvm.emit import I64, Function, module
 from pathc.backends.llvm.jit import Library, compile_ir
 from pathc.backends.llvm.machine import Machine, host
 from pathc.backends.llvm.native import aligned
 from pathc.backends.llvm.threads import pool
+from pathc.backends.llvm.tiles import code
 
 _REPEATS = 9
 _SECONDS = 0.002
 _LARGEST = 256 << 20
+PRODUCTS: dict[code.Product, int] = {"tdpbsud": 64, "tdpbf16ps": 32}
+"""Products of tiles, and the sources of a sample in each."""
 
 
 @dataclass(frozen=True)
 class Roofline:
     """Measured limits; rates are those of the fastest run, since other programs only slow one down.
 
-    `fma_gflops` counts two operations a multiply-add, on one core;
-    `fma_gflops_all` is the same on `threads` threads at once. `streams` pairs footprints in bytes with the GB/s at
-    which one core reads them again and again. `vnni_gops` (u8 x s8) and `bf16_gflops` are 0 where absent. `spread`
-    is (largest - smallest) / median of the times behind `fma_gflops`: above 0.1 the machine is busy.
+    `fma_gflops` counts two operations a multiply-add, on one core; `fma_gflops_all` is the same on `threads` threads at
+    once. `streams` pairs footprints in bytes with the GB/s at which one core reads them again and again. `vnni_gops`
+    (u8 x s8) and `bf16_gflops` are those of vectors, `tile_gops` and `tile_gflops` the same of tiles; 0 where absent.
+    `spread` is (largest - smallest) / median of the times behind `fma_gflops`: above 0.1 the machine is busy.
     """
 
     fma_gflops: float
@@ -39,6 +43,8 @@ class Roofline:
     vnni_gops: float
     bf16_gflops: float
     spread: float
+    tile_gops: float = 0.0
+    tile_gflops: float = 0.0
 
     def stream_gbs(self, bytes_: float) -> float:
         """GB/s at which a footprint of this many bytes is read, interpolated between the measured ones."""
@@ -54,7 +60,7 @@ class Roofline:
 
     def integer_gops(self, weights: int, bytes_of_weights: int, threads: int = 1) -> float:
         """The limit of dot products of bytes, and of streaming the weights from so many bytes unless these are 0."""
-        peak = self.vnni_gops * min(threads, self.threads)
+        peak = max(self.vnni_gops, self.tile_gops) * min(threads, self.threads)
         if not bytes_of_weights:
             return peak
         return min(2 * weights / bytes_of_weights * self.stream_gbs(bytes_of_weights), peak)
@@ -83,7 +89,25 @@ def measure(machine: Machine | None = None, threads: int = 0) -> Roofline:
     streams = tuple((size, _stream(library, memory.ctypes.data, size)) for size in sizes)
     vnni = _peak(library, "vnni", 128 * count)[0] if machine.vnni else 0.0
     bf16 = _peak(library, "bf16", 64 * count)[0] if _wide_bf16(machine) else 0.0
-    return Roofline(rate, together, threads, streams, vnni, bf16, spread)
+    tiles = [_tile_peak(machine, product) for product in PRODUCTS]
+    return Roofline(rate, together, threads, streams, vnni, bf16, spread, *tiles)
+
+
+def _tile_peak(machine: Machine, product: code.Product) -> float:
+    """Best rate of products of whole tiles, 0 without them."""
+    if not code.tiled(machine, product):
+        return 0.0
+    f = Function(product, (("ptr", "rounds"), (I64, "task"), (I64, "worker")), internal=False)
+    shape = code.TileShape(code.ROWS, code.LINE)
+    places = f.assign(f"alloca [{shape.size} x i8], align 64", "p")
+    for at, value in enumerate(shape.packed()):
+        f.store("i8", str(value), f.offset(places, at, "i8"), 1)
+    code.configure(f, places)
+    with f.loop(f.load(I64, "%rounds", 8)):
+        code.multiply(f, product)
+    code.release(f)
+    library = compile_ir(module([f], machine.triple), machine)
+    return _peak(library, product, 4 * 2 * code.ROWS * PRODUCTS[product] * code.ROWS)[0]
 
 
 def _peak(library: Library, name: str, operations: int) -> tuple[float, float]:

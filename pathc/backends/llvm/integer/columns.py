@@ -136,13 +136,13 @@ def emit_mix(name: str, machine: Machine, units: int, field: int, reader: Reader
             totals = loop.results[4 * u : 4 * u + 4]
             if field < 8:
                 totals = [f.op("ashr", kind, total, splat(8 - field)) for total in totals]
-            _store(f, machine, reader, unit, totals)
+            emit_store(f, machine, reader, unit, totals)
         chunks.following = [f.offset(table, 3 + 2 * units, I64)]
     return f
 
 
-def _store(f: Function, machine: Machine, reader: Reader | None, unit: str, totals: Sequence[str]) -> None:
-    """What is read from the sums of a unit, or the sums, to its place."""
+def emit_store(f: Function, machine: Machine, reader: Reader | None, unit: str, totals: Sequence[str]) -> None:
+    """What is read from the sums of a unit, or the sums, to its place; with `%to` and `%factors` of `emit_mix`."""
     width = machine.width
     size, kind, bytes_ = 4 * width, vector(width, I32), vector(4 * width, I8)
     if reader is None:

@@ -19,6 +19,10 @@ from pathc.backends.llvm.integer.calls import PlanWriter
 from pathc.backends.llvm.integer.entering import emit_enter
 from pathc.backends.llvm.integer.plan import Step, Tile
 from pathc.backends.llvm.integer.reading import Reader
+from pathc.backends.llvm.integer.tiled import emit_reading, panels_for, shifted
+from pathc.backends.llvm.tiles.code import PITCH, SAMPLES
+from pathc.backends.llvm.tiles.kernel import emit_tiles, table_of
+from pathc.backends.llvm.tiles.panels import Panels
 from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation
 
@@ -87,6 +91,10 @@ class ManySamples(PlanWriter):
     def _mix(self, step: Step, before: str, to: str, factors: str, reader: Reader | None) -> None:
         """Bring the sources of a station into fours, then sum up and read."""
         plan, tile = self.plan, self.plan.tile
+        panels = panels_for(step, plan.machine)
+        if panels is not None:
+            self._tiles(step, panels, before, to, factors, reader)
+            return
         fours: list[NDArray[np.int64]] = []
         starts: dict[tuple[int, int], int] = {}
         at = 0
@@ -110,6 +118,23 @@ class ManySamples(PlanWriter):
             chunks = np.array([entry for _, entry in alike], np.int64)
             given_ = before, to, factors, self.put(chunks)
             self.call(kernel, self.arranged, weights, *given_, len(chunks))
+
+    def _tiles(self, step: Step, panels: Panels, before: str, to: str, factors: str, reader: Reader | None) -> None:
+        """Sum up as products of tiles."""
+        plan, shape = self.plan, panels.shape
+        arrange = self.kernels.add("arrange", columns.emit_arrange, plan.machine)
+        kind = reader if reader is None else (step.station.station.name, "reader")
+        skipped = bool(step.skips)
+        read = self.kernels.add(
+            ("read", step.field, kind, skipped), emit_reading, plan.machine, step.field, reader, skipped=skipped
+        )
+        kernel = self.kernels.add(("tiles", shape, read), emit_tiles, shape, "tdpbsud", 1, arrange, read)
+        most = max(len(panels.sources(panel)) for panel in panels.panels) * SAMPLES
+        local = self.take(most), self.take(most)
+        sums, weights = self.take(shape.rows * PITCH), self.put(shifted(step, panels))
+        tables = self.put(shape.packed()), self.put(table_of(panels, SAMPLES))
+        given_ = self.values, *local, sums, weights, before, to, factors, *tables
+        self.call(kernel, *given_, len(panels.panels))
 
     def give(self, station: IntegerStation, start: int, step: Step | None) -> None:
         """As floats, the functions that are left, then sample by sample."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.bytewise import given, offset_of
-from pathc.backends.groups import Group, Ids, Sources, groups_of
+from pathc.backends.groups import Group, Ids, Sources, groups_of, merged
 from pathc.backends.llvm.column.common import round_up
 from pathc.backends.llvm.integer.orders import Linear, Space, meeting, natural
 from pathc.backends.llvm.machine import Machine
@@ -140,6 +140,8 @@ def plan_integers(network: IntegerNetwork, machine: Machine) -> Plan:
         for each in computed
     }
     weights = sum(len(group.rows) * len(group.columns) for found in groups.values() for group in found)
+    fields = {each.station.name: _field(network, each, weights > machine.l1) for each in computed}
+    groups = {name: [merged(group, (1 << (fields[name] - 1)) - 1) for group in found] for name, found in groups.items()}
     linear = {name: _linear(network, name, found, sources) for name, found in groups.items()}
     readers: dict[str, tuple[str, Linear]] = {}
     for name, found in linear.items():
@@ -152,7 +154,7 @@ def plan_integers(network: IntegerNetwork, machine: Machine) -> Plan:
         order = _Order(groups[name], linear[name], machine.width)
         order.choose(spaces, network, name, readers)
         spaces[name] = order.space
-        field = _field(network, each, weights > machine.l1)
+        field = fields[name]
         blocks, tiles = _tiles(order, sources, spaces, field, machine.width)
         skips = [
             (j.junction.source, j.weights[:real]) for j in network.into[name] if isinstance(j.junction, SkipJunction)
