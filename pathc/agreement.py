@@ -70,17 +70,16 @@ def compare(compiled: Compiled, inputs: NDArray[Any], outputs: NDArray[Any]) -> 
         relative = np.divide(error, np.abs(expected), out=np.zeros_like(error), where=expected != 0)
         share = 0.0 if same else float("inf")
         return Agreement(_largest(error), _largest(relative), 0.0, share, same, int(clean.size - clean.sum()))
-    rounded, arithmetic = 0.0, unit_roundoff("float32")
+    of_weights = of_values = 0.0
     factors = {"tf32": "float16", "fp16": "float16", "bf16": "bfloat16", "fp8": "float8"}
     precision = str(compiled.target.options.get("precision", ""))
     if precision in factors:
-        rounded = unit_roundoff(factors[precision])
-        arithmetic = 2 * rounded
+        of_weights = of_values = unit_roundoff(factors[precision])
     elif str(compiled.target.options.get("weights", "")) == "bf16":
-        rounded = unit_roundoff("bfloat16")
+        of_weights = unit_roundoff("bfloat16")
     elif any(tensor.dtype != np.float32 for tensor in compiled.weights.values()):
-        rounded = unit_roundoff("float32")
-    bounds = error_bound(compiled.graph, compiled.weights, inputs, arithmetic, rounded)
+        of_weights = unit_roundoff("float32")
+    bounds = error_bound(compiled.graph, compiled.weights, inputs, unit_roundoff("float32"), of_weights, of_values)
     bound = bounds.reshape(clean.size, units)[clean]
     finite = np.isfinite(expected) & np.isfinite(outputs)
     error = np.abs(np.where(finite, outputs - expected, 0.0))

@@ -63,19 +63,25 @@ def groups_of(
     return found
 
 
-def merged(group: Group, bound: int) -> Group:
-    """The same sums with fewer columns: repeated ones become as many as weights of at most `bound` can make up."""
+def merged(group: Group, bound: int = 0) -> Group:
+    """The same sums with fewer columns: repeated ones become one.
+
+    With a bound, for integers, they become as many as weights of at most `bound` can make up.
+    """
     columns, places, times = np.unique(group.columns, return_inverse=True, return_counts=True)
     if len(columns) == len(group.columns):
         return group
     order = np.argsort(places, kind="stable")
     starts = np.concatenate([[0], np.cumsum(times)[:-1]])
-    totals = np.add.reduceat(group.weights[:, order].astype(np.int64), starts, axis=1)
+    kind = group.weights.dtype
+    totals = np.add.reduceat(group.weights[:, order].astype(np.int64 if bound else kind), starts, axis=1)
+    if not bound:
+        return Group(group.rows, columns, totals)
     needed = np.maximum(1, -(-abs(totals).max(axis=0) // bound))
     kept = np.repeat(np.arange(len(columns)), needed)
     part = np.arange(len(kept)) - np.repeat(np.cumsum(needed) - needed, needed)
     weights = (totals[:, kept] + part) // needed[kept]
-    return Group(group.rows, columns[kept], weights.astype(group.weights.dtype))
+    return Group(group.rows, columns[kept], weights.astype(kind))
 
 
 _List = tuple[Ids, Ids, NDArray[Any]]

@@ -56,8 +56,8 @@ class Limits:
 
         At batch 1 the smaller of the FMA peak and two operations for every weight streamed from the cache level that
         holds them; at larger batches, and where filters use a weight many times, the FMA peak of the threads that take
-        part. Integer nets are held to dot products of bytes instead, where the machine has them. A figure above the
-        limit says that the limit was measured while the machine was busy: it is then measured again.
+        part. Nets of integers and of bfloat16 are held to products of bytes and halves instead, where the machine has
+        them. A figure above the limit says that the limit was measured while the machine was busy: it is then measured again.
         """
         if compiled.target.backend.name != "llvm":
             return None
@@ -70,11 +70,12 @@ class Limits:
         integers = options.pop("integers", False) is True
         for name in ("arrays", "events", "rate", "from"):
             options.pop(name, None)
-        width = 2 if str(options.pop("weights", "f32")) == "bf16" else 4
+        halves = str(options.pop("precision", "f32")) == "bf16"
+        width = 2 if str(options.pop("weights", "f32")) == "bf16" or halves else 4
         chosen = machine(options)
         if integers and not (chosen.vnni and chosen.width == _WIDE):
             return None
-        several = work.macs * batch >= PARALLEL_WORK * (4 if integers else 1) and batch > 1
+        several = work.macs * batch >= PARALLEL_WORK * (4 if integers else 8 if halves else 1) and batch > 1
         threads = min(chosen.workers, batch) if several else 1
         streamed = batch == 1 and all(len(station.shape) == 1 for station in compiled.graph.stations)
 
@@ -82,6 +83,8 @@ class Limits:
             if isinstance(compiled.executable, IntegerExecutable):
                 size = compiled.executable.weight_bytes if streamed else 0
                 return roof.integer_gops(work.weights, size, threads)
+            if halves and not streamed:
+                return roof.half_gflops(threads)
             return roof.batch1_gflops(work.weights * width, width) if streamed else roof.batch_gflops(threads)
 
         found = self.known.setdefault(chosen, [measure(chosen)])

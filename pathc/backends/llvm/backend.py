@@ -16,6 +16,8 @@ from pathc.backends.llvm.events.plan import sampled_stations
 from pathc.backends.llvm.executable import CpuExecutable, c_name
 from pathc.backends.llvm.filters.executable import FilterExecutable, beyond
 from pathc.backends.llvm.forms import Choices, check_forms
+from pathc.backends.llvm.halves.executable import HalfExecutable
+from pathc.backends.llvm.halves.plan import product_of
 from pathc.backends.llvm.integer.executable import IntegerExecutable
 from pathc.backends.llvm.integer.filters.executable import IntegerFilterExecutable, beyond_kernels
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
@@ -49,6 +51,7 @@ Compiled = (
     | IntegerExecutable
     | IntegerFilterExecutable
     | EventExecutable
+    | HalfExecutable
 )
 
 
@@ -78,7 +81,10 @@ class CpuBackend:
         if alone:
             help = f"write llvm{{events=true, {alone}={options[alone]}}}"
             raise error("E0603", f"the option `{alone}` is for nets of events", help=help)
-        kind = str(options.pop("weights", "f32"))
+        precision = str(options.pop("precision", "f32"))
+        if precision not in WEIGHT_TYPES:
+            raise error("E0603", f"there is no precision `{precision}`", help=" or ".join(WEIGHT_TYPES))
+        kind = str(options.pop("weights", precision))
         if kind not in WEIGHT_TYPES:
             raise error("E0603", f"weights of type `{kind}` have no kernels", help=" or ".join(WEIGHT_TYPES))
         arrays = str(options.pop("arrays", "rows"))
@@ -89,19 +95,42 @@ class CpuBackend:
         if found:
             raise PathcError(*found)
         weight_type: WeightType = "bf16" if kind == "bf16" else "f32"
+        if precision == "bf16":
+            return _halves(request, chosen, arrays)
         if gives_sequences(request.graph):
             return _sequences(request, chosen, weight_type)
         if any(len(station.shape) > 1 for station in request.graph.stations):
             return _filters(request, chosen, weight_type)
-        simple, weights = simplified(request.graph, request.weights)
-        if simple is not request.graph:
-            simple = run_passes(simple, parse_pipeline("canonical,structure"))
-        request = replace(request, graph=separated(simple), weights=weights)
+        request = _simple(request)
         check_forms(request.forms, junctions_of(request.graph))
         choices = Choices(weight_type, request.forms)
         given, notes = plans_of(request, chosen, weight_type, ARRAYS[arrays])
         weights = audible(request.graph, request.weights)
         return CpuExecutable(request.graph, chosen, choices, weights, request.batch, notes, given, ARRAYS[arrays])
+
+
+def _simple(request: Request) -> Request:
+    """The same flat net in what kernels know."""
+    simple, weights = simplified(request.graph, request.weights)
+    if simple is not request.graph:
+        simple = run_passes(simple, parse_pipeline("canonical,structure"))
+    return replace(request, graph=separated(simple), weights=weights)
+
+
+def _halves(request: Request, machine: Machine, arrays: str) -> HalfExecutable:
+    """The executable of a net of bfloat16; E0806 for plans, forms and arrays, E0376, E0379 for what is not flat."""
+    _refuse_choices(request, "nets of bfloat16")
+    if arrays != "rows":
+        raise UsageError(Diagnostic("E0806", "nets of bfloat16 have no option `arrays`", help="leave it out"))
+    if found := plain_only(request.graph, "products of bfloat16 know"):
+        raise PathcError(*found)
+    if product_of(machine) is None:
+        help = "`llvm{weights=bf16}` rounds the weights alone"
+        raise error("E0603", f"{machine} has no products of bfloat16", help=help)
+    request = _simple(request)
+    weights = audible(request.graph, request.weights)
+    rows = CpuExecutable(request.graph, machine, Choices("bf16", {}), weights, 1)
+    return HalfExecutable(rows, request.weights)
 
 
 def _sequences(request: Request, machine: Machine, weight_type: WeightType) -> SequenceExecutable:

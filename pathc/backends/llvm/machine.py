@@ -16,7 +16,7 @@ PRESETS = ("native", "avx512", "avx2", "sse", "generic", "aarch64")
 """Short names accepted as `cpu`: this machine, x86-64-v4, x86-64-v3, x86-64 (twice), AArch64 with NEON."""
 
 OPTIONS = ("cpu", "features", "width", "threads")
-_ALL_OPTIONS = (*OPTIONS, "weights", "arrays", "integers", "events", "rate", "from")
+_ALL_OPTIONS = (*OPTIONS, "weights", "precision", "arrays", "integers", "events", "rate", "from")
 """Those of the target, of which kernels other than for the machine itself make something."""
 _WIDTHS = (4, 8, 16)
 _MAX_THREADS = 1024

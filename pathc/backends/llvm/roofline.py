@@ -65,6 +65,10 @@ class Roofline:
             return peak
         return min(2 * weights / bytes_of_weights * self.stream_gbs(bytes_of_weights), peak)
 
+    def half_gflops(self, threads: int = 1) -> float:
+        """The limit of large batches of bfloat16."""
+        return max(self.bf16_gflops, self.tile_gflops) * min(threads, self.threads)
+
     def batch_gflops(self, threads: int = 1) -> float:
         """The limit of large batches on this many threads."""
         return self.fma_gflops if threads == 1 else self.fma_gflops_all * min(threads, self.threads) / self.threads

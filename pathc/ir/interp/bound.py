@@ -38,17 +38,24 @@ def unit_roundoff(dtype: str) -> float:
 
 
 def error_bound(
-    graph: Graph, weights: Tensors, inputs: Inputs, unit_roundoff: float, weight_roundoff: float = 0.0
+    graph: Graph,
+    weights: Tensors,
+    inputs: Inputs,
+    unit_roundoff: float,
+    weight_roundoff: float = 0.0,
+    read_roundoff: float = 0.0,
 ) -> Values:
     """Largest error a correct backend can make at each output, same shape as the outputs.
 
     `unit_roundoff` is that of sums and products, `weight_roundoff` that of weights which the backend has rounded
-    (2^-8 for bfloat16). Sums may run in any order, with or without fused multiply-add, and equal edges may have
-    been added up first. Infinite where the backend may overflow float32, and where NaN or infinity make it so.
+    (2^-8 for bfloat16), `read_roundoff` that of values where a line reads them. Sums may run in any order, with or
+    without fused multiply-add, and equal edges may have been added up first. Infinite where the backend may overflow
+    float32, and where NaN or infinity make it so.
     """
     network = prepare(graph, weights)
     sequences = input_rows(graph, inputs)[1].unrolled(graph)
     trace = evaluate(graph, weights, inputs)
+    rounded = (1.0 + weight_roundoff) * (1.0 + read_roundoff) - 1.0
     bounds: dict[str, Values] = {}
     with np.errstate(all="ignore"):
         for station in network.stations:
@@ -56,11 +63,11 @@ def error_bound(
             if cell is not None:
                 fed, size = (CellInputs.of(network, weights, cell, station, trace.values, sequences, absolute=absolute)
                              for absolute in (False, True))  # fmt: skip
-                found = fed.bounds(weights, bounds, size, unit_roundoff, weight_roundoff)
+                found = fed.bounds(weights, bounds, size, unit_roundoff, rounded)
                 off, behind = widen(found, station.units), split_at_cell(station)[1]
                 bounds[station.name] = _of_values(behind, weights, trace.sums[station.name], off, unit_roundoff)
                 continue
-            off = _of_sums(network, weights, station, trace, bounds, unit_roundoff, weight_roundoff)
+            off = _of_sums(network, weights, station, trace, bounds, unit_roundoff, (rounded, read_roundoff))
             total = trace.sums[station.name]
             off = np.where(np.abs(total) + off > _LARGEST, np.inf, off)
             off = np.where(np.isfinite(total), off, 0.0)
@@ -76,9 +83,9 @@ def _of_sums(
     trace: Trace,
     bounds: Mapping[str, Values],
     roundoff: float,
-    weight_roundoff: float,
+    factors: tuple[float, float],
 ) -> Values:
-    """Bound on the error of what a station accumulates."""
+    """Bound on the error of what a station accumulates; `factors` are those of products, and of values on a skip."""
     rows = len(trace.sums[station.name])
     carried = np.zeros((rows, size_of(station)))
     magnitude = np.zeros((rows, size_of(station)))
@@ -87,10 +94,11 @@ def _of_sums(
         magnitude += np.abs(network.bias(weights, station))
         terms += 1
     for junction in network.into[station.name]:
-        matrix = np.abs(junction_values(weights, junction)) * (1.0 + weight_roundoff)
+        factor = factors[0] if junction.tensor else factors[1]
+        matrix = np.abs(junction_values(weights, junction)) * (1.0 + factor)
         off, read = bounds[junction.source], np.abs(trace.values[junction.source])
         pushed, exact = np.abs(junction.push(off, matrix)), np.abs(junction.push(read, matrix))
-        carried += pushed + weight_roundoff * exact
+        carried += pushed + factor * exact
         magnitude += exact + pushed
         terms += junction.fan_in() + 1
     if station.role == "input" and station.stage("bias") is None:

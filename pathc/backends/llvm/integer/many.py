@@ -19,9 +19,9 @@ from pathc.backends.llvm.integer.calls import PlanWriter
 from pathc.backends.llvm.integer.entering import emit_enter
 from pathc.backends.llvm.integer.plan import Step, Tile
 from pathc.backends.llvm.integer.reading import Reader
-from pathc.backends.llvm.integer.tiled import emit_reading, panels_for, shifted
-from pathc.backends.llvm.tiles.code import PITCH, SAMPLES
-from pathc.backends.llvm.tiles.kernel import emit_tiles, table_of
+from pathc.backends.llvm.integer.tiled import emit_reading, panels_for
+from pathc.backends.llvm.tiles.code import SAMPLES
+from pathc.backends.llvm.tiles.kernel import sum_panels
 from pathc.backends.llvm.tiles.panels import Panels
 from pathc.backends.llvm.writer import LINE, POINTERS
 from pathc.ir.quantized import IntegerStation
@@ -121,20 +121,15 @@ class ManySamples(PlanWriter):
 
     def _tiles(self, step: Step, panels: Panels, before: str, to: str, factors: str, reader: Reader | None) -> None:
         """Sum up as products of tiles."""
-        plan, shape = self.plan, panels.shape
+        plan = self.plan
         arrange = self.kernels.add("arrange", columns.emit_arrange, plan.machine)
         kind = reader if reader is None else (step.station.station.name, "reader")
         skipped = bool(step.skips)
         read = self.kernels.add(
             ("read", step.field, kind, skipped), emit_reading, plan.machine, step.field, reader, skipped=skipped
         )
-        kernel = self.kernels.add(("tiles", shape, read), emit_tiles, shape, "tdpbsud", 1, arrange, read)
-        most = max(len(panels.sources(panel)) for panel in panels.panels) * SAMPLES
-        local = self.take(most), self.take(most)
-        sums, weights = self.take(shape.rows * PITCH), self.put(shifted(step, panels))
-        tables = self.put(shape.packed()), self.put(table_of(panels, SAMPLES))
-        given_ = self.values, *local, sums, weights, before, to, factors, *tables
-        self.call(kernel, *given_, len(panels.panels))
+        ends = self.values, before, to, factors
+        sum_panels(self, panels, "tdpbsud", (arrange, read), ends, SAMPLES, 0, 8 - step.field)
 
     def give(self, station: IntegerStation, start: int, step: Step | None) -> None:
         """As floats, the functions that are left, then sample by sample."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pathc.backends.llvm.emit import I64, Function, vector
 from pathc.backends.llvm.integer.columns import emit_store
 from pathc.backends.llvm.integer.plan import Step
@@ -36,12 +33,6 @@ def panels_for(step: Step, machine: Machine) -> Panels | None:
 
 def _quads(columns: int) -> int:
     return -(-columns // 4)
-
-
-def shifted(step: Step, panels: Panels) -> NDArray[np.uint8]:
-    """The weights of panels, times what sums are shifted by."""
-    found = panels.weights()
-    return found << np.uint8(8 - step.field) if step.field < 8 else found
 
 
 def emit_reading(name: str, machine: Machine, field: int, reader: Reader | None, *, skipped: bool) -> Function:

@@ -26,13 +26,13 @@ PITCH = 4 * SAMPLES
 """Bytes from row to row of sums and of sources."""
 I32 = "i32"
 _WEIGHTS, _SOURCES = 4, (5, 6, 7)
-Product = Literal["tdpbsud", "tdpbf16ps"]
-"""s8 weights times u8 sources in 32-bit integers, or bfloat16 ones in float32."""
+Product = Literal["tdpbsud", "tdpbf16ps", "vdpbf16ps"]
+"""s8 weights times u8 sources in 32-bit integers, or bfloat16 ones in float32; the last one in vector registers."""
 
 
 def tiled(machine: Machine, product: Product) -> bool:
     """Whether a processor has tile registers and this product of them."""
-    wanted = {"tdpbsud": "amx-int8", "tdpbf16ps": "amx-bf16"}[product]
+    wanted = {"tdpbsud": "amx-int8", "tdpbf16ps": "amx-bf16"}.get(product, "")
     return wanted in machine.has and machine.avx512 and machine.width == ROWS
 
 
@@ -79,17 +79,27 @@ def products(f: Function, shape: TileShape, product: Product, weights: str, sour
 
     `sources` has [rounds * depth / 4] rows of 256 bytes, a vector of 16 samples after the other.
     """
-    for number in range(4):
-        f.call("void", "llvm.x86.tilezero", [("i8", str(number))])
+    clear(f)
     with f.loop(rounds, [("ptr", weights), ("ptr", sources)]) as loop:
         left, right = loop.carried
-        _load(f, _WEIGHTS, left, shape.depth)
-        for number in range(4):
-            register = _SOURCES[number % len(_SOURCES)]
-            _load(f, register, f.offset(right, number * LINE, "i8"), PITCH)
-            _product(f, product, number, register)
+        round_of(f, shape, product, left, right)
         loop.following = [f.offset(left, shape.size, "i8"), f.offset(right, shape.depth // 4 * PITCH, "i8")]
     return loop.results[0]
+
+
+def clear(f: Function) -> None:
+    """Zero in registers 0 to 3."""
+    for number in range(4):
+        f.call("void", "llvm.x86.tilezero", [("i8", str(number))])
+
+
+def round_of(f: Function, shape: TileShape, product: Product, weights: str, sources: str) -> None:
+    """One product for each of the four tiles of sums."""
+    _load(f, _WEIGHTS, weights, shape.depth)
+    for number in range(4):
+        register = _SOURCES[number % len(_SOURCES)]
+        _load(f, register, f.offset(sources, number * LINE, "i8"), PITCH)
+        _product(f, product, number, register)
 
 
 def multiply(f: Function, product: Product) -> None:

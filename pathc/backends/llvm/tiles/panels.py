@@ -62,6 +62,13 @@ class Panels:
         room = self.rounds(panel) * self.per_round - len(panel.columns)
         return np.pad(panel.columns, (0, room), constant_values=-1)
 
+    def parts(self) -> tuple[tuple[bool, Panels], ...]:
+        """Panels of one tile, marked so, and those of several, with shapes of their own."""
+        alone = [panel for panel in self.panels if len(panel.rows) <= ROWS]
+        shared = [panel for panel in self.panels if len(panel.rows) > ROWS]
+        found = (True, Panels(tuple(alone), self.size)), (False, Panels(tuple(shared), self.size))
+        return tuple(part for part in found if part[1].panels)
+
     def weights(self) -> NDArray[np.uint8]:
         """Weights of all panels in order, [tile][round][row][source], as bytes."""
         parts: list[NDArray[np.uint8]] = []
