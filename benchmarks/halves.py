@@ -3,8 +3,8 @@
     python benchmarks/halves.py [--batch 256] [--seconds S]
 
 Products of tiles on a processor with AMX, dot products of vectors on one with AVX-512 BF16; one thread, samples first,
-medians of runs in turns. Every net is held to the interpreter under its error bound first. `of peak` is the share of the
-float32 multiply-adds a second that registers alone allow: beyond 100% no float32 kernel could follow.
+the fastest of runs in turns. Every net is held to the interpreter under its error bound first. `of peak` is the share of
+the float32 multiply-adds a second that registers alone allow: beyond 100% no float32 kernel could follow.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from _timing import in_turns, repeated
@@ -86,7 +87,7 @@ def _dense(sizes: list[int], x: np.ndarray[tuple[int, ...], np.dtype[np.float32]
 
     torch.set_num_threads(1)
     layers: list[torch.nn.Module] = []
-    for into, out in zip(sizes, sizes[1:], strict=False):
+    for into, out in pairwise(sizes):
         layers += [torch.nn.Linear(into, out), torch.nn.ReLU()]
     net = torch.nn.Sequential(*layers[:-1]).to(torch.bfloat16)
     given = torch.from_numpy(x)

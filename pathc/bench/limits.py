@@ -57,7 +57,8 @@ class Limits:
         At batch 1 the smaller of the FMA peak and two operations for every weight streamed from the cache level that
         holds them; at larger batches, and where filters use a weight many times, the FMA peak of the threads that take
         part. Nets of integers and of bfloat16 are held to products of bytes and halves instead, where the machine has
-        them. A figure above the limit says that the limit was measured while the machine was busy: it is then measured again.
+        them. A figure above the limit says that the limit was measured while the machine was busy: it is then measured
+        again.
         """
         if compiled.target.backend.name != "llvm":
             return None
