@@ -3,8 +3,8 @@
     python benchmarks/halves.py [--batch 256] [--seconds S]
 
 Products of tiles on a processor with AMX, dot products of vectors on one with AVX-512 BF16; one thread, samples first,
-the fastest of runs in turns. Every net is held to the interpreter under its error bound first. `of peak` is the share of
-the float32 multiply-adds a second that registers alone allow: beyond 100% no float32 kernel could follow.
+the fastest of runs in turns. Every net is held to the interpreter under its error bound first. `of peak` is the share
+of the float32 multiply-adds a second that registers alone allow: beyond 100% no float32 kernel could follow.
 """
 
 from __future__ import annotations
