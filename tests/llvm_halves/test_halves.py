@@ -161,6 +161,23 @@ def test_several_inputs_and_outputs_that_are_read():
 
 
 @needed
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(models(), st.sampled_from([2, 7, 16, 63, 64, 65, 130]), st.sampled_from(PROCESSORS or [""]), st.booleans())
+def test_arrays_with_units_first(graph, batch, cpu, mixed):
+    weights, x = drawn(graph, 5), inputs(graph, batch, 5)
+    made = compiled(graph, weights, cpu)
+    given = np.full((x.shape[1], batch + 3), np.float32(9))[:, :batch].T
+    given[:] = x
+    outputs = sum(s.real_units for s in graph.outputs)
+    room = np.full((batch, outputs) if mixed else (outputs, batch + 2), np.nan, np.float32)
+    y = room if mixed else room[:, :batch].T
+    made.bind(given, y, threads=2).call()
+    bound = error_bound(graph, weights, x, 2.0**-24, 2.0**-8, 2.0**-8) + slack(graph, weights)
+    assert (np.abs(y - forward(graph, weights, x)) <= bound).all()
+    assert mixed or np.isnan(room[:, batch:]).all()
+
+
+@needed
 def test_two_threads_and_given_arrays():
     graph = graph_of([256, 256, 256, 16], 4096, BIAS, Call("relu"))
     weights, x = drawn(graph, 1), inputs(graph, 200, 2)
@@ -206,7 +223,7 @@ def test_processors_without_them_are_refused(cpu):
         compiled(graph, drawn(graph, 1), cpu)
 
 
-@pytest.mark.parametrize("options", ["arrays=units", "integers=true", "events=true"])
+@pytest.mark.parametrize("options", ["arrays=both", "integers=true", "events=true"])
 def test_what_does_not_go_together(options):
     graph = graph_of([16, 16], 16)
     with pytest.raises((UsageError, PathcError)):

@@ -118,10 +118,8 @@ def _simple(request: Request) -> Request:
 
 
 def _halves(request: Request, machine: Machine, arrays: str) -> HalfExecutable:
-    """The executable of a net of bfloat16; E0806 for plans, forms and arrays, E0376, E0379 for what is not flat."""
+    """The executable of a net of bfloat16; E0806 for plans and forms, E0376, E0379 for what is not flat."""
     _refuse_choices(request, "nets of bfloat16")
-    if arrays != "rows":
-        raise UsageError(Diagnostic("E0806", "nets of bfloat16 have no option `arrays`", help="leave it out"))
     if found := plain_only(request.graph, "products of bfloat16 know"):
         raise PathcError(*found)
     if product_of(machine) is None:
@@ -129,7 +127,7 @@ def _halves(request: Request, machine: Machine, arrays: str) -> HalfExecutable:
         raise error("E0603", f"{machine} has no products of bfloat16", help=help)
     request = _simple(request)
     weights = audible(request.graph, request.weights)
-    rows = CpuExecutable(request.graph, machine, Choices("bf16", {}), weights, 1)
+    rows = CpuExecutable(request.graph, machine, Choices("bf16", {}), weights, 1, orders=ARRAYS[arrays])
     return HalfExecutable(rows, request.weights)
 
 

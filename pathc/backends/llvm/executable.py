@@ -169,14 +169,14 @@ class CpuExecutable:
         E0705 for arrays that do not fit.
         """
         batch = x.shape[0] if x.ndim == 2 else 1
-        kernel = self.kernel(batch, _orders(x, y) if batch > 1 else BY_ROWS)
+        kernel = self.kernel(batch, orders_of(x, y) if batch > 1 else BY_ROWS)
         return kernel(as_floats(x), y)
 
     def bind(
         self, x: NDArray[np.float32], y: NDArray[np.float32] | None = None, *, threads: int | None = None
     ) -> Bound:
         """Check the arrays once and tie the kernel to them: the way to call it when nanoseconds count."""
-        return self.kernel(x.shape[0] if x.ndim == 2 else 1, _orders(x, y)).bind(x, y, threads=threads)
+        return self.kernel(x.shape[0] if x.ndim == 2 else 1, orders_of(x, y)).bind(x, y, threads=threads)
 
     def program(self, batch: int = 0) -> aot.Program:
         """The net as a program for files: rows for batch 1, columns otherwise; the machine may be another one."""
@@ -193,7 +193,7 @@ class CpuExecutable:
         return aot.text(self.program(self.batch), {"asm": "s"}.get(kind, kind))
 
 
-def _orders(x: NDArray[Any], y: NDArray[Any] | None) -> Orders:
+def orders_of(x: NDArray[Any], y: NDArray[Any] | None) -> Orders:
     """How the arrays of a call lie; an output that has to be made lies as the input does."""
     order = order_of(x)
     return order, order if y is None else order_of(y)

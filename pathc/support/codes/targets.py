@@ -22,9 +22,10 @@ CODES: tuple[Code, ...] = (
         "E0603",
         "unknown option of the LLVM target",
         "The LLVM target takes `cpu`, `features`, `width` (4, 8 or 16 float32 lanes) and `threads` (0 means as "
-        "many as there are cores), `weights` and `precision` (f32 or bf16) and `arrays` (rows or units first). `integers=true` "
-        "computes quantized nets with integers; `events=true` skips units that are zero, with `rate` also "
-        "those that so many samples a unit do not hit, `from` the station on that it names.",
+        "many as there are cores), `weights` and `precision` (f32 or bf16, where the processor multiplies it) and "
+        "`arrays` (rows or units first). `integers=true` computes quantized nets with integers; `events=true` skips "
+        "units that are zero, with `rate` also those that so many samples a unit do not hit, `from` the station on "
+        "that it names.",
     ),
     Code(
         "E0604",

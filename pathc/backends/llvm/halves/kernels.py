@@ -18,6 +18,8 @@ from pathc.ir.types import Call
 ROW = 2 * SAMPLES
 """Bytes of a row of halves."""
 _VECTORS, _HALVES, _WORDS = vector(16, F32), vector(32, "bfloat"), vector(32, "i16")
+_NUMBERS = vector(16, I32)
+_FLAGS = vector(16, "i1")
 _SIZE = 64
 
 
@@ -73,6 +75,50 @@ def emit_halve(name: str) -> Function:
         _halved(f, _loaded(f, tile), row)
         loop.following = [f.offset(tile, PITCH, "i8"), f.offset(row, ROW, "i8")]
     return f
+
+
+def emit_units_in(name: str, machine: Machine, real: int, calls: Sequence[Call], *, rows: bool) -> Function:
+    """The kernel `void name(ptr x, ptr to, i64 stride, i64 count)` for arrays with units first.
+
+    x points at the first of `count` samples, at most 64, of the first of `real` units, `stride` floats apart; zero
+    stands for the others. `calls` are applied; `to` is given rows of halves, or a tile of float32.
+    """
+    f = Function(name, (("ptr", "x"), ("ptr", "to"), (I64, "stride"), (I64, "count")))
+    masks = _masks(f)
+    with f.loop(real) as unit:
+        source = f.offset("%x", f.op("mul", I64, unit.index, "%stride"))
+        values: list[str] = []
+        for v, mask in enumerate(masks):
+            given = [("ptr", f.offset(source, 16 * v)), (I32, "4"), (_FLAGS, mask), (_VECTORS, "zeroinitializer")]
+            value = f.call(_VECTORS, "llvm.masked.load.v16f32.p0", given)
+            for call in calls:
+                value = vecmath.apply(f, 16, value, call, machine)
+            values.append(value)
+        if rows:
+            _halved(f, values, f.offset("%to", f.op("mul", I64, unit.index, str(ROW)), "i8"))
+        else:
+            _stored(f, values, f.offset("%to", f.op("mul", I64, unit.index, str(PITCH)), "i8"))
+    return f
+
+
+def emit_units_out(name: str, real: int) -> Function:
+    """The kernel `void name(ptr y, ptr tile, i64 stride, i64 count)`: a tile to an array with units first."""
+    f = Function(name, (("ptr", "y"), ("ptr", "tile"), (I64, "stride"), (I64, "count")))
+    masks = _masks(f)
+    with f.loop(real) as unit:
+        target = f.offset("%y", f.op("mul", I64, unit.index, "%stride"))
+        values = _loaded(f, f.offset("%tile", f.op("mul", I64, unit.index, str(PITCH)), "i8"))
+        for v, (value, mask) in enumerate(zip(values, masks, strict=True)):
+            given = [(_VECTORS, value), ("ptr", f.offset(target, 16 * v)), (I32, "4"), (_FLAGS, mask)]
+            f.call("void", "llvm.masked.store.v16f32.p0", given)
+    return f
+
+
+def _masks(f: Function) -> list[str]:
+    """Which of 64 samples are among the first `%count`, four vectors."""
+    count = f.broadcast(16, f.assign(f"trunc i64 %count to {I32}"), I32)
+    lanes = ["<" + ", ".join(f"{I32} {16 * v + k}" for k in range(16)) + ">" for v in range(4)]
+    return [f.assign(f"icmp ult {_NUMBERS} {lane}, {count}") for lane in lanes]
 
 
 def emit_start(name: str) -> Function:

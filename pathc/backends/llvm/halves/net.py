@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.call import BY_ROWS
 from pathc.backends.llvm.column.post import emit_post
 from pathc.backends.llvm.column.transpose import emit_load, emit_save
 from pathc.backends.llvm.emit import I64, Function, module
@@ -17,6 +18,7 @@ from pathc.backends.llvm.halves.entering import LOCAL, emit_enter
 from pathc.backends.llvm.halves.kernels import ROW
 from pathc.backends.llvm.halves.plan import Plan, Step, functions
 from pathc.backends.llvm.net import SIGNATURE
+from pathc.backends.llvm.netplan import Orders
 from pathc.backends.llvm.tiles.code import PITCH, SAMPLES
 from pathc.backends.llvm.tiles.kernel import sum_panels
 from pathc.backends.llvm.writer import POINTERS, Kernels, Parameters, Room, Writer
@@ -38,6 +40,7 @@ class HalfWriter(Writer):
     """Writes `void name(ptr x, ptr y, ptr params, ptr scratch, i64 x_stride, i64 y_stride, i64 samples)` of a plan."""
 
     plan: Plan
+    orders: Orders
     outputs: dict[str, str] = field(default_factory=dict[str, str])
     """Tiles of float32 that outputs lie in."""
 
@@ -60,11 +63,21 @@ class HalfWriter(Writer):
             self._step(step)
         start = 0
         for station in graph.outputs:
-            save = self.kernels.add(("save", station.real_units), emit_save, plan.machine, SAMPLES, station.real_units)
-            given = [("ptr", f.offset("%y", start)), ("ptr", self.outputs[station.name])]
+            real = station.real_units
+            if self.orders[1] == "units":
+                save = self.kernels.add(("out", real), kernels.emit_units_out, real)
+            else:
+                save = self.kernels.add(("save", real), emit_save, plan.machine, SAMPLES, real)
+            given = [("ptr", self._end("y", start)), ("ptr", self.outputs[station.name])]
             f.call("void", save, [*given, (I64, "%y_stride"), (I64, "%samples")], declare=False)
             start += station.real_units
         return f
+
+    def _end(self, array: str, first: int) -> str:
+        """Where a unit of the first sample lies in a user's array."""
+        units = self.orders["xy".index(array)] == "units"
+        at = self.f.op("mul", I64, f"%{array}_stride", str(first)) if units else first
+        return self.f.offset(f"%{array}", at)
 
     def _row_of(self, name: str) -> str:
         """Where the rows of a station begin."""
@@ -81,15 +94,26 @@ class HalfWriter(Writer):
     def _enter(self, station: Station, start: int) -> None:
         f, machine, real = self.f, self.plan.machine, station.real_units
         alone, rest = functions(station)
-        if not rest and station.role != "output" and station.name in self.plan.sources:
+        rounded = not rest and station.role != "output" and station.name in self.plan.sources
+        if self.orders[0] == "units":
+            to = self._row_of(station.name) if rounded else self._tile_of(station)
+            enter = self.kernels.add(
+                ("in", real, alone, rounded), kernels.emit_units_in, machine, real, alone, rows=rounded
+            )
+            given = [("ptr", self._end("x", start)), ("ptr", to), (I64, "%x_stride"), (I64, "%samples")]
+            f.call("void", enter, given, declare=False)
+            if not rounded:
+                self._finish(station, to, rest)
+            return
+        if rounded:
             enter = self.kernels.add(("enter", real, alone), emit_enter, machine, real, alone)
-            given = [("ptr", f.offset("%x", start)), ("ptr", self._row_of(station.name)), ("ptr", self.local)]
+            given = [("ptr", self._end("x", start)), ("ptr", self._row_of(station.name)), ("ptr", self.local)]
             f.call("void", enter, [*given, (I64, "%x_stride"), (I64, "%samples")], declare=False)
             return
         first = alone[0] if alone else None
         load = self.kernels.add(("load", real, first), emit_load, machine, SAMPLES, real, real, first)
         tile = self._tile_of(station)
-        given = [("ptr", f.offset("%x", start)), ("ptr", tile), (I64, "%x_stride"), (I64, "%samples")]
+        given = [("ptr", self._end("x", start)), ("ptr", tile), (I64, "%x_stride"), (I64, "%samples")]
         f.call("void", load, given, declare=False)
         self._finish(station, tile, (*alone[1:], *rest))
 
@@ -127,24 +151,29 @@ class HalfWriter(Writer):
             self._finish(station, tile, rest)
 
 
-def emit_halves(plan: Plan, name: str, few: Sequence[Function], packed: NDArray[np.uint8], room: int) -> Program:
+def emit_halves(
+    plan: Plan, name: str, few: Sequence[Function], packed: NDArray[np.uint8], room: int, orders: Orders
+) -> Program:
     """The program of a plan that exports `name`, with the signature of every net.
 
-    `few` are the functions of the same net for single samples, the last one with that signature, too; `packed` are
-    its parameters, `room` the bytes of its scratch memory.
+    `few` are the functions of the same net for single samples, the last one with that signature, too, for arrays with
+    samples first; `packed` are its parameters, `room` the bytes of its scratch memory.
     """
     parameters, rooms, made = Parameters(), Room(), Kernels(f"{name}.kernel")
     at = parameters.put(packed)
     rooms.take(room)
-    many = HalfWriter(f"{name}.many", parameters, rooms, made, plan).write()
+    many = HalfWriter(f"{name}.many", parameters, rooms, made, plan, orders).write()
     f = Function(name, SIGNATURE, internal=False)
     strides = [(I64, "%x_stride"), (I64, "%y_stride")]
 
     def ends(first: str) -> list[tuple[str, str]]:
-        return [("ptr", f.offset(f"%{end}", f.op("mul", I64, first, f"%{end}_stride"))) for end in "xy"]
+        return [
+            ("ptr", f.offset(f"%{end}", first if order == "units" else f.op("mul", I64, first, f"%{end}_stride")))
+            for end, order in zip("xy", orders, strict=True)
+        ]
 
     rest = f.op("urem", I64, "%batch", str(SAMPLES))
-    alone = f.assign(f"icmp ule i64 {rest}, {plan.few}")
+    alone = f.assign(f"icmp ule i64 {rest}, {plan.few if orders == BY_ROWS else 0}")
     left = f.assign(f"select i1 {alone}, i64 {rest}, i64 0")
     tiled = f.op("sub", I64, "%batch", left)
     count = f.op("udiv", I64, f.op("add", I64, tiled, str(SAMPLES - 1)), str(SAMPLES))
