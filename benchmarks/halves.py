@@ -1,10 +1,11 @@
-"""Nets of bfloat16 beside float32, and beside a dense net of the same layers in PyTorch's bfloat16 where it is there.
+"""Nets of bfloat16 beside float32, scipy, and, where PyTorch is there, a dense net of the same layers in its bfloat16.
 
     python benchmarks/halves.py [--batch 256] [--seconds S]
 
-Products of tiles on a processor with AMX, dot products of vectors on one with AVX-512 BF16; one thread, samples first,
-the fastest of runs in turns. Every net is held to the interpreter under its error bound first. `of peak` is the share
-of the float32 multiply-adds a second that registers alone allow: beyond 100% no float32 kernel could follow.
+Products of tiles on a processor with AMX, dot products of vectors on one with AVX-512 BF16; one thread, the fastest of
+runs in turns, arrays with samples first, in the last columns and for scipy with units first. Every net is held to the
+interpreter under its error bound first. `of peak` is the share of the float32 multiply-adds a second that registers
+alone allow: beyond 100% no float32 kernel could follow.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
-from _timing import in_turns, repeated
+from _timing import floats, in_turns, repeated
+from units_first import by_scipy
 
 import pathc
 from pathc.agreement import compare
@@ -52,7 +54,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="time for every line")
     options = parser.parse_args()
     peak = measure(host(), 1).fma_gflops
-    print(f"{'net':<20}{'paths':>8}{'batch':>7}{'bf16, us':>10}{'of peak':>9}{'float32':>9}{'dense bf16':>12}")
+    head = f"{'net':<18}{'paths':>7}{'batch':>6}{'bf16, us':>10}{'of peak':>9}{'float32':>9}{'scipy':>8}{'dense':>8}"
+    print(f"{head}{'units first':>13}{'of peak':>9}{'float32':>9}")
     for shape, counts in NETS:
         for paths in counts:
             for batch in map(int, options.batch.split(",")):
@@ -64,21 +67,29 @@ def _line(shape: str, paths: int, batch: int, seconds: float, peak: float) -> No
     weights = initial_weights(graph, seed=1)
     sizes = [int(n) for n in shape.split("-")]
     x = np.random.default_rng(0).normal(size=(batch, sizes[0])).astype(np.float32)
+    turned = floats(x.size).reshape(sizes[0], batch)
+    turned[:] = x.T
     runs: dict[str, Callable[[int], None]] = {}
     for name, target in (("bf16", "llvm{precision=bf16, threads=1}"), ("float32", "llvm{threads=1}")):
-        compiled = compile_model(graph, target, weights)
-        found = compare(compiled, x, compiled.executable(x))
+        compiled = compile_model(graph, target, weights=weights)
+        executable = compiled.executable
+        found = compare(compiled, x, executable(x))
         if not found.agrees:
             raise SystemExit(f"{name}: differs from the interpreter by {found.share:.3g} bounds")
-        runs[name] = repeated(compiled.executable.bind(x).call)
+        runs[name] = repeated(executable.bind(x).call)
+        runs[f"{name} units"] = repeated(executable.bind(turned.T, floats(batch * sizes[-1]).reshape(-1, batch).T).call)
+        if name == "float32":
+            runs["scipy"] = repeated(by_scipy(executable, turned)[0])
     if importlib.util.find_spec("torch"):
         runs["dense"] = repeated(_dense(sizes, x))
     times = in_turns(runs, seconds)
     work = (len(sizes) - 2) * paths + sizes[-2] * sizes[-1]
-    share = 2e-9 * work * batch / times["bf16"] / peak
-    dense = f"{times['dense'] / times['bf16']:11.1f}x" if "dense" in times else f"{'':12}"
-    faster = times["float32"] / times["bf16"]
-    print(f"{shape:<20}{paths:8}{batch:7}{times['bf16'] * 1e6:10.1f}{share:9.0%}{faster:8.1f}x{dense}")
+    own, units = times["bf16"], times["bf16 units"]
+    shares = [2e-9 * work * batch / best / peak for best in (own, units)]
+    dense = f"{times['dense'] / own:7.1f}x" if "dense" in times else f"{'':8}"
+    first = f"{shape:<18}{paths:7}{batch:6}{own * 1e6:10.1f}{shares[0]:9.0%}{times['float32'] / own:8.1f}x"
+    behind = f"{units * 1e6:13.1f}{shares[1]:9.0%}{times['float32 units'] / units:8.1f}x"
+    print(f"{first}{times['scipy'] / own:7.1f}x{dense}{behind}")
 
 
 def _dense(sizes: list[int], x: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Callable[[], object]:

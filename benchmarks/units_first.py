@@ -43,8 +43,11 @@ def by_scipy(executable: Any, x: np.ndarray) -> tuple[Callable[[], np.ndarray], 
     """The same net by scipy, and its distinct edges."""
     matrices = []
     for junction in junctions_of(executable.graph):
-        src, dst = junction.edges()
         weights = executable.weights[junction.tensor]
+        if junction.kind == "dense":
+            matrices.append(scipy.sparse.csr_matrix(weights))
+            continue
+        src, dst = junction.edges()
         matrix = scipy.sparse.csr_matrix((weights, (dst, src)), shape=(junction.n_dst, junction.n_src))
         matrix.sum_duplicates()
         matrices.append(matrix)
