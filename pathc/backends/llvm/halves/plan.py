@@ -24,7 +24,7 @@ from pathc.ir.weights import Tensors
 
 SIZE = 2
 """Bytes of a factor."""
-_END, _READ, _PAIR, _SLOWER = 10.0, 12.0, 6.0, 16.0
+_END, _READ, _PAIR, _SLOWER = 22.0, 20.0, 7.5, 16.0
 """Clock cycles of 64 samples of an input or output, of a row of sums, of two rows; dot products beside tiles."""
 
 
