@@ -31,8 +31,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UnavailableError(Diagnostic("E1212", text, help="pip install 'pathc[lsp]'"))
     from pathc.lsp.server import serve
 
-    serve()
-    return 0
+    return serve()
 
 
 VERB = Verb("lsp", "serve editors", "Serve an editor: the Language Server Protocol over stdio.", _arguments, _run)

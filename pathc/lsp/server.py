@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
@@ -45,6 +46,10 @@ class PathServer(LanguageServer):
     """The server with the documents it has looked at, the newest version of each."""
 
     seen: dict[str, tuple[int | None, Document]]
+    asked_to_stop: bool
+    """Whether the editor sent `shutdown`, as it must before it says `exit`."""
+    exit_code: int
+    """0, or 1 after an `exit` that no `shutdown` came before, as the protocol has it."""
 
     def of(self, uri: str) -> tuple[TextDocument, Document]:
         """The text that the editor shows, and what is known about it."""
@@ -56,20 +61,36 @@ class PathServer(LanguageServer):
         return text, document
 
 
-def serve() -> None:
-    """Serve over standard input and output until the editor says `exit`."""
-    make_server().start_io()
+def serve() -> int:
+    """Serve over standard input and output until the editor says `exit`; returns the exit code of the protocol.
+
+    The server closes the stream it writes to, which therefore is a copy: standard output stays open.
+    """
+    server = make_server()
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
+        server.start_io(stdout=out)
+    return server.exit_code
 
 
 def make_server() -> PathServer:
     """A server that knows all requests."""
     server = PathServer("pathc", __version__)
     server.seen = {}
+    server.asked_to_stop = False
+    server.exit_code = 0
 
     def publish(uri: str) -> None:
         text, document = server.of(uri)
         found = [_diagnostic(text, document, one) for one in document.diagnostics]
         server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, found, text.version))
+
+    @server.feature(types.SHUTDOWN)
+    def stop(params: None) -> None:
+        server.asked_to_stop = True
+
+    @server.feature(types.EXIT)
+    def leave(params: None) -> None:
+        server.exit_code = 0 if server.asked_to_stop else 1
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def opened(params: types.DidOpenTextDocumentParams) -> None:

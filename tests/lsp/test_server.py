@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +34,18 @@ paths back : y -> a -> x { mirror = main }
 """
 GOOD = MODEL.replace("paths back : y -> a -> x { mirror = main }\n", "")
 BAD = GOOD.replace("relu", "rleu").replace("-> a", "-> A1")
+
+
+COMMAND = (sys.executable, "-m", "pathc", "lsp", "--stdio")
+
+
+class Client(LanguageClient):
+    """A client that remembers how the server ended."""
+
+    code: int | None = None
+
+    async def server_exit(self, server: asyncio.subprocess.Process) -> None:
+        self.code = server.returncode
 
 
 class Editor:
@@ -58,14 +74,14 @@ def talk(story: Callable[[Editor], Awaitable[None]]) -> None:
     """Start a server, tell a story, stop the server."""
 
     async def run() -> None:
-        client = LanguageClient("tests", "1")
+        client = Client("tests", "1")
         editor = Editor(client)
 
         @client.feature(t.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)
         def told(params: t.PublishDiagnosticsParams) -> None:
             editor.told.append(params)
 
-        await client.start_io(sys.executable, "-m", "pathc", "lsp", "--stdio")
+        await client.start_io(*COMMAND)
         made = await client.initialize_async(t.InitializeParams(t.ClientCapabilities(), root_uri="file:///models"))
         assert made.server_info is not None
         assert made.server_info.name == "pathc"
@@ -74,6 +90,7 @@ def talk(story: Callable[[Editor], Awaitable[None]]) -> None:
         await client.shutdown_async(None)
         client.exit(None)
         await client.stop()
+        assert client.code == 0
 
     asyncio.run(run())
 
@@ -181,6 +198,26 @@ def test_completion_and_layout() -> None:
         assert "input  x[64]" in edit.new_text
 
     talk(story)
+
+
+def message(**content: object) -> bytes:
+    body = json.dumps({"jsonrpc": "2.0", **content}).encode()
+    return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+SHUTDOWN, EXIT = message(id=2, method="shutdown"), message(method="exit")
+
+
+@pytest.mark.parametrize(("end", "code"), [(SHUTDOWN + EXIT, 0), (EXIT, 1), (b"", 0)], ids=["polite", "exit", "eof"])
+def test_how_the_process_ends(end: bytes, code: int, tmp_path: Path) -> None:
+    """1 is the protocol's code for `exit` without `shutdown`; no end is a fault of the compiler."""
+    start = message(id=1, method="initialize", params={"capabilities": {}, "processId": None, "rootUri": None})
+    done = subprocess.run(
+        COMMAND, input=start + end, capture_output=True, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False
+    )
+    assert (done.returncode, done.stderr.decode()) == (code, "")
+    assert b'"capabilities"' in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
