@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm import aot
-from pathc.backends.llvm.call import Bound, Kernel
+from pathc.backends.llvm.call import Kernel
+from pathc.backends.llvm.filters.chain import Chain
 from pathc.backends.llvm.filters.lower import plan_filters
 from pathc.backends.llvm.filters.net import Behind, emit_filters, emit_whole, pack_filters
 from pathc.backends.llvm.filters.plan import FilterPlan
@@ -26,9 +27,9 @@ from pathc.ir.cut import Cutter, Segment
 from pathc.ir.extents import read_extents
 from pathc.ir.folding import unfoldable
 from pathc.ir.graph import Graph, Station
-from pathc.ir.inputs import check_input, input_shape, output_shape
+from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.sequences import unrolls
-from pathc.support.diagnostics import Diagnostic, error
+from pathc.support.diagnostics import Diagnostic
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,28 +78,18 @@ class FilterExecutable:
         """The filters as LLVM IR."""
         return emit_filters(self.plan, self.machine, self.name)
 
+    @cached_property
+    def chain(self) -> Chain:
+        """Filters and flat net as one."""
+        return Chain(input_shape(self.graph), output_shape(self.graph), self.kernel, self.tail)
+
     def __call__(self, x: NDArray[Any], y: Array | None = None) -> Array:
-        """Outputs [batch, ...] of inputs [batch, ...], or of one without the batch axis; raises E0512 and E0513."""
-        sample = input_shape(self.graph)
-        check_input(x, sample, "input")
-        single = x.ndim == len(sample)
-        whole = np.ascontiguousarray(x[None] if single else x, np.float32)
-        made = self.bind(whole).call()
-        result = made[0] if single else made
-        if y is None:
-            return result
-        y[...] = result
-        return y
+        """Outputs [batch, ...] of inputs [batch, ...], or of one without the batch axis; raises as `Chain`."""
+        return self.chain(x, y)
 
     def bind(self, x: Array, y: Array | None = None, *, threads: int | None = None) -> BoundSteps:
         """Tie the net to x [batch, ...] and, if given, y, both float32 and contiguous."""
-        rows, y = tied(x, y, input_shape(self.graph), output_shape(self.graph))
-        flat = y.reshape(len(x), math.prod(y.shape[1:]))
-        if self.tail is None:
-            return BoundSteps(x, y, (self.kernel.bind(rows, flat, threads=threads).call,))
-        filtered: Bound = self.kernel.bind(rows, threads=threads)
-        behind = self.tail.bind(filtered.y, flat, threads=threads)
-        return BoundSteps(x, y, (filtered.call, behind.call))
+        return self.chain.bind(x, y, threads=threads)
 
     def program(self, batch: int = 0) -> aot.Program:
         """The net as a program for files, any batch, one sample after the other; the machine may be another one."""
@@ -119,21 +110,6 @@ class FilterExecutable:
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes: `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
         return aot.without_plan(self.program, kind, "nets with extents", self.graph.loc)
-
-
-def tied(x: Array, y: Array | None, sample: tuple[int, ...], result: tuple[int, ...]) -> tuple[Array, Array]:
-    """x [batch, *sample] as rows, and y [batch, *result], made if it is None; E0703 unless float32 and contiguous."""
-    if x.dtype != np.float32 or not x.flags.c_contiguous or x.shape[1:] != sample:
-        wanted = ", ".join(map(str, ("batch", *sample)))
-        text = f"the input is {list(x.shape)} {x.dtype}"
-        raise error("E0703", text, help=f"bind a contiguous array [{wanted}] in float32")
-    shape = (len(x), *result)
-    if y is None:
-        y = np.empty(shape, np.float32)
-    elif y.shape != shape or y.dtype != np.float32 or not y.flags.c_contiguous:
-        text = f"the output is {list(y.shape)} {y.dtype}"
-        raise error("E0703", text, help=f"bind a contiguous array {list(shape)} in float32")
-    return x.reshape(len(x), math.prod(sample)), y
 
 
 def rounded(size: int) -> int:

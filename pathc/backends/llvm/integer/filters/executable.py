@@ -16,7 +16,8 @@ from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import Kernel
 from pathc.backends.llvm.emit import I64, Function, module
 from pathc.backends.llvm.ends import repeated
-from pathc.backends.llvm.filters.executable import given, rounded, tied
+from pathc.backends.llvm.filters.chain import Chain
+from pathc.backends.llvm.filters.executable import given, rounded
 from pathc.backends.llvm.integer.executable import FUNCTIONS, IntegerExecutable
 from pathc.backends.llvm.integer.filters.write import SLACK, FilterWriter
 from pathc.backends.llvm.integer.net import emit_integers
@@ -28,7 +29,7 @@ from pathc.backends.llvm.scratch import check_scratch
 from pathc.backends.llvm.vecmath import ELEMENTWISE
 from pathc.backends.llvm.writer import Kernels, Parameters, Room
 from pathc.ir.graph import Graph, Station
-from pathc.ir.inputs import check_input, input_shape, output_shape
+from pathc.ir.inputs import input_shape, output_shape
 from pathc.ir.interp.filters import FilterJunction
 from pathc.ir.quantized import IntegerJunction, IntegerNetwork, IntegerStation, integer_forward, reading
 from pathc.support.diagnostics import Diagnostic, error
@@ -99,30 +100,22 @@ class IntegerFilterExecutable:
             handed = math.prod(output_shape(self.network.graph))
         return math.prod(input_shape(self.network.graph)), handed
 
+    @cached_property
+    def chain(self) -> Chain:
+        """Filters and flat net as one."""
+        graph = self.network.graph
+        return Chain(input_shape(graph), output_shape(graph), self.kernel, self.tail)
+
     def __call__(self, x: NDArray[Any], y: Array | None = None) -> Array:
-        """Outputs [batch, ...] of inputs [batch, ...], or of one alone; raises E0512, E0513, and E1308 for NaN."""
-        sample = input_shape(self.network.graph)
-        check_input(x, sample, "input")
-        single = x.ndim == len(sample)
-        made = self.bind(np.ascontiguousarray(x[None] if single else x, np.float32)).call()
+        """Outputs [batch, ...] of inputs [batch, ...], or of one alone; raises as `Chain`, and E1308 for NaN."""
+        made = self.chain(x, y)
         if np.isnan(made).any() and np.isnan(x).any():
             raise error("E1308", "the input holds NaN", self.network.graph.loc)
-        result = made[0] if single else made
-        if y is None:
-            return result
-        y[...] = result
-        return y
+        return made
 
     def bind(self, x: Array, y: Array | None = None, *, threads: int | None = None) -> BoundSteps:
         """Tie the net to x [batch, ...] and, if given, y, both float32 and contiguous."""
-        graph = self.network.graph
-        rows, y = tied(x, y, input_shape(graph), output_shape(graph))
-        flat = y.reshape(len(x), math.prod(y.shape[1:]))
-        if self.tail is None:
-            return BoundSteps(x, y, (self.kernel.bind(rows, flat, threads=threads).call,))
-        filtered = self.kernel.bind(rows, threads=threads)
-        behind = self.tail.bind(filtered.y, flat, threads=threads)
-        return BoundSteps(x, y, (filtered.call, behind.call))
+        return self.chain.bind(x, y, threads=threads)
 
     @property
     def roundoff(self) -> float:
