@@ -226,7 +226,7 @@ def _slow(plan: Plan, beyond: Sequence[Diagnostic]) -> Diagnostic:
     lacking = "direct feedback has" if plan.feedback != "paths" else ""
     lacking = "training this net has" if beyond else lacking
     why = f"{lacking} no compiled kernels" if lacking else "the reference was asked for"
-    text = f"{why}: training runs in the float64 interpreter, some hundred times slower than compiled kernels"
+    text = f"{why}: training runs in the float64 interpreter, ten to a hundred times slower than compiled kernels"
     notes = tuple(each.message for each in beyond)
     help = "use few samples, few paths or few epochs"
     return Diagnostic("W0902", text, help=help, notes=notes, severity=Severity.NOTE)

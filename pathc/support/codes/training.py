@@ -112,8 +112,9 @@ CODES: tuple[Code, ...] = (
     Code(
         "W0902",
         "slow training",
-        "The chosen way to train runs in the float64 interpreter, one sample after the other. It is meant for "
-        "comparisons, not for speed.",
+        "The chosen way to train runs in the float64 interpreter, which goes through lines of paths one sample after "
+        "the other. A step takes about a hundred times as long as in compiled kernels where paths join flat layers, "
+        "six to fifty times for dense lines, filters and most cells. It is meant for comparisons, not for speed.",
     ),
     Code(
         "W0903",
