@@ -52,6 +52,7 @@ class _Cutter(Cutter):
                 continue
             name = self.free(f"{station.name}_whole")
             stations = [whole, *(s for s in stations if s.name != whole.name)]
+            tensors |= {tensor: np.asarray(self.weights[tensor]) for tensor in own_tensors(whole)}
             shape = (station.units, *pooled_extents(station))
             stations.append(Station(name, "output", shape, declared=station.declared))
             lines.append(Line(name, "skip", (Visit(station.name, 0), Visit(name, 1))))

@@ -75,6 +75,16 @@ def expected_tensors(graph: Graph) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def path_axes(graph: Graph) -> dict[str, int]:
+    """The axis of the paths for every tensor of a line of paths: the first, or the one behind the copies of a cell."""
+    found: dict[str, int] = {}
+    for line in graph.lines:
+        for number in line.junctions if line.kind == "paths" and not line.tied else ():
+            cell = cell_of(graph.station(line.visits[number].station))
+            found[f"{line.name}.{number}"] = int(cell is not None and cell.copies > 1)
+    return found
+
+
 def _copied(copies: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape if copies == 1 else (copies, *shape)
 

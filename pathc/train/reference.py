@@ -19,11 +19,10 @@ from pathc.ir.graph import Graph, Station
 from pathc.ir.inputs import as_samples
 from pathc.ir.interp import Trace, backward, evaluate
 from pathc.ir.interp.activations import activation
-from pathc.ir.interp.filters import FilterJunction
-from pathc.ir.interp.junctions import PathJunction, junctions_of
+from pathc.ir.interp.junctions import junctions_of
 from pathc.ir.interp.statistics import moved_statistics
 from pathc.ir.sequences import gives_sequences
-from pathc.ir.weights import Tensors
+from pathc.ir.weights import Tensors, path_axes
 from pathc.train.stepper import CROSS_ENTROPY, Judged, Plan, Target
 
 Values = NDArray[np.float64]
@@ -41,8 +40,7 @@ class ReferenceStepper:
 
     def __init__(self, graph: Graph, weights: Tensors, plan: Plan) -> None:
         self._graph, self._plan, self._sequences = graph, plan, gives_sequences(graph)
-        every = (j.each if isinstance(j, FilterJunction) else j for j in junctions_of(graph))
-        self._paths = {j.tensor for j in every if isinstance(j, PathJunction)}
+        self._paths = path_axes(graph)
         self._weights: dict[str, Values] = {}
         self._signs: dict[str, Values] = {}
         self.load(weights)
@@ -125,8 +123,8 @@ class ReferenceStepper:
         """
         if name not in self._paths:
             return [...]
-        parts = _parts(window, self._weights[name].shape[-1 if self._sequences else 0])
-        return [(..., part) for part in parts] if self._sequences else parts
+        axis = self._paths[name]
+        return [(*(slice(None),) * axis, part) for part in _parts(window, self._weights[name].shape[axis])]
 
     def _move(self, name: str, gradient: Values, lr: float, inside: Any) -> None:
         """One step of the optimizer on some weights of a tensor."""

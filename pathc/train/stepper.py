@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.optimizers import Adam, Momentum, Optimizer, Sgd
-from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.ir.interp.junctions import real_read_size
 from pathc.ir.misfits import plain_only
+from pathc.ir.sequences import gives_sequences
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
 
@@ -153,7 +153,7 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
     from pathc.backends.llvm.recurrent.training import without_kernels
     from pathc.backends.llvm.training import untrainable
 
-    sequences = is_recurrent(graph)
+    sequences = gives_sequences(graph)
     lacking = without_kernels(graph) if sequences else untrainable(graph)
     if target == "llvm" and plan.feedback == "paths" and not lacking and not (sequences and plan.fixed_signs):
         trainer = _compiled(graph, weights, plan, sequences)
@@ -191,6 +191,7 @@ class OneHot:
     def __init__(self, trainer: Trainer | SequenceTrainer) -> None:
         self._trainer = trainer
         self._units = np.eye(sum(real_read_size(s) for s in trainer.graph.outputs), dtype=np.float32)
+        self._axes = 1 + gives_sequences(trainer.graph)
         self.weights, self.load = trainer.weights, trainer.load
         self.state, self.load_state = trainer.state, trainer.load_state
 
@@ -198,12 +199,12 @@ class OneHot:
         self, x: NDArray[np.float32], target: Target, *, lr: float | None = None, window: tuple[int, int] | None = None
     ) -> Outcome:
         """A step towards the values, or those the labels stand for."""
-        return self._trainer.step(x, self._values(x, target), lr=lr, window=window)
+        return self._trainer.step(x, self._values(target), lr=lr, window=window)
 
     def evaluate(self, x: NDArray[np.float32], target: Target) -> Outcome:
         """Loss, and hits where the targets are labels."""
-        loss = self._trainer.evaluate(x, self._values(x, target)).loss
-        if target.ndim == x.ndim:
+        loss = self._trainer.evaluate(x, self._values(target)).loss
+        if target.ndim != self._axes:
             return Judged(loss, 0)
         hits = 0
         for start in range(0, len(x), self._trainer.batch):
@@ -217,8 +218,8 @@ class OneHot:
         trainer.release(saved)
         return outputs
 
-    def _values(self, x: NDArray[np.float32], target: Target) -> NDArray[np.float32]:
-        labels = target.ndim < x.ndim
+    def _values(self, target: Target) -> NDArray[np.float32]:
+        labels = target.ndim == self._axes
         return self._units[target.astype(np.int64)] if labels else target.astype(np.float32, copy=False)
 
 

@@ -43,6 +43,9 @@ def test_random_nets_agree_with_the_interpreter(text, batch, steps, seed):
 
 CASES = {
     "an input of one extent as steps": "input x[3, 6] : relu | steps\noutput y[4] : bias | gru\ndense a : x -> y\n",
+    "an input with a bias and a normalization as steps":
+        "input x[3, 4x6] : bias | batchnorm | maxpool(2x1) | steps\nlayer h[4] : bias | gru\noutput y[4] : bias | rnn\n"
+        "dense a : x -> h -> y\ndense b : x -> y\n",
     "an input of two extents as steps":
         "input x[2, 4x6] : steps\nlayer h[5] : conv(3) | relu\noutput y[4] : bias | rnn | abs\ndense a : x -> h -> y\n",
     "steps as output": "input x[2, 4x6]\noutput y[3] : conv(3x3, pad = same) | tanh | steps\ndense a : x -> y\n",

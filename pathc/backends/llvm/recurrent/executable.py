@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.pieces import Array, BoundSteps, Rows
 from pathc.backends.llvm.recurrent.kernel import CellKernel
+from pathc.backends.llvm.recurrent.steps import stepped
 from pathc.backends.llvm.recurrent.taps import columns, taps
 from pathc.ir.cells import cell_of
 from pathc.ir.cut import Segment
 from pathc.ir.cutcells import ends_in_cell, segments_of
-from pathc.ir.extents import read_extents
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input, input_shape, output_shape
 from pathc.ir.sequences import fixed_steps, takes_sequences
@@ -144,13 +144,10 @@ class SequenceExecutable:
     ) -> dict[str, Array]:
         """Rows of steps by station, made of the rows of samples that a segment gives."""
         found: dict[str, Array] = {}
-        start = 0
-        for name, station in zip(segment.unrolled, segment.graph.outputs, strict=True):
-            units = station.real_units * math.prod(read_extents(station)[:-1])
-            whole = made[:, start : start + units * steps].reshape(len(made), units, steps)
-            found[name] = np.empty((len(made) * steps, units), np.float32)
-            todo.append(partial(np.copyto, found[name].reshape(len(made), steps, units), whole.transpose(0, 2, 1)))
-            start += units * steps
+        for name, part in stepped(segment, made, steps):
+            rows = np.empty(part.shape, np.float32)
+            todo.append(partial(np.copyto, rows, part))
+            found[name] = rows.reshape(len(made) * steps, part.shape[2])
         return found
 
     def _state(self, kernel: CellKernel, batch: int) -> Array | None:

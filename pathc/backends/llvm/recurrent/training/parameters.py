@@ -13,8 +13,8 @@ from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.recurrent.training.moves import Mover, whole
 from pathc.backends.llvm.training.optimizers import Optimizer
 from pathc.ir.graph import Graph
-from pathc.ir.interp.junctions import PathJunction, float_tensors, junctions_of
-from pathc.ir.weights import Tensors, expected_tensors
+from pathc.ir.interp.junctions import float_tensors
+from pathc.ir.weights import MEAN, VARIANCE, Tensors, expected_tensors, path_axes
 
 Array = NDArray[np.float32]
 Window = tuple[int, int]
@@ -55,6 +55,11 @@ class Parameters:
         """Copies of the tensors of an array of all."""
         return {name: flat[span].reshape(self.shapes[name]).copy() for name, span in self._spans.items()}
 
+    def trained(self) -> dict[str, Array]:
+        """Copies of the gradients of all tensors that have one."""
+        made = self.named(self.gradients)
+        return {name: each for name, each in made.items() if not name.endswith((f".{MEAN}", f".{VARIANCE}"))}
+
     def inside(self, window: Window) -> NDArray[np.bool_]:
         """Which weights a window of paths leaves: all but those of paths outside."""
         if window not in self._insides:
@@ -64,9 +69,9 @@ class Parameters:
 
     def _inside(self, first: int, end: int) -> NDArray[np.bool_]:
         kept = np.ones(len(self.weights), np.bool_)
-        for name in {j.tensor for j in junctions_of(self._graph) if isinstance(j, PathJunction)}:
+        for name, axis in path_axes(self._graph).items():
             shape = self.shapes[name]
-            number = np.arange(shape[-1])
+            number = np.arange(shape[axis]).reshape(-1, *(1,) * (len(shape) - axis - 1))
             behind, ahead = number >= first, number < end
             kept[self._spans[name]] = np.broadcast_to(behind & ahead if first < end else behind | ahead, shape).ravel()
         return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -11,11 +12,13 @@ from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.native import address, aligned
 from pathc.backends.llvm.training.phases import Loss, Variant
 from pathc.backends.llvm.training.trainer import Array, Saved, StepResult, Trainer
+from pathc.ir.catalogue import options_of
 from pathc.ir.cut import Segment
+from pathc.ir.weights import MEAN
 
 Places = slice | NDArray[np.int64]
 _ROWS = 64
-"""Rows that tiles are made for; there are at least so many where it matters."""
+"""Rows that tiles are made for; there are at least so many where it matters. With extents a tile is one vector wide."""
 
 
 class Piece(Trainer):
@@ -27,7 +30,10 @@ class Piece(Trainer):
         self.segment = segment
         self._places = {name: _places(cast("NDArray[np.int64]", where)) for name, where in segment.weights.items()}
         values = {name: weights[where] for name, where in segment.weights.items()}
-        super().__init__(segment.graph, values, loss=loss, batch=_ROWS, threads=threads, machine=machine)
+        rows = 1 if any(len(station.shape) > 1 for station in segment.graph.stations) else _ROWS
+        super().__init__(segment.graph, values, loss=loss, batch=rows, threads=threads, machine=machine)
+        self._normed = any(name.endswith(f".{MEAN}") for name in self._places)
+        self._seen: dict[str, Array] = {}
 
     @property
     def inputs(self) -> int:
@@ -49,18 +55,21 @@ class Piece(Trainer):
             self._put(tensor, tensor.master, weights[self._places[name]])
         self._refresh()
 
-    def run(self, x: Array, y: Array) -> Saved:
-        """Forwards, any number of rows."""
-        saved = Saved(self._spare(-(-len(x) // self.columns)), len(x))
+    def run(self, x: Array, y: Array, *, by_batch: bool) -> Saved:
+        """Forwards, any number of rows; `by_batch`, normalizations go by their statistics."""
+        saved = Saved(self._spare(-(-len(x) // self.columns)), len(x), by_batch and self._normed)
         self._set(x=address(x), x_stride=x.strides[0] // 4, y=address(y), y_stride=y.strides[0] // 4)
         self._shape(len(x))
-        self._run(Variant(outputs=True), saved.acts)
+        self._run(Variant(outputs=True, by_batch=saved.by_batch), saved.acts)
+        self._note(saved)
         return saved
 
     def pull(self, saved: Saved, dy: Array, dx: Array | None, gradients: Array) -> None:
         """Backwards: gradients at the inputs, if they are wanted, those of tensors added to the array."""
         self._set(target=address(dy), target_stride=dy.strides[0] // 4)
-        self._back(Variant(forward=False, backward=True, inputs=dx is not None, update="store"), saved, dx)
+        inputs = dx is not None
+        variant = Variant(forward=False, backward=True, inputs=inputs, update="store", by_batch=saved.by_batch)
+        self._back(variant, saved, dx)
         self.gather(gradients)
 
     def judge(self, x: Array, target: NDArray[Any], dx: Array | None = None, *, gradient: bool = False) -> StepResult:
@@ -75,15 +84,33 @@ class Piece(Trainer):
         self._labels = target
         self._set(x=address(x), x_stride=x.strides[0] // 4)
         self._set(target=address(target), target_stride=target.strides[0] // target.itemsize)
-        saved = Saved(self._spare(tiles), len(x))
+        saved = Saved(self._spare(tiles), len(x), gradient and self._normed)
         if gradient:
-            self._back(Variant(self.loss, backward=True, inputs=dx is not None, update="store"), saved, dx)
+            inputs = dx is not None
+            variant = Variant(self.loss, backward=True, inputs=inputs, update="store", by_batch=saved.by_batch)
+            self._back(variant, saved, dx)
+            self._note(saved)
         else:
             self._shape(len(x))
             self._run(Variant(self.loss), saved.acts)
         self.release(saved)
         self._check_labels()
         return self._outcome()
+
+    def moved(self, weights: Array) -> Iterator[tuple[Places, Array]]:
+        """Where statistics of normalizations lie in the array, and what the last batch makes of them."""
+        for name, now in self._seen.items():
+            stage = self.graph.station(name.partition(".")[0]).stage("batchnorm")
+            share = options_of(stage)["momentum"] if stage is not None else 0.0
+            assert isinstance(share, float | int)
+            before = weights[self._places[name]]
+            after = before + np.float32(share) * (now.reshape(before.shape) - before)
+            yield self._places[name], after.astype(np.float32, copy=False)
+
+    def _note(self, saved: Saved) -> None:
+        """Remember by which statistics a batch was normalized."""
+        if saved.by_batch:
+            self._seen = self.statistics(saved)
 
     def _back(self, variant: Variant, saved: Saved, dx: Array | None) -> None:
         if dx is not None:

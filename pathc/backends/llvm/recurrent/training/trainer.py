@@ -1,4 +1,4 @@
-"""Training of recurrent nets from Python: a net cut at its cells, backwards through time over all steps."""
+"""Training of nets with sequences from Python: cut at cells and `steps`, backwards through time over all steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from pathc.ir.cells import cell_of
 from pathc.ir.cutcells import segments_of
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
-from pathc.ir.misfits import without_steps
+from pathc.ir.interp.junctions import real_read_size, real_size
+from pathc.ir.sequences import fixed_steps, takes_sequences
 from pathc.ir.weights import check_weights, expected_tensors
 from pathc.support.diagnostics import Diagnostic, PathcError, error
 from pathc.support.files import memory_limit
@@ -46,12 +47,8 @@ class Steps:
 
 
 def without_kernels(graph: Graph) -> list[Diagnostic]:
-    """What of a recurrent net the compiled trainer lacks: E0377 for lines that cannot be cut, and as `untrainable`.
-
-    Its sequences are rows of units, so it takes neither extents beside cells nor steps made of an extent (E0379).
-    """
-    who = "the compiled trainer of cells has"
-    if found := supports(graph) or without_steps(graph, who) or _spread(graph, who):
+    """What of a net with sequences the trainer lacks: E0377 for lines that cannot be cut, and as `untrainable`."""
+    if found := supports(graph):
         return found
     try:
         pieces = segments_of(graph, {name: np.zeros(shape) for name, shape in expected_tensors(graph).items()})
@@ -60,20 +57,14 @@ def without_kernels(graph: Graph) -> list[Diagnostic]:
     return [diagnostic for piece in pieces for diagnostic in untrainable(piece.graph)]
 
 
-def _spread(graph: Graph, who: str) -> list[Diagnostic]:
-    help = "the interpreter trains it: -t reference"
-    return [
-        Diagnostic("E0379", f"`{station.name}` has extents beside cells, {who} none", station.loc, help=help)
-        for station in graph.stations if len(station.shape) > 1
-    ]  # fmt: skip
-
-
 class SequenceTrainer:
-    """A recurrent graph in training on batches of sequences, as `Trainer` is for others.
+    """A graph with sequences in training, as `Trainer` is for others.
 
-    Inputs are float32 [n, steps, units]. A loss is the mean over all steps of all sequences: cross-entropy takes
-    integer labels [n, steps], mse float32 [n, steps, outputs]. Every sequence begins without a state. Results do not
-    depend on `threads`. Raises as `Trainer` does, and E0377 for lines that cannot be cut at a cell.
+    Inputs are float32 [n, steps, inputs], or [n, inputs] of nets with `steps`, channels with their extents side by
+    side. A loss is the mean over all steps of all sequences: cross-entropy takes integer labels [n, steps], mse float32
+    [n, steps, outputs]. Every sequence begins without a state. Normalizations go by the statistics of all steps of the
+    batch. Results do not depend on `threads`. Raises as `Trainer` does, and E0377 for lines that cannot be cut at a
+    cell.
     """
 
     def __init__(
@@ -97,11 +88,13 @@ class SequenceTrainer:
         self.step_count = 0
         self._parameters = Parameters(graph, optimizer, self.machine)
         self._parameters.put(self._parameters.weights, weights)
-        self._sizes = {s.name: s.real_units for s in graph.stations}
-        self._inputs = sum(s.real_units for s in graph.inputs)
-        ends = np.cumsum([0, *(s.real_units for s in graph.inputs)])
-        self._firsts = {s.name: int(first) for s, first in zip(graph.inputs, ends, strict=False)}
-        self._outputs = sum(s.real_units for s in graph.outputs)
+        self._steps, self._takes = fixed_steps(graph), takes_sequences(graph)
+        ends = np.cumsum([0, *map(real_size, graph.inputs)])
+        self._inputs = int(ends[-1])
+        self._entering = {
+            s.name: slice(int(first), int(end)) for s, first, end in zip(graph.inputs, ends, ends[1:], strict=False)
+        }
+        self._outputs = sum(map(real_read_size, graph.outputs))
         self._stages = self._cut()
         self._free: list[Steps] = []
         self._take()
@@ -120,8 +113,12 @@ class SequenceTrainer:
             self._take(inside)
         try:
             result = self._learn(x, target)
+            moved = [each for stage in self._stages for each in stage.piece.moved(self._parameters.weights)]
             self.step_count += 1
             self._parameters.move(lr, self.step_count, inside)
+            # No optimizer moves statistics, nor does its weight decay.
+            for where, values in moved:
+                self._parameters.weights[where] = values
         finally:
             self._take()
         return result
@@ -138,11 +135,14 @@ class SequenceTrainer:
     def gradients(self, x: Array, target: NDArray[Any]) -> tuple[float, dict[str, Array]]:
         """Loss and gradients of its mean by tensor, natural order; raises as `step`."""
         result = self._learn(x, target)
-        return result.loss, self._parameters.named(self._parameters.gradients)
+        return result.loss, self._parameters.trained()
 
-    def forward(self, x: Array) -> tuple[Array, Steps]:
-        """Outputs [n, steps, outputs] of inputs [n, steps, inputs], and what `backward` needs. Raises E0701, E0702."""
-        steps = self._run(self._sequences(x), self._stages)
+    def forward(self, x: Array, *, by_batch: bool = False) -> tuple[Array, Steps]:
+        """Outputs [n, steps, outputs] of inputs, and what `backward` needs.
+
+        `by_batch`, normalizations go by the statistics of the batch, by the stored ones otherwise. Raises E0701, E0702.
+        """
+        steps = self._run(self._sequences(x), self._stages, by_batch=by_batch)
         return steps.known[""].reshape(*steps.shape, -1).copy(), steps
 
     def backward(self, steps: Steps, dy: Array, *, inputs: bool = True) -> tuple[Array, dict[str, Array]]:
@@ -157,13 +157,12 @@ class SequenceTrainer:
         rows = np.ascontiguousarray(dy).reshape(-1, self._outputs)
         self._parameters.gradients[:] = 0.0
         deltas = self._back(steps, self._ends(steps, rows, inputs), inputs)
-        shape = (*steps.shape, self._inputs) if inputs else (0, 0, self._inputs)
-        dx = np.zeros(shape, np.float32)
-        for station, first in self._firsts.items() if inputs else ():
+        lead = steps.shape[: 1 + self._takes]
+        dx = np.zeros((*(lead if inputs else (0,) * len(lead)), self._inputs), np.float32)
+        for station, part in self._entering.items() if inputs else ():
             if station in deltas:
-                size = self._sizes[station]
-                dx[:, :, first : first + size] = deltas[station].reshape(*steps.shape, size)
-        return dx, self._parameters.named(self._parameters.gradients)
+                dx[..., part] = deltas[station].reshape(*lead, -1)
+        return dx, self._parameters.trained()
 
     def release(self, steps: Steps) -> None:
         """Let a later pass use the memory of one that is done."""
@@ -201,6 +200,7 @@ class SequenceTrainer:
     def _cut(self) -> list[Stage]:
         """The stages of the net; weights in segments are their places in the array of all."""
         stages: list[Stage] = []
+        given = set(self._entering)
         for segment in segments_of(self.graph, self._parameters.numbered()):
             station = self.graph.station(segment.station) if segment.station else None
             found = cell_of(station) if station is not None else None
@@ -211,7 +211,8 @@ class SequenceTrainer:
             if found is not None and station is not None:
                 units = station.real_units
                 cell = TrainedCell(found, self.machine, units, highway=segment.highway, threads=self.threads)
-            stages.append(Stage(piece, cell, self._sizes))
+            stages.append(Stage(piece, cell, inner=not given.issuperset(segment.reads)))
+            given.difference_update(segment.unrolled)
         if self.loss == "cross-entropy" and stages[-1].cell is not None:
             text = "cross-entropy takes an output that ends in softmax, the model ends in a cell"
             raise error("E0620", text, self.graph.loc, help="use squared errors, or a softmax behind the cell")
@@ -243,24 +244,30 @@ class SequenceTrainer:
         """Checked inputs, contiguous."""
         if x.dtype != np.float32:
             raise error("E0701", f"the input is {x.dtype}, not float32", help="convert with `.astype(np.float32)`")
-        if x.ndim != 3 or x.shape[2] != self._inputs or not x.shape[0] or not x.shape[1]:
-            text = f"the input has shape {list(x.shape)}, not [n, steps, {self._inputs}] with n and steps at least 1"
-            raise error("E0702", text, help="give sequences of at least one step")
+        if x.ndim != 2 + self._takes or x.shape[-1] != self._inputs or not all(x.shape[:-1]):
+            lead, least = ("n, steps", "n and steps") if self._takes else ("n", "n")
+            text = f"the input has shape {list(x.shape)}, not [{lead}, {self._inputs}] with {least} at least 1"
+            raise error("E0702", text, help="give sequences of at least one step" if self._takes else "give samples")
         return np.ascontiguousarray(x)
+
+    def _shape(self, x: Array) -> tuple[int, int]:
+        """Sequences and steps of an input."""
+        return len(x), x.shape[1] if self._takes else self._steps
 
     def _checked(self, x: Array, target: NDArray[Any]) -> tuple[Array, NDArray[Any]]:
         """Inputs, and targets by row."""
         if self.loss == "none":
             raise error("E0620", "the trainer has no loss", help="pass loss = 'cross-entropy' or 'mse'")
         x = self._sequences(x)
+        shape = self._shape(x)
         if self.loss == "cross-entropy":
-            if target.shape != x.shape[:2] or target.dtype.kind not in "ui":
-                text = f"labels are {target.dtype} of shape {list(target.shape)}, not integers {list(x.shape[:2])}"
+            if target.shape != shape or target.dtype.kind not in "ui":
+                text = f"labels are {target.dtype} of shape {list(target.shape)}, not integers {list(shape)}"
                 raise error("E0702", text, help="give one integer label per step")
             return x, np.ascontiguousarray(target, np.int64).reshape(-1)
-        if target.shape != (*x.shape[:2], self._outputs) or target.dtype != np.float32:
+        if target.shape != (*shape, self._outputs) or target.dtype != np.float32:
             text = f"targets are {target.dtype} of shape {list(target.shape)}"
-            raise error("E0702", text, help=f"give float32 {[*x.shape[:2], self._outputs]}")
+            raise error("E0702", text, help=f"give float32 {[*shape, self._outputs]}")
         return x, np.ascontiguousarray(target).reshape(-1, self._outputs)
 
     def _spare(self, batch: int, steps: int) -> Steps:
@@ -275,14 +282,13 @@ class SequenceTrainer:
             raise error("E0502", text, self.graph.loc, help="use a smaller batch, or shorter sequences")
         return Steps((batch, steps), [stage.memory(batch, steps) for stage in self._stages])
 
-    def _run(self, x: Array, stages: Sequence[Stage]) -> Steps:
+    def _run(self, x: Array, stages: Sequence[Stage], *, by_batch: bool) -> Steps:
         """Stages forwards."""
-        steps = self._spare(*x.shape[:2])
+        steps = self._spare(*self._shape(x))
         rows = x.reshape(-1, self._inputs)
-        for name, first in self._firsts.items():
-            steps.known[name] = rows[:, first : first + self._sizes[name]]
+        steps.known.update({name: rows[:, part] for name, part in self._entering.items()})
         for stage, work in zip(stages, steps.works, strict=False):
-            steps.known[stage.piece.segment.station] = stage.forward(work, steps.known)
+            steps.known.update(stage.forward(work, steps.known, by_batch=by_batch))
         if self._stages[-1].cell is not None:
             steps.known[""] = steps.known[self.graph.outputs[0].name]
         return steps
@@ -291,9 +297,9 @@ class SequenceTrainer:
         """The loss; with its gradient in the array of all."""
         last = self._stages[-1]
         within = last.piece.loss != "none"
-        steps = self._run(x, self._stages[:-1] if within else self._stages)
+        steps = self._run(x, self._stages[:-1] if within else self._stages, by_batch=gradient)
         if within:
-            further, work = self._further(last, False), steps.works[-1]
+            further, work = last.inner, steps.works[-1]
             back = work.back if further else None
             result = last.piece.judge(last.rows(work, steps.known), target, back, gradient=gradient)
             if gradient:
@@ -315,10 +321,6 @@ class SequenceTrainer:
         """Loss, and gradients in the array of all."""
         return self._judge(*self._checked(x, target), gradient=True)
 
-    def _further(self, stage: Stage, inputs: bool) -> bool:
-        """Whether gradients at the rows of a stage are wanted."""
-        return any(inputs or name not in self._firsts for name in stage.reads)
-
     def _ends(self, steps: Steps, rows: Array, inputs: bool) -> dict[str, Array]:
         """Gradients at stations behind the last cell's net, given those at the outputs."""
         last, deltas = self._stages[-1], dict[str, Array]()
@@ -328,15 +330,15 @@ class SequenceTrainer:
         return deltas
 
     def _back(self, steps: Steps, deltas: dict[str, Array], inputs: bool) -> dict[str, Array]:
-        """All cells and what is in front of them backwards; gradients at stations."""
+        """All stages that deltas lead to backwards; gradients at stations."""
         steps.used = True
         for stage, work in zip(reversed(self._stages), reversed(steps.works), strict=True):
-            if stage.cell is not None and (dy := deltas.pop(stage.cell.cell.station, None)) is not None:
+            if (dy := stage.arrived(work, deltas)) is not None:
                 self._undo(stage, work, dy, deltas, inputs)
         return deltas
 
     def _undo(self, stage: Stage, work: Work, dy: Array, deltas: dict[str, Array], inputs: bool) -> None:
-        further = self._further(stage, inputs)
+        further = inputs or stage.inner
         stage.backward(work, dy, self._parameters.gradients, self._matrices(stage), further=further)
         if further:
             stage.hand_on(work, deltas)
