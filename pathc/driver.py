@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -95,7 +96,7 @@ def read_source(name: str | Path) -> Source:
     """
     if str(name) == STDIN:
         return _read_stdin()
-    if Path(name).suffix.lower() not in _SUFFIXES and not Path(name).is_dir():
+    if Path(name).suffix.lower() not in _SUFFIXES and not os.path.isdir(name):
         text = f"`{name}` is neither a .path nor a .pir file by its name"
         raise PathcError(Diagnostic("E0802", text, help="rename it, or pass it through standard input as `-`"))
     from pathc.frontend import read_text

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 
-from pathc.cli.flags import Verb, add_model, add_pipeline, add_target, add_voice, batches, options_of
-from pathc.cli.talk import Talk, put
+from pathc.cli.flags import Verb, add_model, add_pipeline, add_target, add_voice, batches, duration, options_of
+from pathc.cli.talk import Talk, put, put_json
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, several=True)
     parser.add_argument("--batch", metavar="N,...", default="1,64", help="numbers of samples (default: 1,64)")
     parser.add_argument("--against", metavar="PEER,...", default="", help="numpy, scipy, torch, mkl")
-    parser.add_argument("--seconds", metavar="S", type=float, default=0.5, help="time to spend on every figure")
+    parser.add_argument("--seconds", metavar="S", type=duration, default=0.5, help="time to spend on every figure")
     parser.add_argument("--steps", metavar="N", type=int, default=128, help="steps of sequences (default: 128)")
     group = parser.add_argument_group("remote devices (targets tvm-llvm and cuda)")
     group.add_argument(
@@ -21,7 +21,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--key", metavar="K", default="", help="the key of the device")
     group.add_argument(
-        "--wait", metavar="S", type=float, default=60.0, help="seconds to wait for anything (default: 60)"
+        "--wait", metavar="S", type=duration, default=60.0, help="seconds to wait for anything (default: 60)"
     )
     add_pipeline(parser)
     add_target(parser, several=True)
@@ -42,8 +42,6 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    import json
-
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
     from pathc.bench import Plan, bench, peers_of
@@ -69,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         results = bench(plan, talk.diagnostics, talk.more)
     if arguments.json:
-        put("".join(json.dumps(row.as_json()) + "\n" for row in results))
+        put_json(*(row.as_json() for row in results))
     else:
         put(show(results))
     return 0

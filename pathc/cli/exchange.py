@@ -27,9 +27,9 @@ def _import(arguments: argparse.Namespace) -> int:
     from pathc.ir.verify import verify
     from pathc.ir.weights import save_weights
     from pathc.support.diagnostics import error
-    from pathc.support.files import write_atomically
+    from pathc.support.files import with_suffix, write_atomically
 
-    target = Path(arguments.output).with_suffix(".pir")
+    target = with_suffix(arguments.output, ".pir")
     if target.with_suffix(".safetensors").resolve() == Path(arguments.model).resolve():
         raise error(
             "E1107", f"the weights of `{target}` would replace `{arguments.model}`", help="give `-o` another name"

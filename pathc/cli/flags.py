@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,22 @@ class Verb:
     description: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is less than 0")
+    return number
+
+
+def duration(text: str) -> float:
+    """Seconds, finite and from 0 on, for argparse."""
+    seconds = float(text)
+    if not 0.0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return seconds
 
 
 def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
@@ -72,7 +89,7 @@ def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
         group.add_argument("-t", "--target", metavar="TARGET", default="llvm", help=what)
     group.add_argument("--weights", metavar="W", help=".safetensors or .npz file (default: initial weights)")
     group.add_argument("--plan", metavar="FILE", default="", help="follow the plans that `--emit plan` wrote to FILE")
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of random initial signs and inputs")
+    group.add_argument("--seed", metavar="N", type=natural, default=0, help="seed of random initial signs and inputs")
     group.add_argument(
         "--form", metavar="[JUNCTION=]FORM", action="append", default=[],
         help="compute a junction (main.1), or all, by this kernel form",

@@ -9,7 +9,7 @@ from pathc.cli.flags import Verb
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stdio", action="store_true", help="serve over standard input and output (always so)")
-    parser.add_argument("--vsix", metavar="FILE", default="", help="write the extension for VS Code instead")
+    parser.add_argument("--vsix", metavar="FILE", help="write the extension for VS Code instead")
     parser.add_argument(
         "--modules", metavar="FOLDER", default="", help="pack the client library that `npm install` put into a folder"
     )
@@ -20,7 +20,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from pathc.support.diagnostics import Diagnostic, UnavailableError
 
-    if arguments.vsix:
+    if arguments.vsix is not None:
         from pathc.lsp.syntax import modules, vsix
         from pathc.support.files import write_atomically
 

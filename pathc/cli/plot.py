@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pathc.cli.flags import Verb, add_output, add_pipeline, add_voice, options_of
+from pathc.cli.flags import Verb, add_output, add_pipeline, add_voice, natural, options_of
 from pathc.cli.talk import put
 
 
@@ -21,7 +21,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="P", type=int, default=64, help="left units of interleavers (default: 64)")
     parser.add_argument("--fan-out", metavar="N", type=int, default=4, help="fan-out of interleavers (default: 4)")
     parser.add_argument("--lanes", metavar="Z", type=int, default=16, help="memories of interleavers (default: 16)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of interleavers")
+    parser.add_argument("--seed", metavar="N", type=natural, default=0, help="seed of interleavers")
     add_output(parser, "draw into this .png, .svg or .pdf (default: as text)")
     add_pipeline(parser)
     add_voice(parser)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from pathc.cli.flags import Verb, add_model, add_output, add_voice, pairs
-from pathc.cli.talk import Talk, put
+from pathc.cli.flags import Verb, add_model, add_output, add_voice, natural, pairs
+from pathc.cli.talk import Talk, put, put_json
 from pathc.support.diagnostics import Diagnostic, Severity
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sampling", choices=SAMPLINGS, default="systematic", help="where the samples lie")
     group.add_argument("--per", choices=("tensor", "unit"), default="tensor", help="what shares a scale")
     group.add_argument("--scales", choices=("any", "power"), default="any", help="`power`: powers of two alone")
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the samples (default: 0)")
+    group.add_argument("--seed", metavar="N", type=natural, default=0, help="seed of the samples (default: 0)")
     group = parser.add_argument_group("calibration")
     group.add_argument("--data", metavar="D", help="data set: calibrate on its training samples, test on its others")
     group.add_argument("--scale", metavar="S", type=float, default=0.0, help="divide integer samples by S")
@@ -39,7 +39,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    import json
     from dataclasses import asdict
     from pathlib import Path
 
@@ -79,7 +78,10 @@ def _run(arguments: argparse.Namespace) -> int:
         if result.calibrated:
             write_atomically(Path(arguments.output).with_suffix(".pir"), print_graph(result.graph))
     talk.diagnostics([*map(_floats, refused[:1]), *result.notes])
-    put(json.dumps(asdict(found)) + "\n" if arguments.json else _text(found))
+    if arguments.json:
+        put_json(asdict(found))
+    else:
+        put(_text(found))
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from pathc.cli.flags import Verb, add_model, add_output, add_pipeline, add_target, add_voice, options_of
-from pathc.cli.talk import Talk, put
+from pathc.cli.talk import Talk, put, put_json
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    import json
-
     from pathc.agreement import compare, disagreement, summary
     from pathc.driver import compile_model, evaluate, save_array
 
@@ -40,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> int:
         save_array(arguments.output, outputs)
         record["output"] = arguments.output
     if arguments.json:
-        put(json.dumps(record) + "\n")
+        put_json(record)
     elif arguments.output:
         talk.say("\n".join(_lines(record)))
     else:

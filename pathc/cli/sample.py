@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathc.cli.flags import Verb, add_model, add_voice, pairs
-from pathc.cli.talk import Talk, put
+from pathc.cli.flags import Verb, add_model, add_voice, natural, pairs
+from pathc.cli.talk import Talk, put, put_json
 from pathc.support.diagnostics import Diagnostic, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--weights", metavar="W", required=True, help=".safetensors or .npz file of the trained net")
     parser.add_argument("--count", metavar="P[,P...]", required=True, help="number of paths, several with --data")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the paths (default: 0)")
+    parser.add_argument("--seed", metavar="N", type=natural, default=0, help="seed of the paths (default: 0)")
     parser.add_argument(
         "-o", "--output", metavar="FILE.pir", default="",
         help="write the graph; its units and weights beside it as .npz and .safetensors",
@@ -36,6 +35,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pathc.driver import load
     from pathc.ir.compress.paths import sample_paths
     from pathc.ir.weights import load_weights
+    from pathc.support.files import with_suffix
 
     counts = _counts(arguments.count)
     if not arguments.data and (not arguments.output or len(counts) > 1):
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.data:
         _measure(graph, weights, counts, arguments)
     if arguments.output:
-        target = Path(arguments.output).with_suffix(".pir")
+        target = with_suffix(arguments.output, ".pir")
         result = sample_paths(graph, weights, counts[-1], target.with_suffix(".npz").name, arguments.seed)
         _write(result, target)
         Talk.of(arguments).say(f"written: {target}; {100 * result.share:.2f}% of the weights are on a path")
@@ -97,7 +97,10 @@ def _measure(graph: Graph, weights: Tensors, counts: list[int], arguments: argpa
             put(f"{'paths':>12} {'on a path':>10} {'accuracy':>9}\n")
         started = True
         line = f"{f'{paths:,}' if paths else 'the net':>12} {100 * share:9.2f}% {reached:8.2f}%"
-        put((json.dumps(found) if arguments.json else line) + "\n")
+        if arguments.json:
+            put_json(found)
+        else:
+            put(line + "\n")
 
     with tempfile.TemporaryDirectory() as folder:
         for number, count in enumerate(counts):

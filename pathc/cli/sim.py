@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pathc.cli.flags import Verb, add_output, add_voice
-from pathc.cli.talk import Talk, put
+from pathc.cli.talk import Talk, put, put_json
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    import json
     from dataclasses import replace
 
     from pathc.backends.engine.check import check
@@ -58,7 +57,10 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.output:
             rows = replace(program, samples=len(done.starts))
             save_array(arguments.output, outputs_of(rows, done.outputs))
-        put(json.dumps(pipeline_json(done)) + "\n" if arguments.json else pipeline_report(done))
+        if arguments.json:
+            put_json(pipeline_json(done))
+        else:
+            put(pipeline_report(done))
         return 0
     inputs = inputs_for(program, arguments.input)
     run = simulate(program, inputs)
@@ -75,7 +77,10 @@ def _run(arguments: argparse.Namespace) -> int:
         if path:
             write_atomically(path, text(run))
             talk.say(f"written: {path}")
-    put(json.dumps(report_json(run)) + "\n" if arguments.json else report(run))
+    if arguments.json:
+        put_json(report_json(run))
+    else:
+        put(report(run))
     return 0
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pathc.cli.flags import Verb, add_voice
-from pathc.cli.talk import Talk, put
+from pathc.cli.flags import Verb, add_voice, natural
+from pathc.cli.talk import Talk, put, put_json
 from pathc.cli.train import INTERRUPTED, add_settings, settings_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder of the results")
     parser.add_argument("--seeds", metavar="N", type=int, default=1, help="train with the seeds 0 to N-1 (default: 1)")
     parser.add_argument("--seed-into", metavar="NAME", default="", help="give the seed to this `let`, too")
-    parser.add_argument("--jobs", metavar="N", type=int, default=0, help="processes (default: one a core)")
+    parser.add_argument("--jobs", metavar="N", type=natural, default=0, help="processes (default: one a core)")
     parser.add_argument("--scheduler", metavar="S", default="", help="address of a Dask scheduler, or `local`")
     parser.add_argument("--plot", metavar="P", default="", help="draw accuracy over paths into this .svg, .png or .pdf")
     add_settings(parser)
@@ -27,7 +27,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    import json
     from dataclasses import asdict
 
     from pathc.support.diagnostics import Diagnostic, PathcError, UsageError
@@ -61,7 +60,10 @@ def _run(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
     rows = rows_of(records)
     write_results(arguments.output, records)
-    put("".join(json.dumps(asdict(row)) + "\n" for row in rows) if arguments.json else table(rows))
+    if arguments.json:
+        put_json(*map(asdict, rows))
+    else:
+        put(table(rows))
     if arguments.plot:
         save(accuracy([asdict(row) for row in rows]), arguments.plot)
     if len(records) < len(cells):

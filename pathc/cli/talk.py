@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from pathc.support.diagnostics import Diagnostic, Severity, UsageError, render
 
@@ -47,6 +49,24 @@ class Talk:
 def coloured() -> bool:
     """Whether standard error is a terminal that wants colours."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+
+def put_json(*records: object) -> None:
+    """Write a line of JSON to standard output for each object; numbers that are not finite are null there."""
+    import json
+
+    put("".join(json.dumps(_finite(record)) + "\n" for record in records))
+
+
+def _finite(value: object) -> object:
+    """JSON has no words for NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in cast("dict[str, object]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in cast("Sequence[object]", value)]
+    return value
 
 
 def put(data: str | bytes) -> None:

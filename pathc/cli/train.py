@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from pathc.cli.flags import Verb, add_model, add_output, add_voice, pairs
-from pathc.cli.talk import Talk, put
+from pathc.cli.talk import Talk, put_json
 
 if TYPE_CHECKING:
     from pathc.train.loop import Watch
@@ -120,7 +119,7 @@ def _watch(talk: Talk, open_things: ExitStack) -> Watch:
 
 
 def _put_record(record: dict[str, object]) -> None:
-    put(json.dumps(record) + "\n")
+    put_json(record)
     sys.stdout.flush()
 
 

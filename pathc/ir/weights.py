@@ -229,9 +229,11 @@ def _raise_if_any(found: Iterable[Diagnostic]) -> None:
 
 
 def _places(graph: Graph) -> dict[str, Loc | None]:
-    places: dict[str, Loc | None] = {f"{s.name}.bias": s.loc for s in graph.stations}
+    places: dict[str, Loc | None] = {}
     for station in graph.stations:
         cell = cell_of(station)
+        own = (f"{station.name}.{kind}" for kind in ("bias", GAIN, SHIFT, MEAN, VARIANCE))
+        places.update(dict.fromkeys(own, station.loc))
         places.update(dict.fromkeys(cell.tensors if cell else (), station.loc))
     places.update({f"{line.name}.{j}": line.loc for line in graph.lines for j in line.junctions})
     return places

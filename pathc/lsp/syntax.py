@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -139,7 +140,7 @@ def modules(folder: str | Path) -> dict[str, bytes]:
     Raises PathcError E1213 if the library is not there.
     """
     root = Path(folder)
-    if not (root / "node_modules" / _LIBRARY / "package.json").is_file():
+    if not os.path.isfile(root / "node_modules" / _LIBRARY / "package.json"):
         help = f"run `npm install --omit=dev` in `{folder}`, where editors/vscode/package.json was copied to"
         raise error("E1213", f"`{folder}` has no node_modules/{_LIBRARY}", help=help)
     found = sorted(p for p in (root / "node_modules").rglob("*") if p.is_file() and not p.name.startswith("."))

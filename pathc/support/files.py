@@ -49,6 +49,13 @@ def check_readable(path: str | Path, limit: int | None = None) -> int:
     return status.st_size
 
 
+def with_suffix(path: str | Path, suffix: str) -> Path:
+    """The file of that suffix instead of its own; E0503 for what names no file, such as a root."""
+    if not Path(path).name:
+        raise error("E0503", f"cannot write `{path}`: it names no file", help="give the name of a file")
+    return Path(path).with_suffix(suffix)
+
+
 def write_atomically(path: str | Path, data: bytes | str) -> None:
     """Write a whole file or leave what was there: a temporary file beside it is renamed onto it.
 

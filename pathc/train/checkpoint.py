@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -69,7 +70,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, origin: Mapping[st
     try:
         write_atomically(path, safetensors_bytes(stored, metadata))
     except PathcError as mistake:
-        kept = "the checkpoint before it is as it was" if Path(path).exists() else "there is none before it"
+        kept = "the checkpoint before it is as it was" if os.path.exists(path) else "there is none before it"
         raise PathcError(*(d.note(kept) for d in mistake.diagnostics)) from mistake
 
 

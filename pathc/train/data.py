@@ -7,6 +7,7 @@ taken as they are. Nothing is pickled, and all values are looked at before train
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def load_data(name: str, scale: float = 0.0, steps: int = STEPS) -> Dataset:
         return Dataset(path.name, _from_npz(path), scale)
     if path.suffix.lower() == ".txt":
         return _from_text(path, steps)
-    if path.is_dir():
+    if os.path.isdir(path):
         return Dataset(path.name, _from_folder(path), scale)
     if "," in name:
         return Dataset(name, _from_files(name.split(",")), scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -128,9 +129,9 @@ def _check_output(job: Job) -> None:
         text = f"`{job.output}` is no weight file by its name"
         raise error("E0510", text, help="use the suffix .safetensors or .npz")
     for name in (job.output, job.checkpoint):
-        if name and not Path(name).absolute().parent.is_dir():
+        if name and not os.path.isdir(Path(name).absolute().parent):
             raise error("E0503", f"cannot write `{name}`: its folder does not exist", help="make the folder first")
-        if name and Path(name).is_dir():
+        if name and os.path.isdir(name):
             raise error("E0503", f"cannot write `{name}`: it is a folder", help="give the name of a file")
 
 
@@ -163,7 +164,7 @@ def with_sign(graph: Graph, text: str) -> Graph:
 
 def _stage_of(checkpoint: Path, graphs: list[Graph]) -> int:
     """The stage a checkpoint belongs to; the first where there is none."""
-    if len(graphs) == 1 or not checkpoint.exists():
+    if len(graphs) == 1 or not os.path.exists(checkpoint):
         return 0
     found = safetensors_metadata(checkpoint).get("model_sha256")
     return next((k for k, graph in enumerate(graphs) if model_digest(graph) == found), 0)

@@ -7,6 +7,7 @@ before: a run that goes on from a checkpoint sees the batches an uninterrupted o
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -193,7 +194,7 @@ def _initial(graph: Graph, settings: Settings) -> dict[str, NDArray[np.float32]]
 
 def _resume(run: _Run) -> list[Diagnostic]:
     """Take up the checkpoint, if there is one."""
-    if run.checkpoint is None or not run.checkpoint.exists():
+    if run.checkpoint is None or not os.path.exists(run.checkpoint):
         text = f"there is no checkpoint `{run.checkpoint}` to go on from, so training begins anew"
         return [Diagnostic("W0904", text, severity=Severity.NOTE)]
     stored = load_checkpoint(run.checkpoint, run.origin)

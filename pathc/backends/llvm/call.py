@@ -70,7 +70,8 @@ def as_floats(x: NDArray[Any]) -> Array:
         return x
     if x.dtype.kind not in "uifb":
         raise error("E0701", f"the input is {x.dtype}", help="give floats or integers")
-    return x.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.llvm.call import Kernel
+from pathc.backends.llvm.call import Kernel, as_floats
 from pathc.backends.llvm.pieces import Array, BoundSteps
 from pathc.ir.inputs import check_input
 from pathc.support.diagnostics import error
@@ -34,7 +34,7 @@ class Chain:
         """
         check_input(x, self.sample, "input")
         single = x.ndim == len(self.sample)
-        whole = np.ascontiguousarray(x[None] if single else x, np.float32)
+        whole = np.ascontiguousarray(as_floats(x[None] if single else x))
         rows, made = self._tied(whole, y if y is None or not single else y[None])
         # Binding for a single call would take scratch memory and an address of each array anew every time.
         if self.tail is None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.llvm.call import as_floats
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.pieces import Array, BoundSteps, Rows
 from pathc.backends.llvm.recurrent.kernel import CellKernel
@@ -69,7 +70,7 @@ class SequenceExecutable:
         """
         check_input(x, input_shape(self.graph), "input", sequences=takes_sequences(self.graph))
         several = x.ndim == self._axes
-        whole = np.ascontiguousarray(x if several else x[None], np.float32)
+        whole = np.ascontiguousarray(as_floats(x if several else x[None]))
         made = self.bind(whole).call()
         result = made if several else made[0]
         if y is None:

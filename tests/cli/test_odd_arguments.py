@@ -1,0 +1,104 @@
+"""Arguments that no file, number or object of JSON can be made of: refused with a reason, or written as JSON has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import SMALL, Run
+
+import pathc
+from pathc.ir.init import initial_weights
+from pathc.ir.weights import save_weights
+
+LONG = "a" * 300
+DIGITS = "small.path", "--data", "digits"
+NORMED = """pathc 1
+input  x[2, 6x6]
+output y[4] : conv(3x3) | batchnorm
+dense d : x -> y
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", LONG),
+        ("fmt", LONG),
+        ("run", LONG, "--input", "x.npy"),
+        ("export", LONG, "--weights", "w.npz", "--onnx", "m.onnx"),
+        ("sample", "small.path", "--weights", "w.npz", "--count", "9", "--data", LONG),
+        ("quantize", "small.path", "--weights", "w.npz", "--data", LONG),
+        ("train", "small.path", "--data", LONG, "-o", "t.npz"),
+        ("train", *DIGITS, "-o", f"{LONG}/t.npz"),
+        ("train", *DIGITS, "-o", "t.npz", "--checkpoint", LONG),
+        ("lsp", "--vsix", "v.vsix", "--modules", LONG),
+        ("lsp", "--vsix", ""),
+        ("import", "w.npz", "-o", "/"),
+        ("import", "w.npz", "-o", ""),
+        ("sample", "small.path", "--weights", "w.npz", "--count", "9", "-o", "."),
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG"),
+)
+def test_names_that_no_file_has(
+    run: Run, model: Path, inputs: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    save_weights(tmp_path / "w.npz", initial_weights(pathc.load(model)))
+    before = set(tmp_path.iterdir())
+    result = run(*arguments)
+    assert result.code == 1, result.err
+    assert "error[E" in result.err
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bench", "small.path", "--seed", "-1"),
+        ("dump", "small.path", "--seed", "-1"),
+        ("plot", "patterns", "small.path", "--seed", "-1"),
+        ("quantize", "small.path", "--weights", "w.npz", "--seed", "-1"),
+        ("sample", "small.path", "--weights", "w.npz", "--count", "9", "--seed", "-1"),
+        ("sweep", *DIGITS, "-o", "out", "--jobs", "-1"),
+        ("bench", "small.path", "--seconds", "inf"),
+        ("bench", "small.path", "--seconds", "nan"),
+        ("bench", "small.path", "--seconds", "-1"),
+    ],
+    ids=" ".join,
+)
+def test_numbers_that_count_nothing(run: Run, model: Path, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.code == 2, result.err
+    assert f"argument {arguments[-2]}: " in result.err
+
+
+def test_normalizations_without_tensors(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "n.path").write_text(NORMED)
+    np.savez(tmp_path / "w.npz", **{"d.1": np.zeros((4, 2, 3, 3), np.float32)})
+    np.save(tmp_path / "x.npy", np.zeros((1, 2, 6, 6), np.float32))
+    result = run("run", "n.path", "--input", "x.npy", "--weights", "w.npz")
+    assert result.code == 1
+    assert "error[E0505]: tensor `y.norm.gain` of shape [4] is missing" in result.err
+    assert "n.path:3" in result.err
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_are_not_finite_are_null(run: Run, model: Path, tmp_path: Path) -> None:
+    """Strict readers of JSON know neither NaN nor Infinity."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"`{word}` is no JSON")
+
+    np.save(tmp_path / "x.npy", np.full((2, 64), 1e300))
+    result = run("run", model, "--input", "x.npy", "--against", "reference", "--json")
+    assert result.code == 0, result.err
+    record = json.loads(result.out, parse_constant=refuse)
+    assert record["not_finite"] == 32
+    assert record["bound"] is None
+
+
+def test_a_model_that_is_read_from_nowhere_is_left_alone(run: Run, model: Path) -> None:
+    assert run("fmt", LONG, model).code == 1
+    assert model.read_text() == SMALL
