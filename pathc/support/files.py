@@ -59,15 +59,16 @@ def with_suffix(path: str | Path, suffix: str) -> Path:
 def write_atomically(path: str | Path, data: bytes | str) -> None:
     """Write a whole file or leave what was there: a temporary file beside it is renamed onto it.
 
-    Links are followed. Devices and pipes are written to as they are. Text is encoded as UTF-8. Raises PathcError E0503
-    if it cannot be written.
+    Links are followed. Devices and pipes, `/dev/stdout` among them, are written to as they are. Text is encoded as
+    UTF-8. Raises PathcError E0503 if it cannot be written, BrokenPipeError if the reader of a pipe went away.
     """
     target = Path(os.path.realpath(path))
     payload = data.encode(errors="replace") if isinstance(data, str) else data
     temporary = ""
     try:
-        if target.exists() and not target.is_file() and not target.is_dir():
-            target.write_bytes(payload)
+        # Not by the target: the link of /dev/stdout to a pipe leads to a name that is no file's.
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            Path(path).write_bytes(payload)
             return
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(handle, "wb") as file:
@@ -76,6 +77,8 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, _mode_of_new_files(target))
         os.replace(temporary, target)
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as reason:
         text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
         raise error("E0503", f"cannot write `{path}`: {text}", help="check folder and permissions") from reason

@@ -80,6 +80,18 @@ def test_links_are_followed_and_pipes_stay_pipes(tmp_path: Path) -> None:
         write_atomically(tmp_path, "text")
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="standard output has no name on this system")
+def test_standard_output_by_its_name(model: Path) -> None:
+    done = shell("pathc opt small.path -o /dev/stdout", model)
+    assert (done.returncode, done.stdout) == (0, shell("pathc opt small.path", model).stdout)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "pathc", "opt", "small.path", "-o", "/dev/stdout"]
+    gone = subprocess.run(command, cwd=model.parent, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (gone.returncode, gone.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [(("--form", "main.9=gather"), "E0612"), (("--form", "mian.1=gather"), "E0612"), (("--form", "gahter"), "E0612"),
