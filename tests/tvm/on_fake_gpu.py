@@ -45,7 +45,8 @@ def fault(call) -> str:
 def errors(net: GpuLibrary, x) -> None:
     """What does not fit."""
     there = net._module["upload"]
-    host, other = np.zeros((2, net.inputs), np.float32), there(np.zeros((2, net.inputs + 1), np.float32), 0)
+    axes = [2, 3][: len(x.shape) - 1]
+    host, other = np.zeros((*axes, net.inputs), np.float32), there(np.zeros((*axes, net.inputs + 1), np.float32), 0)
     said["host"] = fault(lambda: net(host))
     said["none"] = fault(lambda: net(None))
     said["columns"] = fault(lambda: net(other))
@@ -53,28 +54,52 @@ def errors(net: GpuLibrary, x) -> None:
     said["device"] = fault(lambda: net._told(lambda: there(host, 5)))
     said["elsewhere"] = fault(lambda: net._told(lambda: net._module["forward"](x, *net._on(there(host, 1)))))
     said["missing"] = fault(lambda: net._told(lambda: net._module["forward"](x)))
-    said["few"] = fault(lambda: net._told(lambda: net._module["run"](2, x)))
-    said["large"] = fault(lambda: net._told(lambda: net._module["run"](1 << 40, x)))
+    said["few"] = fault(lambda: net._told(lambda: net._module["run"](*axes, x)))
+    said["numbers"] = fault(lambda: net._told(lambda: net._module["run"](*axes[1:], x)))
+    said["large"] = fault(lambda: net._told(lambda: net._module["run"](1 << 40, *axes[1:], x)))
+    said["long"] = fault(lambda: net._told(lambda: net._module["run"](*axes[1:], 1 << 40, x)))
+    if axes[1:]:
+        said["stepless"] = fault(lambda: net(there(host[:, :0], 0)))
 
 
-def steps(net: GpuLibrary, x, batch: int) -> None:
+def steps(net: GpuLibrary, x) -> None:
     """The whole net by `run`, and then kernel by kernel, on memory of ours."""
     record = json.loads((folder / "net.json").read_text())
-    tiles, lanes = -(-batch // record["lanes"]), record["lanes"]
-    shapes = {name: (tiles, units, lanes) for name, units in record["buffers"]} | {"y": (batch, record["outputs"])}
-    arrays = {name: net._module["upload"](np.zeros(shape, np.float32), 0) for name, shape in shapes.items()}
+    *size, _ = x.shape
+    tiles, lanes = -(-int(np.prod(size)) // record["lanes"]), record["lanes"]
+    shapes = {name: (tiles, units, lanes) for name, units in record["buffers"]} | {"y": (*size, record["outputs"])}
+    shapes |= {name: (*size, columns) for name, columns in record["arrays"]}
+    arrays = {name: net._module["upload"](np.full(shape, np.nan, np.float32), 0) for name, shape in shapes.items()}
     arrays |= dict(zip(record["weights"], net._on(x), strict=True)) | {"x": x}
-    forward = record["launches"][: len(record["launches"]) // 2 if record["gradients"] else None]
-    if not record["gradients"]:
-        used = {name for launch in forward for name in launch["arguments"]}
-        order = [name for name in ("x", "y", *dict(record["buffers"]), *record["weights"]) if name in used]
-        net._module["run"](batch, *(arrays[name] for name in order))
-        np.save(folder / "run.npy", read(arrays["y"]))
-        ctypes.memset(arrays["y"].data_ptr(), 0, 4 * batch * record["outputs"])
-        for launch in forward:
-            given = [arrays[name] for name in launch["arguments"] if name not in ("batch", "tiles")]
-            net._module[launch["kernel"]](batch, *given)
-        np.save(folder / "kernels.npy", read(arrays["y"]))
+    if record["gradients"]:
+        return
+    used = {name for launch in record["launches"] for name in launch["arguments"]}
+    known = ("x", "y", *dict(record["buffers"]), *dict(record["arrays"]), *record["weights"], *dict(record["states"]))
+    order = [name for name in known if name in used]
+
+    def begun() -> dict[str, object]:
+        zeros = {name: np.zeros((size[0], columns), np.float32) for name, columns in record["states"]}
+        return arrays | {name: net._module["upload"](array, 0) for name, array in zeros.items()}
+
+    held = begun()
+    net._module["run"](*size, *(held[name] for name in order))
+    np.save(folder / "run.npy", read(arrays["y"]))
+    ctypes.memset(arrays["y"].data_ptr(), 0, 4 * int(np.prod(size)) * record["outputs"])
+    held = begun()
+    for launch in record["launches"]:
+        given = [held[name] for name in launch["arguments"] if name in held]
+        net._module[launch["kernel"]](*size, *given)
+    np.save(folder / "kernels.npy", read(arrays["y"]))
+
+
+def going_on(net: GpuLibrary, x) -> None:
+    """States: those of other sequences, those of the sequences before, none."""
+    one = net._module["upload"](read(x)[:1], 0)
+    said["states"] = fault(lambda: net(one))
+    np.save(folder / "second.npy", read(net(x)))
+    net.reset()
+    np.save(folder / "begun.npy", read(net(x)))
+    net.reset()
 
 
 def main() -> None:
@@ -101,10 +126,14 @@ def main() -> None:
             dx, sums = net.gradients(x, dy)
             np.savez(folder / "gradients.npz", dx=read(dx), **{name: read(array) for name, array in sums.items()})
             del dx, sums, dy
-        steps(net, x, len(given))
+        if net._sizes:
+            going_on(net, x)
+        steps(net, x)
         again = net._module["upload"](given[:1], 0)
         np.save(folder / "one.npy", read(net(again)))
+        net.reset()
         said["empty"] = list(net(net._module["upload"](given[:0], 0)).shape)
+        net.reset()
         errors(net, x)
         lend = ctypes.cast(fake.fake_lend, ctypes.c_void_p)
         tvm_ffi.LIB.TVMFFIEnvSetDLPackManagedTensorAllocator(lend, 0, None)
@@ -113,6 +142,7 @@ def main() -> None:
         np.save(folder / "lent.npy", read(lent))
         said["lent"] = [now - then for now, then in zip(state(), before, strict=True)]
         del lent
+        net.reset()
         tvm_ffi.LIB.TVMFFIEnvSetDLPackManagedTensorAllocator(None, 0, None)
     del x, y, again
     said["left"] = [state()[0] - held - len(net._there.get(1, [])), state()[1], state()[6]]

@@ -7,8 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
+import cell_support
+import extents_support
 import gpu_on_cpu as gpu
 import numpy as np
 import pytest
@@ -211,16 +214,88 @@ def test_without_a_c_compiler_it_says_what_to_install(plain, monkeypatch, tmp_pa
     assert linker.c_compiler()
 
 
-def test_numbers_that_a_library_cannot_give(plain):
-    from dataclasses import replace
+def cells(*stages, batch=0, **options):
+    graph = cell_support.stack(*((stage,) for stage in stages), units=18)
+    weights = cell_support.drawn(graph, 1)
+    return graph, weights, BACKEND.compile(Request(graph, weights, {"arch": Word("sm_90"), **options}, batch))
 
-    from pathc.backends.tvm.gpu_library import gpu_library
 
-    executable = plain[3]
-    program = executable.program
-    strange = replace(program.launches[0], arguments=(*program.launches[0].arguments, "steps"))
-    with pytest.raises(PathcError, match=r"E0675.*`steps`"):
-        gpu_library(replace(program, launches=(strange,)), executable.parameters, executable.binary)
+SEQUENCES = {
+    "stateful": cache(lambda: cells(
+        cell_support.cell("lstm", cell_support.STRUCTURES["ring"], stateful=True),
+        cell_support.cell("rnn", cell_support.STRUCTURES["diag"], stateful=True), fused=False)),
+    "both ways": cache(lambda: cells(
+        cell_support.cell("gru", cell_support.STRUCTURES["sparse"], reset="before", bidirectional="sum"),
+        cell_support.cell("qrnn", window=3, bidirectional="concat"))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SEQUENCES)
+def test_sequences_are_computed_where_they_lie(tmp_path, fake, kind):
+    graph, weights, executable = SEQUENCES[kind]()
+    write(tmp_path, executable)
+    gpu.build_file(executable.program.text, tmp_path / "kernels.so")
+    x = cell_support.sequences(graph, 19, 5, 3)
+    np.save(tmp_path / "x.npy", x)
+    said = call(tmp_path, fake)
+    y = np.load(tmp_path / "y.npy")
+    cell_support.check(graph, weights, x, y)
+    for other in ("run", "kernels", "lent"):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{other}.npy"), y)
+    np.testing.assert_array_equal(np.load(tmp_path / "one.npy"), y[:1])
+    assert said["empty"] == [0, 5, 4]
+    assert said["left"] == [0, 0, 0]
+    words = {
+        "columns": "E0512: `x` is not [batch, steps, 6]",
+        "numbers": "E0512: `run` takes a number of sequences and one of steps first",
+        "large": "E0512: 1099511627776 sequences of 3 steps are too many for a call, which takes",
+        "long": "E0512: 3 sequences of 1099511627776 steps are too many for a call, which takes",
+        "stepless": "E0371: sequences have no step",
+    }
+    for name, expected in words.items():
+        assert said[name].startswith(f"PathcError {expected}"), said[name]
+    assert ("states" in said) == (kind == "stateful")
+    if kind == "stateful":
+        assert said["states"].startswith("PathcError E0702")
+        np.testing.assert_array_equal(np.load(tmp_path / "begun.npy"), y)
+        again = interp.evaluate(graph, weights, x, interp.evaluate(graph, weights, x).state).outputs
+        np.testing.assert_allclose(np.load(tmp_path / "second.npy"), again, atol=1e-6)
+
+
+def test_a_net_with_extents_is_computed_where_it_lies(tmp_path, fake):
+    graph, weights, x = extents_support.case(extents_support.ACROSS, 3)
+    executable = BACKEND.compile(Request(graph, weights, {"arch": Word("sm_90"), "fused": False}))
+    write(tmp_path, executable)
+    gpu.build_file(executable.program.text, tmp_path / "kernels.so")
+    np.save(tmp_path / "x.npy", x.reshape(3, -1))
+    said = call(tmp_path, fake)
+    extents_support.checked(graph, weights, x, np.load(tmp_path / "y.npy"))
+    for other in ("run", "kernels", "lent"):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{other}.npy"), np.load(tmp_path / "y.npy"))
+    assert said["left"] == [0, 0, 0]
+
+
+def test_a_single_sequence_is_as_long_as_elements_are_counted():
+    """Where every sequence has a block of its own, the steps of all are not held to the limit of such blocks."""
+    _, _, executable = cells(cell_support.cell("gru", cell_support.STRUCTURES["ring"]), batch=1)
+    assert "batch" in {launch.grid[0] for launch in executable.program.launches}
+    assert executable.program.most > 65535
+
+
+@pytest.mark.parametrize("kind", SEQUENCES)
+def test_a_cu_file_of_sequences_takes_their_steps(kind):
+    _, _, executable = SEQUENCES[kind]()
+    text, program = str(executable.emit("cu")), executable.program
+    (function,) = text[len(program.text) :].split('extern "C"')[1:]
+    assert function.startswith(" cudaError_t net_forward(int batch, int steps, float* x, float* y, ")
+    assert f"const int rows = batch * steps, tiles = (rows + {program.lanes - 1}) / {program.lanes};" in function
+    called = [line for line in function.splitlines() if "<<<" in line]
+    assert len(called) == len(program.launches)
+    for line, one in zip(called, program.launches, strict=True):
+        grids = [f"({n.partition('/')[0]} + {int(d) - 1}) / {d}" if (d := n.partition("/")[2]) else n for n in one.grid]
+        assert f"{one.kernel}<<<dim3({', '.join(grids)}), " in line
+    for name, _ in program.states:
+        assert f"float* {name}" in function
 
 
 @pytest.mark.parametrize("options", [{"fused": False, "lanes": 32}, {"gradients": True, "lanes": 32}, {}], ids=str)

@@ -31,26 +31,39 @@ def _function(name: str, program: Program, parameters: Mapping[str, NDArray[Any]
     arrays = [one for one in extents(program, parameters) if one.name in used]
     called = {one.name: one.name if one.name.isidentifier() else f"h{at}" for at, one in enumerate(arrays)}
     lines = [f"// {called[one.name]}: {_size(one, program)}" for one in arrays]
-    numbers = sorted(used - called.keys() - {"batch", "tiles"})
-    given = [f"int {number}" for number in ("batch", *numbers)]
+    sizes = ("batch", "steps") if program.sequences else ("batch",)
+    given = [f"int {size}" for size in sizes]
     given += [f"{_C_TYPES[one.dtype]}* {called[one.name]}" for one in arrays]
     lines.append(f'extern "C" cudaError_t {name}({", ".join(given)}, cudaStream_t stream) {{')
-    lines.append(f"  const int tiles = (batch + {program.lanes - 1}) / {program.lanes};")
-    lines.append("  if (batch < 1) return cudaSuccess;")
+    lines.append(f"  const int rows = {' * '.join(sizes)}, tiles = {_divided('rows', program.lanes)};")
+    lines.append("  if (rows < 1) return cudaSuccess;")
     for one in launches:
         if one.shared > _UNASKED:
             limit = f"cudaFuncAttributeMaxDynamicSharedMemorySize, {one.shared}"
             lines.append(f"  if (cudaError_t status = cudaFuncSetAttribute({one.kernel}, {limit})) return status;")
-        passed = ", ".join(called.get(argument, argument) for argument in one.arguments)
-        shape = f"dim3({', '.join(one.grid)}), dim3({', '.join(map(str, one.block))}), {one.shared}, stream"
+        passed = ", ".join(called.get(argument) or _number(argument) for argument in one.arguments)
+        grid, block = ", ".join(map(_number, one.grid)), ", ".join(map(str, one.block))
+        shape = f"dim3({grid}), dim3({block}), {one.shared}, stream"
         lines.append(f"  {one.kernel}<<<{shape}>>>({passed});")
     return "\n".join([*lines, "  return cudaGetLastError();", "}"])
 
 
+def _number(text: str) -> str:
+    """An extent of a grid or an integer argument in C."""
+    name, _, divisor = text.partition("/")
+    return _divided(name, int(divisor)) if divisor else name
+
+
+def _divided(name: str, by: int) -> str:
+    return f"({name} + {by - 1}) / {by}"
+
+
 def _size(one: Extent, program: Program) -> str:
     """What an array is and how large."""
-    if one.per_sample:
-        return f"[batch, {one.per_sample}]"
+    if one.per_row:
+        return f"[batch, {'steps, ' * program.sequences}{one.per_row}]"
+    if one.per_sequence:
+        return f"[batch, {one.per_sequence}], zero at first; the next call goes on with it"
     if one.per_tile:
         return f"{one.name} of net.json, [tiles, {one.per_tile // program.lanes}, {program.lanes}]"
     return f"{one.fixed} numbers"

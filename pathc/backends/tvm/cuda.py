@@ -142,7 +142,7 @@ class CudaExecutable:
             case "cuda":
                 return self.program.text
             case "cu":
-                return self.program.text if self.program.sequences else cu_file(self.program, self.parameters)
+                return cu_file(self.program, self.parameters)
             case "ptx":
                 return self.binary.ptx
             case "cubin":

@@ -13,21 +13,28 @@
 #include <tvm/ffi/c_api.h>
 #include <tvm/ffi/extra/c_env_api.h>
 
-enum { BATCH = -1, TILES = -2 };
+enum { BATCH, STEPS, ROWS };
 enum { MOST_DEVICES = 64, ALIGNMENT = 256 };
 enum { MAJOR = 75, MINOR = 76, SHARED_MOST = 97, SHARED_WANTED = 8, NOT_SUPPORTED = 801 };
 
-/* An array has fixed + per_sample * batch + per_tile * tiles elements; those that are made here are [batch, per_sample]
-   or of the `ndim` extents in `shape`. */
+/* An array has fixed + per_sequence * batch + per_row * rows + per_tile * tiles elements, where rows are samples, or steps
+   of all sequences; those that are made here are [batch, per_row], of sequences [batch, steps, per_row], or of the `ndim`
+   extents in `shape`. */
 typedef struct {
   const char* name;
-  int64_t fixed, per_sample, per_tile;
+  int64_t fixed, per_sequence, per_row, per_tile;
   uint8_t code, bits;
   int ndim;
   int64_t shape[4];
 } Array;
 
-/* Extents of the grid are numbers, BATCH or TILES; arguments are places in `arrays`, BATCH or TILES. */
+/* BATCH, STEPS or ROWS, divided and rounded up. */
+typedef struct {
+  int of, by;
+} Number;
+
+/* Extents of the grid are themselves, arguments are places in `arrays`; those below zero are places in `numbers`, counted
+   down from -1. */
 typedef struct {
   const char* name;
   int grid[3];
@@ -53,7 +60,8 @@ typedef uint64_t Place;
   call(cuModuleGetFunction, (void**, void*, const char*)) call(cuFuncSetAttribute, (void*, int, int))      \
   call(cuMemAlloc_v2, (Place*, size_t)) call(cuMemFree_v2, (Place))                                        \
   call(cuMemAllocAsync, (Place*, size_t, void*)) call(cuMemFreeAsync, (Place, void*))                      \
-  call(cuMemcpyHtoD_v2, (Place, const void*, size_t)) call(cuGetErrorString, (int, const char**))          \
+  call(cuMemcpyHtoD_v2, (Place, const void*, size_t)) call(cuStreamSynchronize, (void*))                   \
+  call(cuGetErrorString, (int, const char**))                                                              \
   call(cuLaunchKernel, (void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, \
                         void**))
 

@@ -17,43 +17,43 @@ from numpy.typing import NDArray
 from pathc.backends.tvm import facade, nvrtc
 from pathc.backends.tvm.linker import link
 from pathc.backends.tvm.program import Launch, Program
-from pathc.support.diagnostics import PathcError, error
 
 _HOST = ("gpu_host.c", "gpu_driver.h")
-_NUMBERS = {"batch": "BATCH", "tiles": "TILES"}
 _KINDS = {"i": 0, "u": 1, "f": 2}
 """Kinds of numbers as DLPack counts them."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How many elements an array has: `fixed`, with so many for every sample and tile; `shape` where it is fixed."""
+    """How many elements an array has: `fixed`, and so many for every sequence, row and tile; `shape` where it is fixed.
+
+    Rows are samples, or the steps of all sequences; states have so many `per_sequence`.
+    """
 
     name: str
     fixed: int = 0
-    per_sample: int = 0
+    per_sequence: int = 0
+    per_row: int = 0
     per_tile: int = 0
     dtype: str = "float32"
     shape: tuple[int, ...] = ()
 
-    def elements(self, batch: int, lanes: int) -> int:
-        """Elements for a batch in tiles of `lanes` samples."""
-        return self.fixed + self.per_sample * batch + self.per_tile * -(-batch // lanes)
-
 
 def extents(program: Program, parameters: Mapping[str, NDArray[Any]]) -> tuple[Extent, ...]:
     """All arrays of a program in the order in which its library takes them."""
-    ends = [Extent("x", per_sample=program.inputs), Extent("y", per_sample=program.outputs)]
+    ends = [Extent("x", per_row=program.inputs), Extent("y", per_row=program.outputs)]
     if program.gradients:
-        ends += [Extent("dy", per_sample=program.outputs), Extent("dx", per_sample=program.inputs)]
+        ends += [Extent("dy", per_row=program.outputs), Extent("dx", per_row=program.inputs)]
     buffers = [Extent(name, per_tile=units * program.lanes) for name, units in program.buffers]
+    buffers += [Extent(name, per_row=columns) for name, columns in program.arrays]
     sums = [Extent(name, math.prod(shape), shape=shape) for name, shape in program.gradients]
     weights = [Extent(name, array.size, dtype=str(array.dtype)) for name, array in parameters.items()]
-    return (*ends, *buffers, *sums, *weights)
+    states = [Extent(name, per_sequence=size) for name, size in program.states]
+    return (*ends, *buffers, *sums, *weights, *states)
 
 
 def run_arguments(program: Program, parameters: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
-    """Arrays that the function `run` takes behind the number of samples, in order."""
+    """Arrays that the function `run` takes behind the number of samples, or of sequences and steps, in order."""
     used = {name for launch in program.forward for name in launch.arguments}
     return tuple(one.name for one in extents(program, parameters) if one.name in used)
 
@@ -61,11 +61,8 @@ def run_arguments(program: Program, parameters: Mapping[str, NDArray[Any]]) -> t
 def gpu_library(program: Program, parameters: Mapping[str, NDArray[Any]], binary: nvrtc.Binary) -> bytes:
     """The library, with cubin for the architecture and the newer ones that are known, and PTX for all that come later.
 
-    Raises UnavailableError E0660 without NVRTC, E0670 without a C compiler; E0675 for kernels that take other numbers
-    than those of samples and tiles.
+    Raises UnavailableError E0660 without NVRTC, E0670 without a C compiler.
     """
-    if program.sequences:
-        raise _no_number("steps")
     number = nvrtc.number_of(binary.arch)
     newer = [arch for arch in nvrtc.ARCHITECTURES if nvrtc.number_of(arch) > number]
     codes: dict[str, bytes] = {}
@@ -90,11 +87,17 @@ def _tables(
 ) -> str:
     places = {one.name: at for at, one in enumerate(arrays)}
     first_buffer = 4 if program.gradients else 2
-    first_sum = first_buffer + len(program.buffers)
+    first_sum = first_buffer + len(program.buffers) + len(program.arrays)
+    asked = [text for one in program.launches for text in (*one.grid, *one.arguments)]
+    numbers = list(dict.fromkeys(text for text in asked if text not in places and not text.isdecimal()))
+    places |= {text: -1 - at for at, text in enumerate(numbers)}
     sizes = {
+        "SEQUENCES": int(program.sequences),
+        "AXES": 2 + program.sequences,
         "LANES": program.lanes,
         "MOST": program.most,
         "ARRAYS": len(arrays),
+        "NUMBERS": len(numbers),
         "LAUNCHES": len(program.launches),
         "FORWARD": len(program.forward),
         "BINARIES": len(binaries),
@@ -109,12 +112,14 @@ def _tables(
     kinds = [f"{{{n // 10}, {n % 10}, {int(newer)}, code{at}}}" for at, (n, newer, _) in enumerate(binaries)]
     lines.append(f"static const Binary binaries[] = {_listed(kinds)};")
     lines.append(f"static const Array arrays[] = {_listed(map(_array, arrays))};")
+    lines.append(f"static const Number numbers[] = {_listed(_number(text, program.lanes) for text in numbers)};")
     for at, launch in enumerate(program.launches):
-        given = [_argument(name, places) for name in launch.arguments]
+        given = [str(places[name]) for name in launch.arguments]
         lines.append(f"static const int16_t arguments{at}[] = {_listed(given)};")
-    lines.append(f"static const Launch launches[] = {_listed(map(_launch, range(1 << 30), program.launches))};")
+    listed = [_launch(at, one, places) for at, one in enumerate(program.launches)]
+    lines.append(f"static const Launch launches[] = {_listed(listed)};")
     used = {name for launch in program.forward for name in launch.arguments}
-    given = [str(at) for name, at in places.items() if name in used]
+    given = [str(at) for at, one in enumerate(arrays) if one.name in used]
     lines.append(f"static const int16_t run_arguments[] = {_listed(given)};")
     kernels = " ".join(f"KERNEL({launch.kernel}, {at})" for at, launch in enumerate(program.launches))
     return "\n".join([*lines, f"#define KERNELS {kernels}", ""])
@@ -132,22 +137,18 @@ def _code(at: int, file: str) -> str:
 
 def _array(one: Extent) -> str:
     dtype = np.dtype(one.dtype)
-    sizes = f"{one.fixed}, {one.per_sample}, {one.per_tile}, {_KINDS[dtype.kind]}, {8 * dtype.itemsize}"
-    return f'{{"{one.name}", {sizes}, {len(one.shape)}, {_listed(map(str, one.shape or (0,)))}}}'
+    counts = one.fixed, one.per_sequence, one.per_row, one.per_tile
+    numbers = ", ".join(map(str, (*counts, _KINDS[dtype.kind], 8 * dtype.itemsize, len(one.shape))))
+    return f'{{"{one.name}", {numbers}, {_listed(map(str, one.shape or (0,)))}}}'
 
 
-def _launch(at: int, one: Launch) -> str:
-    grid = _listed(_NUMBERS.get(extent, extent) for extent in one.grid)
+def _number(text: str, lanes: int) -> str:
+    """An extent of a grid or an integer argument that depends on what is given: `steps`, `rows/64`, `tiles`."""
+    name, _, divisor = (f"rows/{lanes}" if text == "tiles" else text).partition("/")
+    return f"{{{name.upper()}, {divisor or 1}}}"
+
+
+def _launch(at: int, one: Launch, places: Mapping[str, int]) -> str:
+    grid = _listed(str(places.get(extent, extent)) for extent in one.grid)
     block = _listed(map(str, one.block))
     return f'{{"{one.kernel}", {grid}, {block}, {one.shared}, {len(one.arguments)}, arguments{at}}}'
-
-
-def _argument(name: str, places: Mapping[str, int]) -> str:
-    if name not in places and name not in _NUMBERS:
-        raise _no_number(name)
-    return _NUMBERS.get(name) or str(places[name])
-
-
-def _no_number(name: str) -> PathcError:
-    text = f"kernels of this net take a number `{name}`, which a library cannot give them"
-    return error("E0675", text, help="write net.cubin, and launch the kernels as net.json says")

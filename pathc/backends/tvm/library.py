@@ -165,14 +165,23 @@ class GpuLibrary:
         self.gradient_names = tuple(name for name, _ in program.gradients)
         self._module = _module(path)
         self._there: dict[int, list[Any]] = {}
+        self._sizes = [size for _, size in program.states]
+        self._states: dict[int, tuple[int, list[Any]]] = {}
 
     def __call__(self, x: Any, /) -> Any:
         """Outputs [batch, outputs] of inputs [batch, inputs], float32 on a GPU: a tensor of PyTorch if `x` is one, else
         a tvm_ffi.Tensor, which all that speaks DLPack takes without copying.
 
-        Raises E0512 for an array that does not fit, E0665 and E0666; UnavailableError E0664 and E0674.
+        Nets with cells take and give [batch, steps, units]; stateful ones go on where the last call on that GPU ended.
+
+        Raises E0512 for an array that does not fit, E0371 without steps, E0702 for states of another batch, E0665 and
+        E0666; UnavailableError E0664 and E0674.
         """
-        return self._told(lambda: self._module["forward"](x, *self._on(x)))
+        return self._told(lambda: self._forward(x))
+
+    def reset(self) -> None:
+        """Let stateful cells begin anew, in new memory: graphs that were captured before must be captured again."""
+        self._states.clear()
 
     def gradients(self, x: Any, dy: Any, /) -> tuple[Any, dict[str, Any]]:
         """Gradients at the inputs, and those of weights by the array of the program, all on the GPU.
@@ -186,13 +195,25 @@ class GpuLibrary:
 
     def _on(self, x: Any) -> list[Any]:
         """The weights in the memory of the GPU where an array lies."""
-        try:
-            _, device = x.__dlpack_device__()
-        except AttributeError:
-            raise error("E0512", f"`x` is no array that speaks DLPack, but {type(x).__name__}") from None
+        device = _device_of(x)
         if device not in self._there:
-            self._there[device] = [self._module["upload"](array, int(device)) for array in self._weights]
+            self._there[device] = [self._module["upload"](array, device) for array in self._weights]
         return self._there[device]
+
+    def _forward(self, x: Any) -> Any:
+        weights = self._on(x)
+        if not self._sizes:
+            return self._module["forward"](x, *weights)
+        device, batch = _device_of(x), int(next(iter(x.shape), 0))
+        remembered, states = self._states.get(device) or (batch, self._zeros(batch, device))
+        check_states(remembered, batch)
+        y = self._module["forward"](x, *weights, *states)
+        self._states[device] = batch, states
+        return y
+
+    def _zeros(self, batch: int, device: int) -> list[Any]:
+        """The states of sequences that begin."""
+        return [self._module["upload"](np.zeros((batch, size), np.float32), device) for size in self._sizes]
 
     def _told(self, call: Callable[[], Any]) -> Any:
         try:
@@ -205,6 +226,13 @@ class GpuLibrary:
             if code in _NOT_HERE:
                 raise UnavailableError(Diagnostic(code, words, help=_NOT_HERE[code])) from reason
             raise error(code, words) from reason
+
+
+def _device_of(x: Any) -> int:
+    try:
+        return int(x.__dlpack_device__()[1])
+    except AttributeError:
+        raise error("E0512", f"`x` is no array that speaks DLPack, but {type(x).__name__}") from None
 
 
 def _parameters(path: Path) -> dict[str, NDArray[Any]]:

@@ -91,7 +91,7 @@ class Program:
         widest = max([self.inputs, self.outputs, *(units for _, units in (*self.buffers, *self.arrays))])
         tiles = [int(e.partition("/")[2]) for one in self.launches for e in one.grid if e.startswith("rows/")]
         rows = min(_MOST_TILES * min(tiles, default=self.lanes), (_MOST_ELEMENTS - 1) // widest)
-        if any("batch" in launch.grid for launch in self.launches):
+        if any("batch" in launch.grid[1:] for launch in self.launches):
             rows = min(rows, _MOST_TILES)
         return max(1, rows // self.lanes) * self.lanes
 
