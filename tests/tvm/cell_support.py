@@ -97,17 +97,14 @@ class OnProcessor:
             plan, given = loop.plan, sums[loop.plan.name]
             batch, steps = given.shape[:2]
             found[plan.name] = np.full((batch, steps, plan.units), np.nan, np.float32)
-            arrays |= {plan.sums: given, plan.out: found[plan.name]} | pack_cell(plan, loop.weights)
+            arrays |= {plan.sums: given.reshape(-1, plan.columns), plan.out: found[plan.name].reshape(-1, plan.units)}
+            arrays |= {name: facade.aligned_copy(array) for name, array in pack_cell(plan, loop.weights).items()}
             if plan.added:
-                arrays[plan.made] = np.full((batch, steps, 2 * plan.units), np.nan, np.float32)
+                arrays[plan.made] = np.full((batch * steps, 2 * plan.units), np.nan, np.float32)
             if plan.state:
                 arrays[plan.state] = state
         for function in self.functions:
-            rows = function.called("batch") == "rows"
-            views = []
-            for a in function.arguments:
-                array = facade.aligned_copy(arrays[a.key]) if a.role == "parameter" else arrays[a.key]
-                views.append(facade.tensor(array.reshape(-1, array.shape[-1]) if rows else array))
+            views = [facade.tensor(arrays[a.key]) for a in function.arguments]
             numbers = [extent(function.called(s), {"batch": batch, "steps": steps}) for s in function.scalars]
             self.kernels[function.name](*views, *numbers)
         return found

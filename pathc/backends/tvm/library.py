@@ -24,7 +24,7 @@ from pathc.backends.tvm.recurrent.plan import SequencePlan, check_states
 from pathc.support.diagnostics import Diagnostic, UnavailableError, error
 from pathc.support.files import memory_limit, read_bounded
 
-_VERSION = 1
+_VERSION = 2
 _CODE = re.compile(r"(E\d{4}): (.*)", re.DOTALL)
 _NOT_HERE = {
     "E0664": "install NVIDIA's driver, check nvidia-smi, or compile for the processor with -t tvm-llvm",
@@ -51,21 +51,23 @@ def artefact(lowered: Lowered, parameters: Mapping[str, NDArray[Any]], cpu: str,
 def description(lowered: Lowered) -> str:
     """Functions in order with their arrays, as JSON: `x` and `y`, buffers [tiles, units, lanes], parameters.
 
-    Nets with extents have `arrays` [batch, floats] between functions. Nets with cells have `arrays` [batch, steps,
-    columns], of which some functions take the steps of all sequences as `rows`, and `states` [batch, numbers] that are
-    handed on from call to call.
+    Nets with extents have `arrays` [batch, floats] between functions. Nets with cells take the steps of all sequences
+    as rows, have `arrays` [rows, columns], and `states` [batch, numbers] that are handed on from call to call; the
+    `numbers` that a function takes behind its arrays are `batch`, `steps` and quotients of these, rounded up.
     """
     plan = lowered.plan
     calls: list[dict[str, Any]] = [
-        {"name": f.name, "arguments": [a.key for a in f.arguments]} for f in lowered.functions
+        {
+            "name": f.name,
+            "arguments": [a.key for a in f.arguments],
+            "numbers": [f.called(name) for name in f.scalars],
+        }
+        for f in lowered.functions
     ]
     sizes = {"lanes": plan.lanes, "inputs": plan.inputs, "outputs": plan.outputs}
     record: dict[str, Any] = {"version": _VERSION, "name": plan.name, **sizes, "buffers": plan.buffers}
     if isinstance(plan, SequencePlan):
         record |= {"arrays": plan.arrays, "states": plan.states}
-        for call, function in zip(calls, lowered.functions, strict=True):
-            call["rows"] = function.called("batch") == "rows"
-            call["numbers"] = [function.called(name) for name in function.scalars]
     elif plan.filters:
         record["arrays"] = list(plan.filters.arrays.items())
     return json.dumps(record | {"functions": calls}, indent=1) + "\n"
@@ -101,28 +103,25 @@ class Library:
         Nets with cells take and give [batch, steps, units]; stateful ones go on where the last call ended (E0702).
         """
         rows = np.ascontiguousarray(np.from_dlpack(x))
-        sequences = any(not call.rows for _, call in self._calls)
+        sequences = any("steps" in call.numbers for _, call in self._calls)
         axes = ("batch", "steps", self.inputs) if sequences else ("batch", self.inputs)
         if rows.ndim != len(axes) or rows.shape[-1] != self.inputs or rows.dtype != np.float32:
             wanted = ", ".join(map(str, axes))
             raise error("E0512", f"the input is {rows.dtype} {list(rows.shape)}, not float32 [{wanted}]")
         batch, steps = rows.shape[0], rows.shape[1] if sequences else 1
-        tiles, y = -(-batch * steps // self._lanes), np.empty((*rows.shape[:-1], self.outputs), np.float32)
+        tiles, y = -(-batch * steps // self._lanes), np.empty((batch * steps, self.outputs), np.float32)
         needed = 4 * tiles * self._lanes * sum(size for _, size in (*self._buffers, *self._arrays))
         if needed > memory_limit():
             raise error("E0502", f"buffers need {needed} bytes, the memory can take {memory_limit()}")
         for name, size in self._sizes:
             check_states(len(self._states.setdefault(name, _aligned(np.zeros((batch, size), np.float32)))), batch)
-        between = {n: _aligned(np.empty((batch, steps, size), np.float32)) for n, size in self._arrays}
-        between |= {"x": rows, "y": y}
-        flat = {name: array.reshape(-1, array.shape[-1]) for name, array in between.items()}
-        arrays = self._weights | self._states
+        arrays = self._weights | self._states | {"x": rows.reshape(-1, self.inputs), "y": y}
+        arrays |= {name: _aligned(np.empty((batch * steps, size), np.float32)) for name, size in self._arrays}
         arrays |= {name: _aligned(np.empty((tiles, units, self._lanes), np.float32)) for name, units in self._buffers}
-        numbers = {"batch": batch, "steps": steps, "rows": batch * steps}
+        numbers = {"batch": batch, "steps": steps, "rows": batch * steps, "tiles": tiles}
         for function, call in self._calls:
-            given = _chosen(arrays | (flat if call.rows else between), call.arguments)
-            function(*given, *(extent(number, numbers) for number in call.numbers))
-        return y
+            function(*_chosen(arrays, call.arguments), *(extent(number, numbers) for number in call.numbers))
+        return y.reshape(*rows.shape[:-1], self.outputs)
 
     def reset(self) -> None:
         """Let stateful cells begin anew."""
@@ -131,18 +130,16 @@ class Library:
 
 @dataclass(frozen=True)
 class _Call:
-    """A function with the keys of its arguments; `rows` says that it takes sequences as so many rows."""
+    """A function with the keys of its arguments, and the numbers it takes behind them."""
 
     name: str
     arguments: tuple[str, ...]
-    rows: bool
     numbers: tuple[str, ...]
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> _Call:
         """The call that a description names."""
-        numbers = tuple(map(str, record.get("numbers", ())))
-        return cls(str(record["name"]), tuple(map(str, record["arguments"])), bool(record.get("rows", True)), numbers)
+        return cls(str(record["name"]), tuple(map(str, record["arguments"])), tuple(map(str, record["numbers"])))
 
 
 class GpuLibrary:

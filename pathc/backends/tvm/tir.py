@@ -38,7 +38,7 @@ Role = Literal["input", "output", "buffer", "parameter", "gradient", "state"]
 class Argument:
     """An array that a function takes, in the order of its parameters; `key` says which one it is.
 
-    `shape` is text: numbers, `tiles`, `batch` and `steps`.
+    `shape` is text: numbers, `tiles`, `batch` and `rows`.
     """
 
     name: str

@@ -19,7 +19,7 @@ from pathc.backends.tvm.program import extent
 from pathc.backends.tvm.recurrent.lower import plan_sequences
 from pathc.backends.tvm.recurrent.pack import parameters_of
 from pathc.backends.tvm.recurrent.plan import SequencePlan, check_states, no_backward
-from pathc.backends.tvm.tir import Argument, Function
+from pathc.backends.tvm.tir import Function
 from pathc.ir.inputs import check_input
 from pathc.support.diagnostics import Diagnostic
 
@@ -97,18 +97,18 @@ class SequenceExecutable:
         return self._states
 
     def _run(self, arrays: Arrays) -> None:
-        """All functions on some sequences."""
+        """All functions on some sequences, whose steps are rows."""
         batch, steps = arrays["x"].shape[:2]
-        numbers = {"batch": batch, "steps": steps, "rows": batch * steps}
-        lanes = self.plan.lanes
-        held = dict(arrays)
+        rows, lanes = batch * steps, self.plan.lanes
+        numbers = {"batch": batch, "steps": steps, "rows": rows}
+        held = {name: array.reshape(-1, array.shape[-1]) for name, array in arrays.items()}
         for name, columns in self.plan.arrays:
-            held[name] = np.empty((batch, steps, columns), np.float32)
+            held[name] = np.empty((rows, columns), np.float32)
         for name, units in self.plan.kept:
-            held[name] = facade.aligned((-(-batch * steps // lanes), units, lanes))
+            held[name] = facade.aligned((-(-rows // lanes), units, lanes))
+        known = self._weights | {name: facade.tensor(array) for name, array in held.items()}
         for kernel, function in self._kernels:
-            views = [self._weights[a.key] if a.role == "parameter" else facade.tensor(_seen(held[a.key], a, function))
-                     for a in function.arguments]  # fmt: skip
+            views = [known[a.key] for a in function.arguments]
             kernel(*views, *(extent(function.called(name), numbers) for name in function.scalars))
 
     def gradients(self, x: NDArray[Any], output_gradient: NDArray[Any], /) -> NoReturn:
@@ -128,9 +128,3 @@ def _planned(part: Request, _: str) -> NetPlan:
     """One function where all buffers of a tile fit the cache, else one for every operation."""
     plan = plan_net(part.graph, _LANES, part.forms)
     return replace(plan, fused=4 * _LANES * sum(plan.units.values()) <= _WORKING_SET)
-
-
-def _seen(array: NDArray[Any], argument: Argument, function: Function) -> NDArray[Any]:
-    """The array as a function takes it: those that run over rows take the steps of all sequences as such."""
-    rows = argument.role in ("input", "output") and function.called("batch") == "rows"
-    return array.reshape(-1, array.shape[-1]) if rows else array

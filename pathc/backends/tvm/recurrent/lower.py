@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pathc.backends.base import Request
 from pathc.backends.tvm.lower import table_form
@@ -181,8 +180,3 @@ def _forms_of(request: Request, graph: Graph) -> dict[str, str]:
         piece = re.compile(re.escape(junction.replace(".", "_")) + r"(x\d+)?")
         found |= {f"{line.name}.1": form for line in graph.lines if piece.fullmatch(line.name)}
     return found
-
-
-def arrays_of(plan: SequencePlan, batch: int, steps: int) -> dict[str, NDArray[np.float32]]:
-    """Arrays between the pieces of a plan, [batch, steps, columns]."""
-    return {name: np.empty((batch, steps, columns), np.float32) for name, columns in plan.arrays}

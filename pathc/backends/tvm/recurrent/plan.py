@@ -1,8 +1,9 @@
 """The plan of a net with cells: feed-forward plans over all steps of all sequences, and a time loop for every cell.
 
-Between them lie arrays [batch, steps, columns]. A feed-forward plan takes them as so many rows; what it brings to a
-cell stands side by side, copy by copy of the cell's input matrices, then the highway of an sru. The two directions of a
-cell write side by side as well, and where they are added a further kernel does it.
+Between them lie arrays [rows, columns], where rows are the steps of a sequence after each other, then those of the
+next. What a feed-forward plan brings to a cell stands side by side, copy by copy of the cell's input matrices, then the
+highway of an sru. The two directions of a cell write side by side as well, and where they are added a further kernel
+does it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class CellPlan:
     """The time loop of a cell.
 
     A unit sees `width` others: from `reach` below on in a band, of its group if `dense`, by a table of `ell`; `csr` has
-    `edges` in all. `sums` [batch, steps, columns] is what lines bring, the last columns the highway if there is one.
+    `edges` in all. `sums` [rows, columns] is what lines bring, the last columns the highway if there is one.
 
     A block of threads computes one direction of `slots` times `samples` sequences: `slots` side by side in its threads,
     `samples` by the same thread. `across` threads share the units of a sequence, `turns` for each, one after the other;
@@ -113,7 +114,7 @@ class Feed:
 
 @dataclass(frozen=True, eq=False)
 class SequencePlan:
-    """Feed-forward plans and time loops in order; `arrays` lie between them, [batch, steps, columns]."""
+    """Feed-forward plans and time loops in order; `arrays` lie between them, [rows, columns]."""
 
     name: str
     pieces: tuple[Feed | CellPlan, ...]

@@ -21,17 +21,16 @@ from pathc.backends.tvm.tir import Argument, Function, head
 _ZERO = "T.float32(0)"
 _AHEAD = 4
 """Steps whose inputs are read at a time where everything is in registers."""
-_IN_ROWS = ("batch", "steps")
-ROWS = (("batch", "rows"),)
-"""What functions over rows call a batch are all steps of all sequences."""
+_NUMBERS = ("groups", "batch", "steps")
+"""Integers that a time loop takes: blocks of sequences, sequences, steps."""
 
 
 def cell_functions(plan: CellPlan, gpu: bool) -> tuple[Function, ...]:
     """The time loop, and what adds the two directions if they are added."""
     taken = arguments(plan)
-    lines = [*head(plan.name, taken, ("groups",)), *(f"    {line}" for line in _Loop(plan, gpu).lines())]
+    lines = [*head(plan.name, taken, _NUMBERS), *(f"    {line}" for line in _Loop(plan, gpu).lines())]
     groups = (("groups", f"batch/{plan.sequences}" if plan.sequences > 1 else "batch"),)
-    loop = Function(plan.name, "\n".join(lines) + "\n", taken, (), ("groups",), groups)
+    loop = Function(plan.name, "\n".join(lines) + "\n", taken, (), _NUMBERS, groups)
     return (loop, _added(plan)) if plan.added else (loop,)
 
 
@@ -39,7 +38,7 @@ def arguments(plan: CellPlan) -> tuple[Argument, ...]:
     """What the time loop reads and writes."""
     cell, name = plan.cell, plan.name
     both, gates, hidden = str(cell.directions), str(len(cell.recurrent_gates)), str(cell.hidden)
-    found = [Argument(plan.sums, "input", plan.sums, (*_IN_ROWS, str(plan.columns)))]
+    found = [Argument(plan.sums, "input", plan.sums, ("rows", str(plan.columns)))]
 
     def parameter(letter: str, shape: tuple[str, ...], dtype: str = "float32") -> None:
         found.append(Argument(f"{name}_{letter}", "parameter", f"{name}_{letter}", shape, dtype))
@@ -59,24 +58,24 @@ def arguments(plan: CellPlan) -> tuple[Argument, ...]:
     if plan.state:
         found.append(Argument(plan.state, "state", plan.state, ("batch", str(cell.states * cell.hidden))))
     columns = cell.directions * cell.hidden
-    return (*found, Argument(plan.made, "output", plan.made, (*_IN_ROWS, str(columns))))
+    return (*found, Argument(plan.made, "output", plan.made, ("rows", str(columns))))
 
 
 def _added(plan: CellPlan) -> Function:
     """The two directions of a cell, added."""
     name, n = f"{plan.name}_add", plan.units
     taken = (
-        Argument(plan.made, "input", plan.made, ("batch", str(2 * n))),
-        Argument(plan.out, "output", plan.out, ("batch", str(n))),
+        Argument(plan.made, "input", plan.made, ("rows", str(2 * n))),
+        Argument(plan.out, "output", plan.out, ("rows", str(n))),
     )
     lines = [
         *head(name, taken, ()),
-        f"    for r, u in T.grid(batch, {n}):",
+        f"    for r, u in T.grid(rows, {n}):",
         f'        with T.sblock("{name}_store"):',
         '            vr, vu = T.axis.remap("SS", [r, u])',
         f"            {plan.out}[vr, vu] = {plan.made}[vr, vu] + {plan.made}[vr, vu + {n}]",
     ]
-    return Function(name, "\n".join(lines) + "\n", taken, (), symbols=ROWS)
+    return Function(name, "\n".join(lines) + "\n", taken)
 
 
 class _Loop:
@@ -342,9 +341,10 @@ class _Loop:
     def _u(self, gate: int, q: int) -> str:
         return f"{self.plan.name}_u[{gate * self.plan.samples + q}]"
 
-    def _time(self, since: str) -> str:
-        """The step, `since` steps after the start of the direction."""
-        return since if self.cell.directions == 1 else f"{since} + vd * (steps - 1 - 2 * ({since}))"
+    def _row(self, b: str, since: str) -> str:
+        """The row of a sequence's step, `since` steps after the start of the direction."""
+        step = since if self.cell.directions == 1 else f"{since} + vd * (steps - 1 - 2 * ({since}))"
+        return f"{b} * steps + {step}"
 
     def _brought(self, b: str, gate: int, s: str) -> str:
         """What lines bring to a gate in a step: all taps of the window, each some steps late."""
@@ -355,7 +355,7 @@ class _Loop:
                 f"{cell.copy_of(0, tap, gate) * n} + vd * {self._side(cell.window * cell.inputs * n)} + {self._unit}"
             )
             since = f"{s} - {tap}" if tap else s
-            read = f"{sums}[{b}, {self._time(since)}, {column}]"
+            read = f"{sums}[{self._row(b, since)}, {column}]"
             terms.append(f"T.if_then_else({s} >= {tap}, {read}, {_ZERO})" if tap else read)
         return " + ".join(terms)
 
@@ -365,11 +365,11 @@ class _Loop:
 
     def _highway(self, b: str, s: str) -> str:
         column = f"{self.cell.copies * self.plan.units} + vd * {self._side(0)} + {self._unit}"
-        return f"{self.plan.sums}[{b}, {self._time(s)}, {column}]"
+        return f"{self.plan.sums}[{self._row(b, s)}, {column}]"
 
     def _written(self, b: str, inside: str, value: str, s: str = "s") -> list[str]:
         column = f"vd * {self.cell.hidden} + {self._unit}"
-        return _if(inside, [f"{self.plan.made}[{b}, {self._time(s)}, {column}] = {value}"])
+        return _if(inside, [f"{self.plan.made}[{self._row(b, s)}, {column}] = {value}"])
 
     def _start(self, b: str, number: int) -> str:
         return self._handed(b, number) if self.plan.state else _ZERO
