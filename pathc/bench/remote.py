@@ -12,6 +12,8 @@ from pathc.bench.harness import Plan, Row, Say, Tell, inputs_for, row_of
 from pathc.bench.limits import Limits
 from pathc.bench.timing import summary
 from pathc.driver import compile_model, load, read_source
+from pathc.ir.inputs import output_shape
+from pathc.ir.sequences import takes_sequences
 from pathc.ir.types import Word
 from pathc.support.diagnostics import Diagnostic, UsageError, error
 from pathc.support.source import Source
@@ -54,12 +56,13 @@ def _row(plan: Plan, where: Where, source: Source, target: str, batch: int, tell
         raise _not_measured(target)
     if chosen.options.get("tune") is True:
         say(f"{source.name}: {target}, batch {batch}: tuning on {name}")
-        executable = executable.tuned(batch, device.measuring(batch), name)
+        executable = executable.tuned(batch, device.measuring(batch, plan.steps), name)
         compiled = replace(compiled, executable=executable)
     tell(compiled.executable.notes)
-    x = inputs_for(compiled, batch, plan.options.seed)
-    placed = device.place(executable.shipped(batch), batch)
-    y = placed.outputs(x)
+    x = inputs_for(compiled, batch, plan.options.seed, plan.steps)
+    sequences = takes_sequences(compiled.graph)
+    placed = device.place(executable.shipped(batch), batch, plan.steps if sequences else 1)
+    y = placed.outputs(x).reshape(*x.shape[: 1 + sequences], *output_shape(compiled.graph))
     ready = time.perf_counter() - started
     held = compare(compiled, x[:_COMPARED], y[:_COMPARED])
     if not held.agrees:

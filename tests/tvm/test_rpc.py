@@ -7,6 +7,8 @@ import json
 import socket
 import time
 
+import cell_support
+import extents_support
 import numpy as np
 import pytest
 import rpc_machines
@@ -17,7 +19,8 @@ from pathc.backends.tvm import cpu, facade, remote, tuner
 from pathc.backends.tvm.remote import Placed, Where, borrow
 from pathc.backends.tvm.schedule import Tile
 from pathc.cli import main
-from pathc.support.diagnostics import UnavailableError
+from pathc.ir.interp import evaluate
+from pathc.support.diagnostics import PathcError, UnavailableError
 
 pytestmark = [
     pytest.mark.skipif(facade.missing() != "", reason=f"needs TVM: {facade.INSTALL}"),
@@ -73,6 +76,46 @@ def test_a_net_is_computed_and_timed_there(at, batch):
     assert len(spent) == 9
     assert all(0 < one < 1 for one in spent)
     assert set(placed.operations(0.01)) == {op.name for op in executable.net(batch).plan.ops}
+
+
+def test_a_net_with_extents_is_computed_and_timed_there(at):
+    graph, weights, x = extents_support.case(extents_support.ACROSS, 5)
+    executable = cpu.BACKEND.compile(Request(graph, weights, {"cpu": borrow(at).processor()}, 5))
+    placed = borrow(at).place(executable.shipped(5), 5)
+    y = placed.outputs(x)
+    extents_support.checked(graph, weights, x, y)
+    np.testing.assert_array_equal(y, executable(x))
+    assert set(placed.operations(0.01)) == {f.name for f in executable.net(5).lowered.functions}
+    assert placed.seconds(placed.shipped.run, 0.02)
+
+
+def test_sequences_are_computed_and_timed_there(at):
+    stages = [(cell_support.cell(name, stateful=True),) for name in ("gru", "sru")]
+    graph = cell_support.stack(*stages, units=10)
+    weights, x = cell_support.drawn(graph, 1), cell_support.sequences(graph, 3, 7, 2)
+    executable = cpu.BACKEND.compile(Request(graph, weights, {"cpu": borrow(at).processor()}))
+    placed = borrow(at).place(executable.shipped(3), 3, 7)
+    cell_support.check(graph, weights, x, placed.outputs(x).reshape(3, 7, -1))
+    again = evaluate(graph, weights, x, evaluate(graph, weights, x).state).outputs
+    np.testing.assert_allclose(placed.outputs(x).reshape(3, 7, -1), again, atol=1e-6)
+    assert set(placed.operations(0.01)) == {f.name for f in executable.lowered.functions}
+    with pytest.raises(PathcError, match="E0512"):
+        placed.outputs(x[:, :6])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["input x[4, 6x5]\noutput y[8] : conv(3x3) | relu\npaths p : x -> y { count = 32 }\n",
+     "input x[6]\noutput y[8] : gru\npaths p : x -> y { count = 24 }\n"],
+    ids=["extents", "cells"],
+)  # fmt: skip
+def test_figures_of_other_nets(at, tmp_path, own_cache, capsys, text):
+    model = tmp_path / "net.path"
+    model.write_text(f"pathc 1\nmodel net\n{text}")
+    assert bench(model, at, "--batch", "3", "--steps", "5", "--json") == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert row["seconds_min"] > 0
+    assert row["steps"] == (5 if "gru" in text else 1)
 
 
 def test_figures_name_the_device(model, at, capsys):

@@ -23,7 +23,7 @@ from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.recurrent.cpu import SequenceExecutable
 from pathc.backends.tvm.schedule import Tile, Tiles
-from pathc.backends.tvm.shipped import Measure, Shipped, calls_of, run_call, run_text
+from pathc.backends.tvm.shipped import Measure, Shipped, for_processor
 from pathc.backends.tvm.tir import Argument
 from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
@@ -93,19 +93,9 @@ class Net:
         names = [op.name for op in self.plan.ops]
         return {name: tuner.fastest(call) for name, call in zip(names, calls, strict=True)}
 
-    def library(self) -> bytes:
-        """A shared library with the kernels and a function `run` that calls them all."""
-        calls = calls_of(self.lowered.functions)
-        return facade.cpu_library(self.lowered.schedule.module, self.cpu, run_text([*calls.values()]))
-
     def shipped(self) -> Shipped:
-        """What another machine is sent; E0675 for nets with extents."""
-        if self.plan.filters:
-            text = "functions of filters take arrays by samples, which nobody makes on another machine"
-            raise error("E0675", text, help="write net.so, and call its functions as net.json says")
-        plan, calls = self.plan, calls_of(self.lowered.functions)
-        whole, sizes = run_call([*calls.values()]), (plan.lanes, plan.inputs, plan.outputs)
-        return Shipped("cpu", self.library(), whole, calls, *sizes, plan.buffers, self.parameters)
+        """What another machine is sent."""
+        return for_processor(self.lowered, self.parameters, self.cpu)
 
     def _tiles(self, arrays: Arrays, tiles: int) -> None:
         first = len(self.plan.filters.ops) if self.plan.filters else 0
@@ -232,8 +222,6 @@ class TvmExecutable:
     def emit(self, kind: str) -> str | bytes:
         """A stage as text, for the batch that was asked for: `plan`, `tir`, `schedule`, `scheduled`."""
         net = self.net(self.request.batch or LANES)
-        if kind == "so":
-            return net.library()
         return artefact(net.lowered, net.parameters, self.cpu, kind)
 
     def companions(self, kind: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pathc.backends.tvm import driver, nvrtc, tuner
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.driver import Arrays
-from pathc.backends.tvm.gpu_library import gpu_library, run_arguments
+from pathc.backends.tvm.gpu_library import extents, gpu_library, run_arguments
 from pathc.backends.tvm.program import Program, program
 from pathc.backends.tvm.schedule import Tiles
 from pathc.backends.tvm.shipped import RUN, Call, Measure, Shipped
@@ -59,13 +59,15 @@ def tuned(
 
 def shipped(lowered: Lowered, kernels: Program, parameters: Arrays, binary: nvrtc.Binary) -> Shipped:
     """What another machine is sent."""
+    sizes = ("batch", "steps") if kernels.sequences else ("batch",)
+    known = {one.name for one in extents(kernels, parameters)}
     calls = {
-        one.kernel: Call(one.kernel, tuple(name for name in one.arguments if name not in ("batch", "tiles")))
+        one.kernel.removesuffix("_kernel"): Call(one.kernel, tuple(a for a in one.arguments if a in known), sizes)
         for one in kernels.launches
     }
-    library, run = gpu_library(kernels, parameters, binary), Call(RUN, run_arguments(kernels, parameters))
-    sizes = kernels.lanes, kernels.inputs, kernels.outputs
-    return Shipped("cuda", library, run, by_operation(lowered, calls), *sizes, kernels.buffers, parameters)
+    library, run = gpu_library(kernels, parameters, binary), Call(RUN, run_arguments(kernels, parameters), sizes)
+    ends, held = (kernels.lanes, kernels.inputs, kernels.outputs), (kernels.buffers, kernels.arrays, kernels.states)
+    return Shipped("cuda", library, run, calls, *ends, parameters, *held, sequences=kernels.sequences)
 
 
 def by_operation(lowered: Lowered, kernels: Mapping[str, T]) -> dict[str, T]:

@@ -21,6 +21,7 @@ from pathc.backends.tvm import facade
 from pathc.backends.tvm.compiled import Lowered, stage
 from pathc.backends.tvm.program import Program, extent
 from pathc.backends.tvm.recurrent.plan import SequencePlan, check_states
+from pathc.backends.tvm.shipped import library_of
 from pathc.support.diagnostics import Diagnostic, UnavailableError, error
 from pathc.support.files import memory_limit, read_bounded
 
@@ -37,7 +38,7 @@ def artefact(lowered: Lowered, parameters: Mapping[str, NDArray[Any]], cpu: str,
     """A library `so` with its `json` and `params`, or a stage as text; E0670, E0804."""
     match kind:
         case "so":
-            return facade.cpu_library(lowered.schedule.module, cpu)
+            return library_of(lowered, cpu)
         case "json":
             return description(lowered)
         case "params":

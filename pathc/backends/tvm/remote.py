@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pathc.backends.tvm.program import extent
 from pathc.backends.tvm.shipped import Call, Kind, Measure, Shipped
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UnavailableError, UsageError, error
 
@@ -162,9 +163,9 @@ class Device:
         name, version = _within(self.where, "name its GPU", lambda: (gpu.device_name, gpu.compute_version))
         return str(name), f"sm_{str(version).replace('.', '')}"
 
-    def place(self, shipped: Shipped, batch: int) -> Placed:
-        """Send a net with memory for a batch."""
-        arrays = {name: (shape, "float32") for name, shape in shipped.shapes(batch).items()}
+    def place(self, shipped: Shipped, batch: int, steps: int = 1) -> Placed:
+        """Send a net with memory for a batch, of sequences of so many steps."""
+        arrays = {name: (shape, "float32") for name, shape in shipped.shapes(batch, steps).items()}
         arrays |= {name: (array.shape, str(array.dtype)) for name, array in shipped.parameters.items()}
         size = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in arrays.values())
 
@@ -177,16 +178,22 @@ class Device:
             place = self.session.cpu(0) if shipped.kind == "cpu" else self.session.cuda(0)
             empty = import_module("tvm.runtime").empty
             made = {name: empty(shape, dtype, device=place) for name, (shape, dtype) in arrays.items()}
-            for name, array in shipped.parameters.items():
+            zeros = {name: np.zeros((batch, numbers), np.float32) for name, numbers in shipped.states}
+            for name, array in (*shipped.parameters.items(), *zeros.items()):
                 made[name].copyfrom(np.ascontiguousarray(array))
-            return Placed(self.where, shipped, batch, self.session.load_module(file), place, made)
+            return Placed(self.where, shipped, batch, steps, self.session.load_module(file), place, made)
 
         return _within(self.where, "take a net", send, size / _BYTES_A_SECOND)
 
-    def measuring(self, batch: int) -> Measure:
-        """What measures the operations of nets there: one tile of samples on a processor, a batch on a GPU."""
+    def measuring(self, batch: int, steps: int = 1) -> Measure:
+        """What measures the operations of nets there, on a batch of samples, or of sequences of so many steps.
+
+        On a processor samples are those of one tile.
+        """
 
         def measure(shipped: Shipped) -> dict[str, float]:
+            if shipped.sequences:
+                return self.place(shipped, batch, steps).operations()
             return self.place(shipped, batch if shipped.kind == "cuda" else shipped.lanes).operations()
 
         return measure
@@ -202,6 +209,7 @@ class Placed:
     where: Where
     shipped: Shipped
     batch: int
+    steps: int
     module: Any
     place: Any
     arrays: Mapping[str, Any] = field(repr=False)
@@ -212,12 +220,14 @@ class Placed:
         return self.shipped.kind
 
     def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Outputs [batch, outputs] of inputs [batch, inputs]; E0512 for another batch."""
-        if x.shape != (self.batch, self.shipped.inputs):
-            raise error("E0512", f"the input has shape {list(x.shape)}, not {[self.batch, self.shipped.inputs]}")
+        """Outputs [rows, outputs] of inputs [batch, ...], of sequences [batch, steps, ...]; E0512 for another size."""
+        sizes = (self.batch, self.steps) if self.shipped.sequences else (self.batch,)
+        if x.shape[: len(sizes)] != sizes or x.size != self.batch * self.steps * self.shipped.inputs:
+            wanted = f"{list(sizes)} times {self.shipped.inputs}"
+            raise error("E0512", f"the input has shape {list(x.shape)}, not {wanted} numbers")
 
         def compute() -> NDArray[np.float32]:
-            self.arrays["x"].copyfrom(np.ascontiguousarray(x))
+            self.arrays["x"].copyfrom(np.ascontiguousarray(x.reshape(-1, self.shipped.inputs)))
             self.module[self.shipped.run.function](*self._given(self.shipped.run))
             return self.arrays["y"].numpy()
 
@@ -241,4 +251,6 @@ class Placed:
 
     def _given(self, call: Call) -> list[Any]:
         arrays = [self.arrays[name] for name in call.arrays]
-        return [self.batch, *arrays] if self.kind == "cuda" else arrays
+        known = self.shipped.numbers(self.batch, self.steps)
+        numbers = [extent(number, known) for number in call.numbers]
+        return [*numbers, *arrays] if self.kind == "cuda" else [*arrays, *numbers]

@@ -93,13 +93,6 @@ CODES: tuple[Code, ...] = (
         "architecture.",
     ),
     Code(
-        "E0675",
-        "a net that cannot be a library",
-        "The kernels of this net take numbers besides those of samples and tiles, which the functions of a library do "
-        "not have: those of recurrent cells count steps. Write `net.cubin`, and launch the kernels as `net.json` says. "
-        "Nor can functions of filters for the processor be sent to another machine.",
-    ),
-    Code(
         "E0676",
         "no tracker",
         "`pathc bench --rpc HOST:PORT` borrows devices from a tracker of TVM's RPC, and none answers there. Start "

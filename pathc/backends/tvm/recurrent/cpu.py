@@ -19,6 +19,7 @@ from pathc.backends.tvm.program import extent
 from pathc.backends.tvm.recurrent.lower import plan_sequences
 from pathc.backends.tvm.recurrent.pack import parameters_of
 from pathc.backends.tvm.recurrent.plan import SequencePlan, check_states, no_backward
+from pathc.backends.tvm.shipped import Shipped, for_processor
 from pathc.backends.tvm.tir import Function
 from pathc.ir.inputs import check_input
 from pathc.support.diagnostics import Diagnostic
@@ -114,6 +115,10 @@ class SequenceExecutable:
     def gradients(self, x: NDArray[Any], output_gradient: NDArray[Any], /) -> NoReturn:
         """There is no backward pass through cells: E0376."""
         raise no_backward(self.request.graph, "tvm-llvm", "use the interpreter, `pathc.ir.interp.backward`")
+
+    def shipped(self, batch: int) -> Shipped:
+        """The functions as another machine is sent them, whatever the batch."""
+        return for_processor(self.lowered, self.parameters, self.cpu)
 
     def emit(self, kind: str) -> str | bytes:
         """A stage: `plan`, `tir`, `schedule`, `scheduled`, `so`, `json` or `params`."""
