@@ -8,9 +8,10 @@ import numpy as np
 
 from pathc.backends.tvm import facade
 from pathc.backends.tvm.program import extent
-from pathc.backends.tvm.recurrent.lower import cell_plan, fitted
+from pathc.backends.tvm.recurrent.lower import cell_plan
 from pathc.backends.tvm.recurrent.pack import pack_cell
 from pathc.backends.tvm.recurrent.plan import CellPlan
+from pathc.backends.tvm.recurrent.tiles import fitted
 from pathc.backends.tvm.recurrent.tir import cell_functions
 from pathc.backends.tvm.tir import module_text
 from pathc.ir.cells import cell_of

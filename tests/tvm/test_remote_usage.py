@@ -14,6 +14,7 @@ from pathc.backends.base import Request
 from pathc.backends.tvm import driver, facade, gpu_tiles, gpu_tuning, nvrtc, tuner
 from pathc.backends.tvm.compiled import Lowered
 from pathc.backends.tvm.cuda import BACKEND
+from pathc.backends.tvm.knobs import knobs_of
 from pathc.backends.tvm.pack import pack
 from pathc.backends.tvm.program import program
 from pathc.backends.tvm.remote import Device, Where
@@ -158,12 +159,14 @@ def test_no_change_makes_a_kernel_that_no_gpu_takes():
 def test_tuning_for_a_gpu_keeps_and_reuses(monkeypatch, own_cache):
     _, _, plain = compiled()
     monkeypatch.setattr(gpu_tiles, "changes", lambda: [{"rows": 2}, {"threads": 64}, {"columns": 8}])
-    monkeypatch.setattr(gpu_tuning, "shipped", lambda lowered, *_: lowered)
-    tried = []
+    monkeypatch.setattr(gpu_tuning, "program", lambda lowered, _: SimpleNamespace(text="", tiles=lowered.tiles))
+    monkeypatch.setattr(nvrtc, "compile_text", lambda *_: None)
+    monkeypatch.setattr(gpu_tuning, "shipped", lambda kernels, *_: kernels.tiles)
+    plan, tried = plain.lowered.plan, []
 
-    def measure(lowered):
-        tried.append(dict(lowered.tiles))
-        tile = lowered.tiles.get("k1") or default_tile(lowered.plan.ops[1], lowered.plan, True)
+    def measure(tiles):
+        tried.append(dict(tiles))
+        tile = tiles.get("k1") or default_tile(plan.ops[1], plan, True)
         return {"k0": 1.0, "k1": 4.0 - (tile.rows == 2) - (tile.columns == 8) + (tile.threads == 64), "k2": 1.0}
 
     tuned = plain.tuned(64, measure, NAME)
@@ -175,7 +178,8 @@ def test_tuning_for_a_gpu_keeps_and_reuses(monkeypatch, own_cache):
     assert again.lowered.tiles == {"k1": best}
     assert [note.code for note in again.notes] == ["W0671"]
     assert compiled(arch=Word("sm_80"))[2].lowered.tiles == {}
-    assert tuner.recall(plain.lowered.plan, f"cuda sm_90 {NAME}", gpu=True) == {"k1": best}
+    for device in ("cuda sm_90", f"cuda sm_90 {NAME}"):
+        assert tuner.recall(plain.lowered.plan, knobs_of(plain.lowered), device) == {"k1": best}
     (own_cache / "tuned.json").write_text('{"version": 1, "entries": 3}')
     _, _, damaged = compiled()
     assert damaged.lowered.tiles == {}
@@ -199,7 +203,7 @@ def test_tuning_on_the_gpu_here(monkeypatch):
     monkeypatch.setattr(driver, "device", lambda: driver.Device(FakeCuda(plain.program.text)))
     monkeypatch.setattr(driver, "_SERIES", 0.0)
     measured = {}
-    monkeypatch.setattr(tuner, "tune", lambda plan, measure, gpu: measured.update(measure({})) or {})
+    monkeypatch.setattr(tuner, "tune", lambda knobs, measure: measured.update(measure({})) or {})
     _, _, tuned = compiled(tune=True)
     assert tuned.lowered.tiles == {}
     assert set(measured) == {"k0", "k1", "k2"}

@@ -15,7 +15,7 @@ import rpc_machines
 from tvm_support import BIAS, RELU, chain, check, drawn, inputs
 
 from pathc.backends.base import Request
-from pathc.backends.tvm import cpu, facade, remote, tuner
+from pathc.backends.tvm import cpu, facade, knobs, remote
 from pathc.backends.tvm.remote import Placed, Where, borrow
 from pathc.backends.tvm.schedule import Tile
 from pathc.cli import main
@@ -139,7 +139,7 @@ def test_outputs_that_are_wrong_are_not_measured(model, at, capsys, monkeypatch)
 
 def test_tuning_there_is_used_here(model, at, capsys, monkeypatch):
     liked = Tile(2, 32)
-    monkeypatch.setattr(tuner, "candidates", lambda _: [Tile(1, 4), liked])
+    monkeypatch.setattr(knobs, "candidates", lambda _: [Tile(1, 4), liked])
     measured, answers = Placed.operations, iter([2.0, 3.0, 1.0])
     monkeypatch.setattr(Placed, "operations", lambda self: dict.fromkeys(measured(self, 0.01), next(answers)))
     assert bench(model, at, "-t", "tvm-llvm{tune=true}", "--batch", "64", "--json") == 0

@@ -198,8 +198,6 @@ def test_special_values_are_heard_by_those_that_see_them(structure):
 def test_what_is_not_there_is_refused():
     graph = stack((cell("gru", STRUCTURES["band"]),))
     weights = drawn(graph, 1)
-    with pytest.raises(PathcError, match="E0667"):
-        BACKEND.compile(Request(graph, weights, {"tune": True}))
     with pytest.raises(PathcError, match="E0612"):
         BACKEND.compile(Request(graph, weights, forms={"main.9": "csr"}))
     with pytest.raises(PathcError, match="E0612"):

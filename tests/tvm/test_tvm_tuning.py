@@ -11,7 +11,7 @@ import pytest
 from tvm_support import BIAS, RELU, chain, check, drawn, inputs
 
 from pathc.backends.base import Request
-from pathc.backends.tvm import facade, tuner
+from pathc.backends.tvm import facade, knobs, tuner
 from pathc.backends.tvm.cpu import BACKEND
 from pathc.backends.tvm.library import Library
 from pathc.backends.tvm.lower import plan_net
@@ -86,8 +86,8 @@ def test_tuning_chooses_keeps_and_reuses(own_cache, monkeypatch):
     graph, weights, plain = net(64)
     plan, liked = plain.net(64).plan, Tile(2, 32)
     assert plain.notes == ()
-    assert liked in tuner.candidates(plan, 30)
-    monkeypatch.setattr(tuner, "candidates", lambda _: [Tile(1, 4), liked, Tile(64, 4)])
+    assert liked in knobs.candidates(plan, 30)
+    monkeypatch.setattr(knobs, "candidates", lambda _: [Tile(1, 4), liked, Tile(64, 4)])
     tried = []
 
     def seconds(one):
@@ -107,10 +107,12 @@ def test_tuning_chooses_keeps_and_reuses(own_cache, monkeypatch):
     for damage in (
         "",
         "[1]",
-        '{"version": 1, "entries": {"' + tuner.key_of(plan, again.device) + '": {"k1": {"rows": 5}}}}',
+        '{"version": 1, "entries": {"' + tuner.key_of(plan, tuner.processor("")) + '": {"k1": {"rows": 5}}}}',
     ):
         (own_cache / "tuned.json").write_text(damage)
-        assert tuner.recall(plan, again.device) == {}
+        _, _, damaged = net(64)
+        assert damaged.net(64).lowered.tiles == {}
+        assert [note.code for note in damaged.notes] == ["W0682"]
 
 
 def test_tuning_measures_every_kernel():
@@ -118,7 +120,7 @@ def test_tuning_measures_every_kernel():
     found = executable.net(64).seconds()
     assert set(found) == {op.name for op in executable.net(64).plan.ops}
     assert all(0 < spent < 1 for spent in found.values())
-    for tile in tuner.candidates(plan_net(graph, 64, {}), 3):
+    for tile in knobs.candidates(plan_net(graph, 64, {}), 3):
         check_tile(graph, weights, tile)
 
 
@@ -128,15 +130,15 @@ def check_tile(graph, weights, tile):
     from pathc.backends.tvm.pack import pack
 
     plan = plan_net(graph, 64, {})
-    tiles = {op.name: tile for op in plan.ops if tuner.fitting(tile, op)}
+    tiles = {op.name: tile for op in plan.ops if knobs.fitting(tile, op)}
     x, y = inputs(graph, 70, 2), np.empty((70, 64), np.float32)
     Net(Lowered(plan, False, tiles), pack(plan, graph, weights), "").run(x, y)
     check(graph, weights, x, y)
 
 
 def test_the_cost_model_wants_registers_full_but_not_over():
-    assert tuner.cost(Tile(4, 16)) < tuner.cost(Tile(1, 16)) < tuner.cost(Tile(1, 4))
-    assert tuner.cost(Tile(4, 64)) < tuner.cost(Tile(16, 64))
+    assert knobs.cost(Tile(4, 16)) < knobs.cost(Tile(1, 16)) < knobs.cost(Tile(1, 4))
+    assert knobs.cost(Tile(4, 64)) < knobs.cost(Tile(16, 64))
 
 
 def test_tune_is_true_or_false():

@@ -14,25 +14,31 @@ from pathc.backends.tvm.filters.tiles import Tile as FilterTile
 from pathc.backends.tvm.filters.tiles import tile_of
 from pathc.backends.tvm.filters.tir import functions as filter_functions
 from pathc.backends.tvm.plan import NetPlan
-from pathc.backends.tvm.recurrent.plan import Feed, SequencePlan
+from pathc.backends.tvm.recurrent.plan import CellPlan, Feed, SequencePlan
 from pathc.backends.tvm.recurrent.schedule import schedule_cell
+from pathc.backends.tvm.recurrent.tiles import CellTile, with_tile
 from pathc.backends.tvm.recurrent.tir import cell_functions
 from pathc.backends.tvm.schedule import Tile, schedule
 from pathc.backends.tvm.tensorcore import Precision
 from pathc.backends.tvm.tir import Function, functions, module_text
 from pathc.support.diagnostics import error
 
+AnyTile = Tile | FilterTile | CellTile
+Tiles = Mapping[str, AnyTile]
+"""Split factors by the name of the operation."""
+
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
     """A plan with what it becomes on the way to kernels, each made when first asked for.
 
+    Operations have the split factors that `tiles` says, the others those of the models.
     With `precision` blocks that fit are computed on tensor cores; TIR and schedule show them in float32.
     """
 
     plan: NetPlan | SequencePlan
     gpu: bool
-    tiles: Mapping[str, Tile] = field(default_factory=dict[str, Tile])
+    tiles: Tiles = field(default_factory=dict[str, AnyTile])
     precision: Precision | None = None
 
     @property
@@ -48,10 +54,29 @@ class Lowered:
         return self.plan.filters if isinstance(self.plan, NetPlan) else None
 
     @cached_property
+    def tiled(self) -> NetPlan | SequencePlan:
+        """The plan with the split factors of its cells."""
+        if isinstance(self.plan, NetPlan):
+            return self.plan
+        return replace(self.plan, pieces=tuple(map(self._with_tile, self.plan.pieces)))
+
+    def _with_tile(self, piece: Feed | CellPlan) -> Feed | CellPlan:
+        tile = None if isinstance(piece, Feed) else self.tiles.get(piece.name)
+        return with_tile(piece, tile) if isinstance(piece, CellPlan) and isinstance(tile, CellTile) else piece
+
+    def default_filter_tile(self, op: Filters) -> FilterTile:
+        """The tile of a filter unless another one was chosen."""
+        return tile_of(op, self.gpu, self.plan.lanes == 1)
+
+    @cached_property
     def filter_tiles(self) -> dict[str, FilterTile]:
         """Tiles of filters by the name of the operation."""
-        ops = self.filters.ops if self.filters else ()
-        return {op.name: tile_of(op, self.gpu, self.plan.lanes == 1) for op in ops if isinstance(op, Filters)}
+        found: dict[str, FilterTile] = {}
+        for op in self.filters.ops if self.filters else ():
+            if isinstance(op, Filters):
+                tile = self.tiles.get(op.name)
+                found[op.name] = tile if isinstance(tile, FilterTile) else self.default_filter_tile(op)
+        return found
 
     @cached_property
     def filter_parameters(self) -> Packed:
@@ -64,11 +89,12 @@ class Lowered:
     @cached_property
     def functions(self) -> tuple[Function, ...]:
         """The functions of TIR, those of filters first."""
-        if isinstance(self.plan, NetPlan):
+        plan = self.tiled
+        if isinstance(plan, NetPlan):
             first = filter_functions(self.filters, self.filter_tiles, self.gpu) if self.filters else ()
-            return (*first, *functions(self.plan))
+            return (*first, *functions(plan))
         found: list[Function] = []
-        for piece in self.plan.pieces:
+        for piece in plan.pieces:
             if isinstance(piece, Feed):
                 rows = ("batch", "rows"), ("tiles", f"rows/{piece.plan.lanes}")
                 found += [replace(function, symbols=rows) for function in functions(piece.plan)]
@@ -88,9 +114,10 @@ class Lowered:
             steps = facade.Schedule(self.module)
             if self.filters:
                 schedule_filters(steps, self.filters, self.filter_tiles, self.gpu)
-            for piece in (self.plan,) if isinstance(self.plan, NetPlan) else self.plan.pieces:
+            tiles = {name: tile for name, tile in self.tiles.items() if isinstance(tile, Tile)}
+            for piece in (self.tiled,) if isinstance(self.tiled, NetPlan) else self.tiled.pieces:
                 if isinstance(piece, NetPlan | Feed):
-                    schedule(steps, piece if isinstance(piece, NetPlan) else piece.plan, self.gpu, self.tiles)
+                    schedule(steps, piece if isinstance(piece, NetPlan) else piece.plan, self.gpu, tiles)
                 else:
                     schedule_cell(steps, piece, self.gpu)
         except Exception as reason:
@@ -102,7 +129,7 @@ def stage(lowered: Lowered, kind: str) -> str:
     """The stages that processor and GPU have in common, as text."""
     match kind:
         case "plan":
-            return str(lowered.plan)
+            return str(lowered.tiled)
         case "tir":
             return facade.show(lowered.module) + "\n"
         case "schedule":

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pathc.backends.base import Request
 from pathc.backends.tvm import facade, tuner
 from pathc.backends.tvm.backward import plan_gradients
-from pathc.backends.tvm.compiled import Lowered
+from pathc.backends.tvm.compiled import Lowered, Tiles
 from pathc.backends.tvm.filters.parts import Parts, check_gradients, parts_of, refusals
 from pathc.backends.tvm.filters.plan import FilterPlan
 from pathc.backends.tvm.library import artefact
@@ -22,14 +22,13 @@ from pathc.backends.tvm.lower import plan_net
 from pathc.backends.tvm.pack import Packed, pack, unpack
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.recurrent.cpu import SequenceExecutable
-from pathc.backends.tvm.schedule import Tile, Tiles
 from pathc.backends.tvm.shipped import Measure, Shipped, for_processor
 from pathc.backends.tvm.tir import Argument
 from pathc.ir.cells import is_recurrent
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input, input_shape, output_shape
 from pathc.ir.weights import check_weights
-from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UnavailableError, UsageError, error
+from pathc.support.diagnostics import Diagnostic, PathcError, UnavailableError, UsageError, error
 
 Arrays = Mapping[str, NDArray[Any]]
 Kernels = Sequence[tuple[facade.Kernel, tuple[Argument, ...]]]
@@ -54,6 +53,10 @@ class Net:
     def plan(self) -> NetPlan:
         """What is computed."""
         return self.lowered.net
+
+    def tiled(self, lowered: Lowered) -> Net:
+        """The net with the same plan and other split factors."""
+        return Net(lowered, {**self.parameters, **lowered.filter_parameters}, self.cpu)
 
     @cached_property
     def _kernels(self) -> Kernels:
@@ -84,14 +87,16 @@ class Net:
         return dx, found
 
     def seconds(self) -> dict[str, float]:
-        """How long every operation takes for one tile, by name."""
-        lanes = self.plan.lanes
-        x, y = np.zeros((lanes, self.plan.inputs), np.float32), np.empty((lanes, self.plan.outputs), np.float32)
-        known = self._weights | self._buffers(1) | {"x": facade.tensor(x), "y": facade.tensor(y)}
-        self._tiles({"x": x, "y": y}, 1)
+        """How long every function takes for one tile, by name."""
+        lanes, sizes = self.plan.lanes, {"x": self.plan.inputs, "y": self.plan.outputs}
+        if self.plan.filters:
+            sizes |= self.plan.filters.arrays
+        arrays = {name: facade.aligned_copy(np.zeros((lanes, size), np.float32)) for name, size in sizes.items()}
+        known = self._weights | self._buffers(1) | {name: facade.tensor(array) for name, array in arrays.items()}
         calls = [partial(kernel, *(known[a.key] for a in arguments)) for kernel, arguments in self._kernels]
-        names = [op.name for op in self.plan.ops]
-        return {name: tuner.fastest(call) for name, call in zip(names, calls, strict=True)}
+        for call in calls:
+            call()
+        return {f.name: tuner.fastest(call) for f, call in zip(self.lowered.functions, calls, strict=True)}
 
     def shipped(self) -> Shipped:
         """What another machine is sent."""
@@ -139,32 +144,6 @@ class TvmExecutable:
     notes: tuple[Diagnostic, ...] = ()
     _nets: dict[int, Net] = field(default_factory=dict[int, Net], init=False, repr=False)
 
-    @property
-    def device(self) -> str:
-        """What tuned tiles are kept for."""
-        return f"tvm-llvm {self.cpu or facade.host_cpu()}"
-
-    def tune(self, batch: int, device: Measure | None = None) -> Mapping[str, Tile]:
-        """Measure split factors for a batch, use the best from now on, and keep them for whoever compiles this plan.
-
-        Filters have one tile each. `device` measures in place of the processor here.
-        """
-        flat = self.parts.flat
-        if flat is None:
-            return {}
-        plan = plan_net(flat.graph, lanes_for(batch), flat.forms)
-        parameters = pack(plan, flat.graph, flat.weights)
-
-        def measure(tiles: Tiles) -> Mapping[str, float]:
-            net = Net(Lowered(plan, False, tiles), parameters, self.cpu)
-            return device(net.shipped()) if device else net.seconds()
-
-        found = tuner.tune(plan, measure)
-        tuner.remember(plan, self.device, found)
-        lowered = Lowered(self.parts.joined(plan, plan.lanes), False, found)
-        self._nets[plan.lanes] = Net(lowered, packed(lowered, flat), self.cpu)
-        return found
-
     def shipped(self, batch: int) -> Shipped:
         """The kernels that serve a batch, as another machine is sent them."""
         return self.net(batch).shipped()
@@ -172,23 +151,44 @@ class TvmExecutable:
     def tuned(self, batch: int, measure: Measure | None = None, device: str = "") -> TvmExecutable:
         """The net with the split factors that were fastest here, or on a device that measures, and a note (W0671).
 
-        They are kept for all processors like that, whatever the `device` is called.
+        They are kept for all processors like that, whatever the `device` is called; W0683 says that there are none.
         """
-        tiles = self.tune(batch, measure)
-        made = replace(self, notes=(_tuned(tiles),) if tiles else ())
-        made._nets.update(self._nets)
+        plain = self._net(lanes_for(batch))
+
+        def seconds(tiles: Tiles) -> Mapping[str, float]:
+            net = plain.tiled(replace(plain.lowered, tiles=tiles))
+            return measure(net.shipped()) if measure else net.seconds()
+
+        lowered, notes = tuner.tuned(plain.lowered, seconds, [tuner.processor(self.cpu)])
+        made = replace(self, notes=notes)
+        made._nets.update(self._nets | {lowered.plan.lanes: plain.tiled(lowered)})
         return made
 
     def net(self, batch: int) -> Net:
-        """The kernels that serve a batch."""
-        lanes = lanes_for(batch)
+        """The kernels that serve a batch, with the split factors that were found for them."""
+        return self._recalled(batch)[0]
+
+    def recalled(self, batch: int) -> TvmExecutable:
+        """The executable with notes on the split factors for a batch: W0671, W0682."""
+        net, notes = self._recalled(batch)
+        made = replace(self, notes=notes)
+        made._nets[net.plan.lanes] = net
+        return made
+
+    def _recalled(self, batch: int) -> tuple[Net, tuple[Diagnostic, ...]]:
+        lanes, notes = lanes_for(batch), ()
         if lanes not in self._nets:
-            flat = self.parts.flat
-            plan = plan_net(flat.graph, lanes, flat.forms) if flat else None
-            tiles = tuner.recall(plan, self.device) if plan else {}
-            lowered = Lowered(self.parts.joined(plan, lanes), gpu=False, tiles=tiles)
-            self._nets[lanes] = Net(lowered, packed(lowered, flat), self.cpu)
-        return self._nets[lanes]
+            plain = self._net(lanes)
+            lowered, notes = tuner.recalled(plain.lowered, [tuner.processor(self.cpu)])
+            self._nets[lanes] = plain.tiled(lowered)
+        return self._nets[lanes], notes
+
+    def _net(self, lanes: int) -> Net:
+        """The kernels for tiles of so many samples before they are tuned."""
+        flat = self.parts.flat
+        plan = plan_net(flat.graph, lanes, flat.forms) if flat else None
+        lowered = Lowered(self.parts.joined(plan, lanes), gpu=False)
+        return Net(lowered, packed(lowered, flat), self.cpu)
 
     def __call__(self, x: NDArray[Any], /) -> NDArray[np.float32]:
         """Outputs float32 [batch, ...] of inputs [batch, ...], or of one; E0512 and E0513 for those that do not fit."""
@@ -275,22 +275,6 @@ def check_request(request: Request, name: str, known: Mapping[str, str]) -> None
         raise PathcError(*found)
 
 
-def _tuned(tiles: Tiles) -> Diagnostic:
-    listed = tuple(f"{name}: {tile}" for name, tile in tiles.items())
-    text = "split factors are those that a tuner found for this plan on this processor"
-    return Diagnostic("W0671", text, notes=listed, severity=Severity.NOTE)
-
-
-def _sequences(request: Request, cpu: str, tune: bool) -> SequenceExecutable:
-    """The executable of a net with cells; raises E0377, E0611, E0612, E0667."""
-    if tune:
-        text = "split factors are tuned for nets without cells"
-        raise error("E0667", text, request.graph.loc, help="leave out tune=true")
-    executable = SequenceExecutable(request, cpu)
-    executable.plan  # noqa: B018
-    return executable
-
-
 class TvmCpuBackend:
     """The target named `tvm-llvm`."""
 
@@ -314,14 +298,10 @@ class TvmCpuBackend:
         if not isinstance(tune, bool):
             raise error("E0667", f"`tune={tune}` is neither true nor false", request.graph.loc)
         if is_recurrent(request.graph):
-            return _sequences(request, cpu, tune)
+            sequences = SequenceExecutable.of(request, cpu)
+            return sequences.tuned(request.batch) if tune else sequences
         executable = TvmExecutable(request, parts_of(request), cpu)
-        if tune:
-            executable.tune(batch)
-        net = executable.net(batch)
-        notes = tuner.damage(net.plan, executable.device)
-        tiles = net.lowered.tiles
-        return replace(executable, notes=(*notes, _tuned(tiles)) if tiles else notes)
+        return executable.tuned(batch) if tune else executable.recalled(batch)
 
 
 BACKEND = TvmCpuBackend()

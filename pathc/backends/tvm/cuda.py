@@ -33,9 +33,6 @@ from pathc.ir.graph import Graph
 from pathc.ir.inputs import check_input, output_shape
 from pathc.support.diagnostics import Diagnostic, Severity, error
 
-SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024}
-"""Bytes of shared memory a block of threads can have."""
-_SHARED_ELSEWHERE = 99 * 1024
 LANES = (64, 32, 16)
 """Samples of a tile that are tried for one kernel, the most first."""
 OPTIONS = {
@@ -126,12 +123,10 @@ class CudaExecutable:
 
     def shipped(self, batch: int) -> Shipped:
         """The kernels as another machine is sent them, whatever the batch."""
-        return gpu_tuning.shipped(self.lowered, self.program, self.parameters, self.binary)
+        return gpu_tuning.shipped(self.program, self.parameters, self.binary)
 
     def tuned(self, batch: int, measure: Measure | None = None, device: str = "") -> CudaExecutable:
         """The net with the split factors that were fastest on the GPU here, or on one that measures; E0664, E0667."""
-        if self.program.sequences:
-            raise gpu_tuning.untuned(self.request.graph)
         lowered, notes = gpu_tuning.tuned(self.lowered, self.arch, self.parameters, batch, measure, device)
         kept = tuple(note for note in self.notes if note.code not in ("W0671", "W0682"))
         return replace(self, lowered=lowered, notes=(*kept, *notes))
@@ -150,7 +145,7 @@ class CudaExecutable:
             case "so":
                 return gpu_library(self.program, self.parameters, self.binary)
             case "report":
-                return report(self.program, self.lowered.plan, self.binary)
+                return report(self.program, self.lowered.tiled, self.binary)
             case "json":
                 return self.program.as_json(self.parameters)
             case "params":
@@ -188,15 +183,14 @@ class CudaBackend:
         if _switch(request, "integers"):
             _refuse_beside_integers(request)
             return CudaIntegers.of(request, arch)
-        tune = _switch(request, "tune")
+        tune, parts = _switch(request, "tune"), None
         if is_recurrent(request.graph):
-            if tune:
-                raise gpu_tuning.untuned(request.graph)
-            return CudaExecutable(request, arch, *_sequences(request, arch))
-        parts = parts_of(request)
-        if _switch(request, "gradients"):
-            check_gradients(request.graph, self.name)
-        lowered, notes = _with_filters(parts, request, arch)
+            lowered, notes = _sequences(request, arch)
+        else:
+            parts = parts_of(request)
+            if _switch(request, "gradients"):
+                check_gradients(request.graph, self.name)
+            lowered, notes = _with_filters(parts, request, arch)
         lowered, more = gpu_tuning.recalled(lowered, arch)
         executable = CudaExecutable(request, arch, lowered, (*notes, *more), parts)
         return executable.tuned(request.batch) if tune else executable
@@ -225,7 +219,7 @@ def _sequences(request: Request, arch: str) -> tuple[Lowered, tuple[Diagnostic, 
         notes.extend(said)
         return lowered.net
 
-    plan = plan_sequences(request, planner, SHARED.get(arch, _SHARED_ELSEWHERE), arch)
+    plan = plan_sequences(request, planner, nvrtc.shared_of(arch), arch)
     return Lowered(plan, gpu=True, precision=precision), tuple(notes)
 
 
@@ -257,7 +251,7 @@ def choose(request: Request, arch: str, what: str = "the whole net") -> tuple[Lo
         lowered = Lowered(plan_net(request.graph, lanes[0], request.forms), True, precision=precision)
         return lowered, _in_float32(lowered)
     if fused is not False:
-        limit, least = SHARED.get(arch, _SHARED_ELSEWHERE), 0
+        limit, least = nvrtc.shared_of(arch), 0
         for tried in lanes:
             plan = plan_net(request.graph, tried, request.forms, fused=True)
             lowered = Lowered(plan, gpu=True)

@@ -260,14 +260,17 @@ class Loaded:
             self._held[batch, steps] = {name: self.device.memory(4 * size) for name, size in sizes.items()}
         return self._held[batch, steps] | self._weights
 
-    def seconds(self, batch: int) -> dict[str, float]:
-        """How long every kernel takes for a batch, by name: the fastest of several series launched in a row."""
-        memory = self.room(batch)
-        memory["x"].write(np.zeros((batch, self.program.inputs), np.float32))
+    def seconds(self, batch: int, steps: int = 1) -> dict[str, float]:
+        """How long every kernel takes for a batch, by name: the fastest of several series launched in a row.
+
+        Of sequences there are so many with so many steps; their states are then those that these leave.
+        """
+        memory, rows = self.room(batch, steps) | self.states(batch), batch * steps
+        memory["x"].write(np.zeros((rows, self.program.inputs), np.float32))
         if self.program.gradients:
-            memory["dy"].write(np.zeros((batch, self.program.outputs), np.float32))
-        self.launch(memory, batch, backward=bool(self.program.gradients))
-        numbers = self._numbers(batch)
+            memory["dy"].write(np.zeros((rows, self.program.outputs), np.float32))
+        self.launch(memory, batch, backward=bool(self.program.gradients), steps=steps)
+        numbers = self._numbers(batch, steps)
         return {
             one.kernel: fastest(partial(self._launch, one, memory, numbers, 0), self.device.synchronize)
             for one in self.program.launches

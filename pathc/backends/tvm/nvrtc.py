@@ -18,6 +18,8 @@ from pathc.support.diagnostics import Diagnostic, InternalError, UnavailableErro
 INSTALL = "pip install 'nvidia-cuda-nvrtc>=13'"
 ARCHITECTURES = ("sm_80", "sm_90")
 """What binaries are made for unless another one is asked for: A100, and H100 and H200."""
+_SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024}
+_SHARED_ELSEWHERE = 99 * 1024
 _NAME = re.compile(r"sm_\d{2,3}[af]?")
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -42,6 +44,11 @@ class Binary:
     ptx: str
     cubin: bytes
     resources: tuple[Resources, ...]
+
+
+def shared_of(arch: str) -> int:
+    """Bytes of shared memory that a block of threads can have."""
+    return _SHARED.get(arch, _SHARED_ELSEWHERE)
 
 
 @cache

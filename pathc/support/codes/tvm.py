@@ -138,6 +138,12 @@ CODES: tuple[Code, ...] = (
         "used. Tuning writes it anew; deleting it ends this note.",
     ),
     Code(
+        "W0683",
+        "nothing to tune",
+        "`tune=true` measures split factors of sums, of filters and of time loops, and this net has no operation with "
+        "any: pools, skips and what acts on single values are divided over threads in one way. Nothing was measured.",
+    ),
+    Code(
         "E0698",
         "internal error: TVM refused a kernel",
         "The compiler wrote TIR or a schedule that TVM does not accept. This is a mistake of pathc, whatever the model "

@@ -10,11 +10,12 @@ it reads one number a thread from shared memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from pathc.backends.tvm.filters.plan import Blocks, Filters
+from pathc.backends.tvm.filters.plan import Blocks, Filters, Lists
 
 THREADS = 256
 """Threads of a block at most."""
@@ -104,12 +105,23 @@ class _Shape:
 def tile_of(op: Filters, gpu: bool, single: bool) -> Tile:
     """The tile of an operation; `single` says that there is one sample."""
     if not isinstance(op, Blocks):
-        rows, columns = op.dst.rows, op.dst.columns
-        return _tile_of_lists(rows, columns) if gpu else Tile(wide=_vector(columns))
+        return _tile_of_lists(op, 4, 32) if gpu else Tile(wide=_vector(op.dst.columns))
     shape = _shape_of(op)
-    if not gpu:
-        return Tile(channels=_even(shape.fan_out, 8), wide=_vector(shape.columns), sources=shape.fan_in)
-    return _best(shape, single)
+    return _ranked(shape, single)[0] if gpu else _tile_of_vectors(shape, 8, _VECTOR)
+
+
+def tiles_for(op: Filters, gpu: bool, single: bool, most: int = 12) -> tuple[Tile, ...]:
+    """Tiles that an operation can be tried with, at most so many: on a GPU the best by the model for every number of
+    sums that a thread keeps, in the order of their cost.
+    """
+    if isinstance(op, Blocks):
+        shape = _shape_of(op)
+        if gpu:
+            return _ranked(shape, single)[:most]
+        return _distinct(_tile_of_vectors(shape, out, wide) for out in (2, 4, 8, 16) for wide in (8, 16, 32))[:most]
+    if gpu:
+        return _distinct(_tile_of_lists(op, rows, wide) for rows in (1, 2, 4, 8) for wide in (16, 32, 64))[:most]
+    return _distinct(Tile(wide=_vector(op.dst.columns, wide)) for wide in (4, 8, 16, 32))[:most]
 
 
 def _shape_of(op: Blocks) -> _Shape:
@@ -146,8 +158,12 @@ def padded(size: int, factor: int) -> int:
     return -(-size // factor) * factor
 
 
-def _vector(columns: int) -> int:
-    return min(_VECTOR, 1 << (columns - 1).bit_length())
+def _vector(columns: int, most: int = _VECTOR) -> int:
+    return min(most, 1 << (columns - 1).bit_length())
+
+
+def _distinct(tiles: Iterable[Tile]) -> tuple[Tile, ...]:
+    return tuple(dict.fromkeys(tiles))
 
 
 def _even(size: int, most: int) -> int:
@@ -155,21 +171,26 @@ def _even(size: int, most: int) -> int:
     return min(range(min(size, most), 0, -1), key=lambda n: padded(size, n) * (n + 1) / n)
 
 
-def _tile_of_lists(rows: int, columns: int) -> Tile:
-    """Neighbouring threads at neighbouring columns; weights of a channel serve the rows of a thread."""
-    wide = _even(columns, 32)
-    down = _even(rows, 4)
-    return Tile(rows=down, wide=wide, high=min(-(-rows // down), max(1, THREADS // wide)))
+def _tile_of_vectors(shape: _Shape, channels: int, columns: int) -> Tile:
+    """Channels of a block times a vector of columns, at most so many, that the processor sums."""
+    return Tile(channels=_even(shape.fan_out, channels), wide=_vector(shape.columns, columns), sources=shape.fan_in)
+
+
+def _tile_of_lists(op: Lists, rows: int, columns: int) -> Tile:
+    """Neighbouring threads at so many neighbouring columns; weights of a channel serve the rows of a thread."""
+    wide, down = _even(op.dst.columns, columns), _even(op.dst.rows, rows)
+    return Tile(rows=down, wide=wide, high=min(-(-op.dst.rows // down), max(1, THREADS // wide)))
 
 
 @cache
-def _best(shape: _Shape, single: bool) -> Tile:
+def _ranked(shape: _Shape, single: bool) -> tuple[Tile, ...]:
+    """The tile of least cost for every number of channels, rows and columns of a thread, the best first."""
     wides = sorted({1, 2, 4, 8, 16, 32} | {-(-shape.columns // n) for n in range(1, 9) if -(-shape.columns // n) <= 32})
     wides = [n for n in wides if n < 2 * shape.columns]
     columns = (1, 2, 4) if shape.rows < 4 else (1,)
     rows = [n for n in (1, 2, 3, 4, 5, 7, 8) if n <= shape.rows]
     outs = sorted({n for n in (1, 2, 4, 8, 16) if n <= shape.fan_out} | {_even(shape.fan_out, 16)})
-    found: list[tuple[float, Tile]] = []
+    found: dict[tuple[int, int, int], tuple[float, Tile]] = {}
     for wide, across, down, out in product(wides, columns, rows, outs):
         if out * across * down > _SUMS:
             continue
@@ -180,15 +201,26 @@ def _best(shape: _Shape, single: bool) -> Tile:
             most = THREADS // (wide * high * deep)
             several = next(n for n in range(min(most, shape.count, 16), 0, -1) if shape.count % n == 0)
             tile = _staged(shape, Tile(out, down, across, wide, high, deep, several))
-            found.append((_cost(shape, tile, single), tile))
-    return min(found, key=lambda one: one[0])[1]
+            cost, best = _cost(shape, tile, single), found.get((out, down, across))
+            if best is None or cost < best[0]:
+                found[out, down, across] = cost, tile
+    ranked = sorted(found.values(), key=lambda one: one[0])
+    return tuple(tile for at, (_, tile) in enumerate(ranked) if not at or _fits(shape, tile))
 
 
 def _staged(shape: _Shape, tile: Tile) -> Tile:
     """The tile with as many sources as shared memory has room for, or one."""
-    one = 4 * tile.several * (shape.planes(tile) + shape.taps * tile.channels * tile.deep)
-    sources = _even(shape.fan_in, max(1, min(16, _SHARED // one)))
+    sources = _even(shape.fan_in, max(1, min(16, _SHARED // (4 * _floats(shape, tile)))))
     return Tile(tile.channels, tile.rows, tile.columns, tile.wide, tile.high, tile.deep, tile.several, sources)
+
+
+def _floats(shape: _Shape, tile: Tile) -> int:
+    """What a block of threads stages for a source of each of its blocks."""
+    return tile.several * (shape.planes(tile) + shape.taps * tile.channels * tile.deep)
+
+
+def _fits(shape: _Shape, tile: Tile) -> bool:
+    return 4 * _floats(shape, tile) * tile.sources <= _SHARED
 
 
 def _cost(shape: _Shape, tile: Tile, single: bool) -> float:
@@ -198,8 +230,8 @@ def _cost(shape: _Shape, tile: Tile, single: bool) -> float:
     weights = shape.taps * -(-tile.channels // 4)
     sums = shape.taps * tile.sums
     inner = max(sums + seen + weights, _READ * (seen + weights))
-    staged = tile.several * (shape.planes(tile) + shape.taps * tile.channels * tile.deep)
-    fits = 1.0 if 4 * staged * tile.sources <= _SHARED else 1e3
+    staged = _floats(shape, tile)
+    fits = 1.0 if _fits(shape, tile) else 1e3
     moved = tile.several * (
         shape.seen(0, tile.down) * _sectors(shape.seen(1, tile.across), shape.columns * shape.stride[1])
         + tile.channels * tile.deep * tile.down * _sectors(tile.across, shape.columns) / shape.fan_in

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.base import Request
-from pathc.backends.tvm import facade
-from pathc.backends.tvm.compiled import Lowered
+from pathc.backends.tvm import facade, tuner
+from pathc.backends.tvm.compiled import Lowered, Tiles
 from pathc.backends.tvm.library import artefact
 from pathc.backends.tvm.lower import plan_net
 from pathc.backends.tvm.plan import NetPlan
@@ -19,13 +20,15 @@ from pathc.backends.tvm.program import extent
 from pathc.backends.tvm.recurrent.lower import plan_sequences
 from pathc.backends.tvm.recurrent.pack import parameters_of
 from pathc.backends.tvm.recurrent.plan import SequencePlan, check_states, no_backward
-from pathc.backends.tvm.shipped import Shipped, for_processor
+from pathc.backends.tvm.shipped import Measure, Shipped, for_processor
 from pathc.backends.tvm.tir import Function
 from pathc.ir.inputs import check_input
 from pathc.support.diagnostics import Diagnostic
 
 Arrays = dict[str, NDArray[Any]]
 _LANES = 64
+_SEQUENCES = 16
+"""Sequences that functions are measured with where no batch is asked for."""
 _WORKING_SET = 1 << 20
 """Bytes of arrays and buffers that the sequences of a call may take, so that they stay in the cache."""
 
@@ -39,19 +42,19 @@ class SequenceExecutable:
     """
 
     request: Request
+    plan: SequencePlan
+    lowered: Lowered
     cpu: str = ""
     notes: tuple[Diagnostic, ...] = ()
     _states: Arrays = field(default_factory=Arrays, init=False, repr=False)
 
-    @cached_property
-    def plan(self) -> SequencePlan:
-        """What is computed; raises E0377, E0611 and E0612."""
-        return plan_sequences(self.request, _planned)
-
-    @cached_property
-    def lowered(self) -> Lowered:
-        """TIR and schedule."""
-        return Lowered(self.plan, gpu=False)
+    @classmethod
+    def of(cls, request: Request, cpu: str) -> SequenceExecutable:
+        """The executable with the split factors that were found for it; raises E0377, E0611 and E0612."""
+        plan = plan_sequences(request, _planned)
+        plain = cls(request, plan, Lowered(plan, gpu=False), cpu)
+        lowered, notes = tuner.recalled(plain.lowered, [tuner.processor(cpu)])
+        return replace(plain, lowered=lowered, notes=notes)
 
     @cached_property
     def _kernels(self) -> tuple[tuple[facade.Kernel, Function], ...]:
@@ -98,7 +101,12 @@ class SequenceExecutable:
         return self._states
 
     def _run(self, arrays: Arrays) -> None:
-        """All functions on some sequences, whose steps are rows."""
+        """All functions on some sequences."""
+        for call in self._calls(arrays):
+            call()
+
+    def _calls(self, arrays: Arrays) -> list[Callable[[], object]]:
+        """The functions on some sequences, whose steps are rows, in order."""
         batch, steps = arrays["x"].shape[:2]
         rows, lanes = batch * steps, self.plan.lanes
         numbers = {"batch": batch, "steps": steps, "rows": rows}
@@ -108,9 +116,36 @@ class SequenceExecutable:
         for name, units in self.plan.kept:
             held[name] = facade.aligned((-(-rows // lanes), units, lanes))
         known = self._weights | {name: facade.tensor(array) for name, array in held.items()}
-        for kernel, function in self._kernels:
-            views = [known[a.key] for a in function.arguments]
-            kernel(*views, *(extent(function.called(name), numbers) for name in function.scalars))
+        return [
+            partial(
+                kernel,
+                *(known[a.key] for a in function.arguments),
+                *(extent(function.called(name), numbers) for name in function.scalars),
+            )
+            for kernel, function in self._kernels
+        ]
+
+    def seconds(self, batch: int, steps: int) -> dict[str, float]:
+        """How long every function takes for so many sequences of so many steps, by name."""
+        ends = {"x": self.plan.inputs, "y": self.plan.outputs}
+        arrays = {name: np.zeros((batch, steps, columns), np.float32) for name, columns in ends.items()}
+        calls = self._calls(arrays | {name: np.zeros((batch, size), np.float32) for name, size in self.plan.states})
+        for call in calls:
+            call()
+        return {f.name: tuner.fastest(call) for (_, f), call in zip(self._kernels, calls, strict=True)}
+
+    def tuned(self, batch: int, measure: Measure | None = None, device: str = "") -> SequenceExecutable:
+        """The net with the split factors that were fastest here, or on a device that measures, and a note (W0671).
+
+        They are kept for all processors like that, whatever the `device` is called.
+        """
+
+        def seconds(tiles: Tiles) -> Mapping[str, float]:
+            made = replace(self, lowered=replace(self.lowered, tiles=tiles))
+            return measure(made.shipped(batch)) if measure else made.seconds(batch or _SEQUENCES, tuner.STEPS)
+
+        lowered, notes = tuner.tuned(self.lowered, seconds, [tuner.processor(self.cpu)])
+        return replace(self, lowered=lowered, notes=notes)
 
     def gradients(self, x: NDArray[Any], output_gradient: NDArray[Any], /) -> NoReturn:
         """There is no backward pass through cells: E0376."""

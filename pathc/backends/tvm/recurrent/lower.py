@@ -13,7 +13,7 @@ from pathc.backends.base import Request
 from pathc.backends.tvm.lower import table_form
 from pathc.backends.tvm.plan import Load, NetPlan, Save
 from pathc.backends.tvm.recurrent.plan import CellPlan, Feed, Form, SequencePlan
-from pathc.backends.tvm.schedule import WARP
+from pathc.backends.tvm.recurrent.tiles import fitted
 from pathc.ir.cells import Cell, cell_of
 from pathc.ir.cut import Segment
 from pathc.ir.cutcells import ends_in_cell, segments_of
@@ -25,16 +25,6 @@ from pathc.support.diagnostics import did_you_mean, error
 
 Planner = Callable[[Request, str], NetPlan]
 """Makes the plan of a flat net; the text says what is computed there."""
-_MOST_THREADS = 512
-"""Of a block, so that each can have 128 registers."""
-_CHUNK = 256
-"""Units of a block whose threads need nothing of each other."""
-_FULL = 128
-"""Threads a block should have where there are sequences enough."""
-_REGISTERS = 64
-"""Weights that a thread keeps over all steps."""
-_SAMPLES = 4
-"""Sequences for which a thread uses a weight that it has read."""
 
 
 def plan_sequences(request: Request, planner: Planner, limit: int = 0, arch: str = "") -> SequencePlan:
@@ -98,33 +88,6 @@ def _seen(cell: Cell) -> tuple[Form, int, int, int]:
         case _:
             width = int(np.bincount(into, minlength=n).max())
             return table_form("", width, n, edges), width, 0, len(seen)
-
-
-def fitted(plan: CellPlan, batch: int, limit: int = 0, arch: str = "") -> CellPlan:
-    """The plan with its threads; a batch of 0 is any. Raises E0666 if a state does not fit shared memory."""
-    n, alone = plan.cell.hidden, batch == 1
-    most = _CHUNK if plan.form == "own" else _MOST_THREADS
-    parts = -(-n // most)
-    across = n if parts == 1 else -(-n // (WARP * parts)) * WARP
-    slots = 1 if alone else max(1, _FULL // across)
-    if plan.form == "own":
-        return replace(plan, across=across, slots=slots)
-    held = plan.form != "csr" and parts * plan.width * len(plan.cell.recurrent_gates) <= _REGISTERS
-    samples = 1 if held or alone else _SAMPLES
-    made = replace(plan, across=across, turns=parts, slots=slots, samples=samples, held=held)
-    while limit and shared_bytes(made) > limit:
-        if made.sequences == 1:
-            text = f"the states of `{plan.cell.station}` need {shared_bytes(made)} bytes of shared memory"
-            help = "use `recur = diag`, whose states stay in registers, or fewer units"
-            raise error("E0666", f"{text}, {arch} has {limit}", plan.cell.loc, help=help)
-        made = replace(made, slots=made.slots // 2) if made.slots > 1 else replace(made, samples=made.samples // 2)
-    return made
-
-
-def shared_bytes(plan: CellPlan) -> int:
-    """What the states of a block take: two of h, one of c, and what the reset gate leaves of h."""
-    states = 2 + (plan.cell.states - 1) + plan.twice
-    return 0 if plan.form == "own" else 4 * states * plan.sequences * plan.cell.hidden
 
 
 def _feed(
