@@ -2,84 +2,162 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from _cuda_peers import Chain, Convolution, Dense, Recurrent
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from pathc.backends.tvm import driver, nvrtc
 from pathc.backends.tvm.program import Launch, Program
+from pathc.ir.inputs import input_shape
 from pathc.support.diagnostics import UnavailableError
 
+if TYPE_CHECKING:
+    from pathc.driver import Compiled
+
 Units = tuple[int, ...]
-MEASURED: dict[str, tuple[Units, int]] = {
-    "square": ((1024, 1024, 1024, 1024), 16384),
-    "pyramid": ((1024, 256, 256, 16), 16384),
-    "mnist": ((784, 300, 300, 10), 16384),
-    "wide": ((4096, 4096), 65536),
-}
-"""Units of the layers, and paths."""
-CHECKED_ONLY: dict[str, tuple[Units, int]] = {"odd": ((301, 77, 1, 10), 999), "thin": ((64, 1024, 64), 1024)}
-NETS = MEASURED | CHECKED_ONLY
 BATCHES = (1, 256, 4096, 65536)
 KINDS = {"one": (1, "", 0.0), "many": (64, "", 0.0), "tf32": (64, ",precision=tf32", 2.0**-11),
          "bf16": (64, ",precision=bf16", 2.0**-8), "fp16": (64, ",precision=fp16", 2.0**-11),
          "back": (64, ",gradients=true", 0.0)}  # fmt: skip
 """Batch to compile for, options, and what factors are rounded by."""
-SAMPLES = 300
-"""Samples whose outputs are compared."""
-MODEL = "pathc 1\nmodel net\n{stations}\npaths main : {visits} {{ count = {count} }}\n"
+_FLOAT32 = ("one", "many")
 EMPTY = 'extern "C" __global__ void empty_kernel() {}\n'
 
 
-def model_text(units: Units, count: int) -> str:
+@dataclass(frozen=True)
+class Net:
+    """A net, and what computes as many units or channels without paths.
+
+    `samples` are compared, each a sequence of so many `steps` if that is not 0. `batches` are measured.
+    """
+
+    text: str
+    dense: Dense
+    kinds: tuple[str, ...]
+    batches: tuple[int, ...] = ()
+    samples: int = 300
+    steps: int = 0
+
+
+def flat(units: Units, count: int, batches: tuple[int, ...] = BATCHES, samples: int = 300) -> Net:
     """A net of paths with rectified layers."""
     roles = ["input ", *["layer "] * (len(units) - 2), "output"]
     tails = ["", *[" : bias | relu"] * (len(units) - 2), " : bias"]
     lines = [f"{role} s{k}[{n}]{tail}" for k, (role, n, tail) in enumerate(zip(roles, units, tails, strict=True))]
     visits = " -> ".join(f"s{k}@{k}" for k in range(len(units)))
-    return MODEL.format(stations="\n".join(lines), visits=visits, count=count)
+    lines.append(f"paths main : {visits} {{ count = {count} }}")
+    return Net(_model(lines), Chain(units), tuple(KINDS), batches, samples)
+
+
+def filters(channels: int, extent: int, count: int, batches: tuple[int, ...] = (), samples: int = 20) -> Net:
+    """3x3 filters on so many rows and columns, as many channels out as in, drawn by paths."""
+    lines = [
+        f"input x[{channels}, {extent}x{extent}]",
+        f"output y[{channels}] : conv(3x3, pad = same) | relu",
+        f"paths main : x -> y {{ count = {count} }}",
+    ]
+    return Net(_model(lines), Convolution(channels, extent), _FLOAT32, batches, samples)
+
+
+def cells(stage: str, units: int, batches: tuple[int, ...] = (), steps: int = 128, samples: int = 4) -> Net:
+    """A recurrent cell behind paths of fan-in 16 from as many inputs."""
+    lines = [
+        f"input x[{units}]",
+        f"output y[{units}] : {stage}",
+        f"paths main : x -> y {{ count = {min(16, units) * units} }}",
+    ]
+    kind = stage.partition("(")[0].upper()
+    return Net(_model(lines), Recurrent(kind, units, steps), _FLOAT32, batches, samples, steps)
+
+
+def _model(lines: list[str]) -> str:
+    return "\n".join(["pathc 1", "model net", *lines, ""])
+
+
+NETS = {
+    "square": flat((1024, 1024, 1024, 1024), 16384),
+    "pyramid": flat((1024, 256, 256, 16), 16384),
+    "mnist": flat((784, 300, 300, 10), 16384),
+    "wide": flat((4096, 4096), 65536),
+    "planes": filters(64, 56, 1024, (1, 64, 256)),
+    "channels": filters(256, 14, 4096, (1, 64, 1024)),
+    "lstm": cells("lstm(recur = diag)", 512, (1, 64, 1024)),
+    "gru": cells("gru(recur = band(width = 21))", 512, (1, 64, 1024)),
+    "rnn": cells("rnn(recur = grouped(groups = 4))", 512, (1, 64, 1024)),
+    "odd": flat((301, 77, 1, 10), 999, ()),
+    "thin": flat((64, 1024, 64), 1024, ()),
+    "borders": filters(12, 11, 50),
+    "turns": cells("gru(recur = sparse(density = 9%), reset = before, bidirectional = sum)", 30, steps=7, samples=20),
+}
+"""The last ones are compared only."""
 
 
 def build(folder: Path, names: tuple[str, ...]) -> None:
     """Compile nets for single samples and for many, with inputs, what must come out, and their edges for others."""
-    from pathc.bench.network import edges_of
     from pathc.driver import Options, compile_model
-    from pathc.ir.interp import backward, error_bound, forward
     from pathc.support.source import Source
 
     folder.mkdir(parents=True, exist_ok=True)
     for arch in nvrtc.ARCHITECTURES:
         (folder / f"empty-{arch}.cubin").write_bytes(nvrtc.compile_text(EMPTY, arch).cubin)
     for name in names:
-        units, count = NETS[name]
-        for kind, (batch, options, roundoff) in KINDS.items():
+        net = NETS[name]
+        source = Source(f"{name}.path", net.text)
+        for kind in net.kinds:
+            batch, options, _ = KINDS[kind]
             stem = f"{name}-{kind}"
             for arch in nvrtc.ARCHITECTURES:
-                source = Source(f"{name}.path", model_text(units, count))
-                net = compile_model(source, f"cuda{{arch={arch}{options}}}", None, Options(batch=batch))
+                compiled = compile_model(source, f"cuda{{arch={arch}{options}}}", None, Options(batch=batch))
                 for stage in ("json", "params", "cubin", "so"):
                     try:
-                        data = net.executable.emit(stage)
+                        data = compiled.executable.emit(stage)
                     except UnavailableError as reason:
                         print(f"not built: {stem}-{arch}.{stage}: {reason}", file=sys.stderr)
                         continue
                     path = folder / f"{stem}-{arch}.{stage}"
                     path.write_bytes(data.encode() if isinstance(data, str) else data)
-            x = np.random.default_rng(1).normal(size=(SAMPLES, units[0])).astype(np.float32)
-            right = forward(net.graph, net.weights, x)
-            factors = max(2 * roundoff, 2.0**-24)
-            arrays = {"x": x, "right": right, "bound": error_bound(net.graph, net.weights, x, factors, roundoff)}
-            if kind == "back":
-                arrays["dy"] = np.random.default_rng(2).normal(size=right.shape).astype(np.float32)
-                arrays["dx"] = backward(net.graph, net.weights, x, arrays["dy"])[0]
-            np.savez(folder / f"{stem}.npz", **arrays)
+            np.savez(folder / f"{stem}.npz", **expected(net, kind, compiled))
             print(f"built: {stem}", flush=True)
-        line = net.graph.lines[0]
-        edges = [edges_of(net.graph, line, number, net.weights) for number in line.junctions]
-        fields = {f"{field}{at}": getattr(e, field) for at, e in enumerate(edges) for field in ("src", "dst", "weight")}
-        np.savez(folder / f"{name}-edges.npz", **fields)
+        np.savez(folder / f"{name}-work.npz", **work(net, compiled))
+
+
+def expected(net: Net, kind: str, compiled: Compiled) -> dict[str, NDArray[Any]]:
+    """Inputs as rows, what the interpreter makes of them, and how far a right kernel may be off."""
+    from pathc.ir.inputs import as_samples
+    from pathc.ir.interp import backward, error_bound, forward
+
+    graph, weights, roundoff = compiled.graph, compiled.weights, KINDS[kind][2]
+    axes = (net.samples, net.steps) if net.steps else (net.samples,)
+    units = math.prod(input_shape(graph))
+    x = np.random.default_rng(1).normal(size=(*axes, units)).astype(np.float32)
+    given = as_samples(graph, x)
+    right = forward(graph, weights, given).reshape(*axes, -1)
+    bound = error_bound(graph, weights, given, max(2 * roundoff, 2.0**-24), roundoff).reshape(right.shape)
+    arrays: dict[str, NDArray[Any]] = {"x": x, "right": right, "bound": bound}
+    if kind == "back":
+        arrays["dy"] = np.random.default_rng(2).normal(size=right.shape).astype(np.float32)
+        arrays["dx"] = backward(graph, weights, x, arrays["dy"])[0]
+    return arrays
+
+
+def work(net: Net, compiled: Compiled) -> dict[str, NDArray[Any]]:
+    """Multiply-adds for a sample, or for a step of one, and the edges of a chain of matrices."""
+    from pathc.bench.limits import Work
+    from pathc.bench.network import edges_of
+
+    found: dict[str, NDArray[Any]] = {"macs": np.array(Work.of(compiled).macs)}
+    if isinstance(net.dense, Chain):
+        line = compiled.graph.lines[0]
+        edges = [edges_of(compiled.graph, line, number, compiled.weights) for number in line.junctions]
+        found |= {f"{key}{at}": getattr(e, key) for at, e in enumerate(edges) for key in ("src", "dst", "weight")}
+    return found
 
 
 def fitting(gpu: driver.Device) -> str:

@@ -1,11 +1,12 @@
-"""What `cuda.py` measures beside: dense products under CUDA graphs, sparse ones of cuSPARSE, a library in a graph."""
+"""What `cuda.py` measures beside: dense layers under CUDA graphs, sparse products of cuSPARSE, a library in a graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,30 +17,96 @@ Seconds = dict[str, float | str]
 PEERS = ("dense f32", "dense tf32", "dense bf16", "csr torch", "csr cupy")
 
 
-def beside(folder: Path, name: str, units: tuple[int, ...], batch: int, least: float) -> Seconds:
-    """Seconds of other libraries on a chain of matrices of the same sizes; the sparse ones have the net's own edges."""
+class Dense(Protocol):
+    """Layers of PyTorch that are as wide as a net, without paths."""
+
+    def call(self, torch: Any, batch: int, dtype: Any, device: str = "cuda") -> Callable[[], Any]:
+        """What computes a batch when it is called."""
+        ...
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Rectified products with matrices."""
+
+    units: tuple[int, ...]
+
+    def call(self, torch: Any, batch: int, dtype: Any, device: str = "cuda") -> Callable[[], Any]:
+        """What computes a batch when it is called."""
+        y = torch.randn(batch, self.units[0], device=device, dtype=dtype)
+        matrices = [torch.randn(n, m, device=device, dtype=dtype) for n, m in pairwise(self.units)]
+        return lambda: _chain(y, matrices, lambda y, matrix: torch.relu(y @ matrix))
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """cuDNN's rectified 3x3 filters over all channels, channels last, as it likes them."""
+
+    channels: int
+    extent: int
+
+    def call(self, torch: Any, batch: int, dtype: Any, device: str = "cuda") -> Callable[[], Any]:
+        """What computes a batch when it is called."""
+        layer = torch.nn.Conv2d(self.channels, self.channels, 3, padding=1, bias=False)
+        layer = layer.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        x = torch.randn(batch, self.channels, self.extent, self.extent, device=device, dtype=dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return _without_gradients(torch, lambda: torch.relu(layer(x)))
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """cuDNN's RNN, LSTM or GRU with full matrices, on sequences of so many steps."""
+
+    kind: str
+    units: int
+    steps: int
+
+    def call(self, torch: Any, batch: int, dtype: Any, device: str = "cuda") -> Callable[[], Any]:
+        """What computes a batch when it is called."""
+        layer = getattr(torch.nn, self.kind)(self.units, self.units, batch_first=True).to(device=device, dtype=dtype)
+        x = torch.randn(batch, self.steps, self.units, device=device, dtype=dtype)
+        return _without_gradients(torch, lambda: layer(x)[0])
+
+
+def _without_gradients(torch: Any, run: Callable[[], Any]) -> Callable[[], Any]:
+    def call() -> Any:
+        with torch.no_grad():
+            return run()
+
+    return call
+
+
+def beside(folder: Path, name: str, dense: Dense, batch: int, least: float) -> Seconds:
+    """Seconds of other libraries on dense layers of the same sizes, and on sparse ones of the net's own edges."""
     found: Seconds = {}
-    with np.load(folder / f"{name}-edges.npz", allow_pickle=False) as kept:
-        edges = [(kept[f"src{k}"], kept[f"dst{k}"], kept[f"weight{k}"]) for k in range(len(units) - 1)]
     try:
         import torch
     except ModuleNotFoundError:
-        found |= dict.fromkeys(PEERS[:4], "PyTorch is not installed")
+        found |= dict.fromkeys(PEERS[:3], "PyTorch is not installed")
+        torch = None
     else:
         for peer, precision, dtype in (
             ("dense f32", "highest", torch.float32),
             ("dense tf32", "high", torch.float32),
             ("dense bf16", "highest", torch.bfloat16),
         ):
-            found[peer] = _tried(lambda p=precision, t=dtype: _dense(torch, units, batch, p, t, least))
+            found[peer] = _tried(lambda p=precision, t=dtype: _dense(torch, dense, batch, p, t, least))
+    if not isinstance(dense, Chain):
+        return found
+    units = dense.units
+    with np.load(folder / f"{name}-work.npz", allow_pickle=False) as kept:
+        edges = [(kept[f"src{k}"], kept[f"dst{k}"], kept[f"weight{k}"]) for k in range(len(units) - 1)]
+    found["csr torch"] = "PyTorch is not installed"
+    if torch is not None:
         found["csr torch"] = _tried(lambda: _csr(torch, edges, units, batch, least))
     found["csr cupy"] = _tried(lambda: _cupy(edges, units, batch, least))
     return found
 
 
-def captured(path: Path, batch: int, inputs: int, least: float) -> float | str:
-    """Seconds of a library called on PyTorch's tensors and captured as a graph, as the dense products are."""
-    return _tried(lambda: _captured(path, batch, inputs, least))
+def captured(path: Path, shape: tuple[int, ...], least: float) -> float | str:
+    """Seconds of a library called on PyTorch's tensors and captured as a graph, as the dense layers are."""
+    return _tried(lambda: _captured(path, shape, least))
 
 
 def measured_peaks(least: float) -> Seconds:
@@ -51,7 +118,7 @@ def measured_peaks(least: float) -> Seconds:
     size = 8192
     cases = (("f32", "highest", torch.float32), ("tf32", "high", torch.float32), ("bf16", "highest", torch.bfloat16))
     spent = {
-        name: _tried(lambda p=precision, t=dtype: _dense(torch, (size, size), size, p, t, least))
+        name: _tried(lambda p=precision, t=dtype: _dense(torch, Chain((size, size)), size, p, t, least))
         for name, precision, dtype in cases
     }
     return {name: value if isinstance(value, str) else 2 * size**3 / value for name, value in spent.items()}
@@ -65,14 +132,16 @@ def _tried(measure: Callable[[], float]) -> float | str:
         return f"{type(reason).__name__}: {' '.join(str(reason).split())[:120]}"
 
 
-def _dense(torch: Any, units: tuple[int, ...], batch: int, precision: str, dtype: Any, least: float) -> float:
+def _dense(torch: Any, dense: Dense, batch: int, precision: str, dtype: Any, least: float) -> float:
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
     torch.set_float32_matmul_precision(precision)
+    cudnn.allow_tf32 = precision == "high"
     try:
-        y = torch.randn(batch, units[0], device="cuda", dtype=dtype)
-        matrices = [torch.randn(n, m, device="cuda", dtype=dtype) for n, m in pairwise(units)]
-        return _timed(torch, lambda: _chain(y, matrices, lambda y, matrix: torch.relu(y @ matrix)), least)
+        return _timed(torch, dense.call(torch, batch, dtype), least)
     finally:
         torch.set_float32_matmul_precision("highest")
+        cudnn.allow_tf32 = before
 
 
 def _csr(torch: Any, edges: list[Any], units: tuple[int, ...], batch: int, least: float) -> float:
@@ -107,13 +176,13 @@ def _chain(y: Any, matrices: list[Any], step: Callable[[Any, Any], Any]) -> Any:
     return y
 
 
-def _captured(path: Path, batch: int, inputs: int, least: float) -> float:
+def _captured(path: Path, shape: tuple[int, ...], least: float) -> float:
     import torch
 
     from pathc.backends.tvm.library import GpuLibrary
 
     net = GpuLibrary(path)
-    x = torch.zeros(batch, inputs, device="cuda")
+    x = torch.zeros(shape, device="cuda")
     return _timed(torch, lambda: net(x), least, must=True)
 
 

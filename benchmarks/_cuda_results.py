@@ -35,7 +35,10 @@ class Machine:
 
 @dataclass
 class Figure:
-    """One net at one batch: seconds of launches in a row, and in a graph; bytes and operations; others beside."""
+    """One net at one batch: seconds of launches in a row, and in a graph; bytes and operations; others beside.
+
+    Of sequences `batch` are so many of `steps` each, else that is 0.
+    """
 
     net: str
     kind: str
@@ -47,6 +50,7 @@ class Figure:
     operations: int
     memory_share: float | None = None
     tensor_share: float | None = None
+    steps: int = 0
     beside: Seconds = field(default_factory=dict)
 
 
@@ -127,7 +131,12 @@ def markdown(results: Results) -> str:
     lines += ["", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     lines += [f"| {' | '.join(_cells(figure))} |" for figure in results.figures]
     lines += ["", "`memory`: bytes of inputs, outputs and weights a second over the memory's bandwidth. The columns of"]
-    lines += ["others: their time over the net's, both in a graph where they can be; above 1 the net is faster."]
+    lines += [
+        "others: their time over the net's, both in a graph where they can be; above 1 the net is faster. Dense are"
+    ]
+    lines += [
+        "matrices, beside filters cuDNN's over all channels, beside cells (batch x steps) cuDNN's with full matrices."
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -142,7 +151,8 @@ def _sentence(found: Mapping[str, str], otherwise: str) -> str:
 def _cells(figure: Figure) -> list[str]:
     graph = "-" if isinstance(figure.graph, str) else _micro(figure.graph)
     own = figure.seconds if isinstance(figure.graph, str) else min(figure.seconds, figure.graph)
-    cells = [figure.net, figure.kind, str(figure.batch), _micro(figure.seconds), graph]
+    batch = f"{figure.batch} x {figure.steps}" if figure.steps else str(figure.batch)
+    cells = [figure.net, figure.kind, batch, _micro(figure.seconds), graph]
     cells += [_percent(figure.memory_share), _percent(figure.tensor_share)]
     return cells + [_times(figure.beside.get(peer), own) for peer in PEERS]
 

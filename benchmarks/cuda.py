@@ -1,4 +1,4 @@
-"""Path nets on a GPU: right, and how fast beside PyTorch's and CuPy's dense and sparse products.
+"""Path nets, filters and cells on a GPU: right, and how fast beside dense and sparse ones of PyTorch and CuPy.
 
     python benchmarks/cuda.py                       everything, in a temporary folder
     python benchmarks/cuda.py build FOLDER          on any machine with `pip install 'pathc[cuda]'`
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from _cuda_check import TOOLS, conforms, sanitize, sanitizer
-from _cuda_nets import BATCHES, KINDS, MEASURED, NETS, build, empty, fitting, load
+from _cuda_nets import NETS, build, empty, fitting, load
 from _cuda_peers import PEERS, beside, captured, measured_peaks
 from _cuda_results import Figure, Machine, Results, complaints, driver_version, peaks_of, shares
 
@@ -61,7 +61,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="compare only")
     parser.add_argument("--sanitize", action="store_true", help="compare under compute-sanitizer only")
     parser.add_argument("--nets", default=",".join(NETS), help="some of " + ", ".join(NETS))
-    parser.add_argument("--batches", default=",".join(map(str, BATCHES)), help="numbers of samples to measure")
+    parser.add_argument("--batches", default="", help="numbers of samples or sequences in place of the nets' own")
     parser.add_argument("--seconds", type=float, default=0.3, help="time to spend on every figure")
     parser.add_argument("--out", type=Path, default=Path("cuda-results"), help="write OUT.json and OUT.md")
     given = parser.parse_args(arguments)
@@ -72,21 +72,20 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     given.nets = tuple(filter(None, given.nets.split(",")))
     if unknown := [name for name in given.nets if name not in NETS]:
         parser.error(f"there is no net {', '.join(unknown)}; there are {', '.join(NETS)}")
-    if not given.batches.replace(",", "").isdecimal() or not all(int(n or 0) for n in given.batches.split(",")):
+    batches = given.batches.split(",") if given.batches else []
+    if not all(n.isdecimal() and int(n) for n in batches):
         parser.error(f"{given.batches} are no numbers of samples")
-    given.batches = tuple(int(n) for n in given.batches.split(","))
+    given.batches = tuple(map(int, batches))
     return given
 
 
 def planned(given: argparse.Namespace) -> Plan:
     """What the command line asks for."""
-    compared = tuple(f"{name}-{kind}" for name in given.nets for kind in KINDS)
-    many = tuple(kind for kind in KINDS if kind != ONE)
+    compared = tuple(f"{name}-{kind}" for name in given.nets for kind in NETS[name].kinds)
     measured = tuple(
-        (name, batch, (ONE,) if batch == 1 else many)
+        (name, batch, tuple(kind for kind in NETS[name].kinds if (kind == ONE) == (batch == 1)))
         for name in given.nets
-        if name in MEASURED
-        for batch in given.batches
+        for batch in (given.batches if NETS[name].batches else ()) or NETS[name].batches
     )
     tools = TOOLS if sanitizer() and not given.check else ()
     if given.sanitize:
@@ -135,7 +134,7 @@ def measure(folder: Path, plan: Plan, gpu: driver.Device, least: float, results:
     results.empty_round_trip = fastest(lambda: (launch(), gpu.synchronize()), gpu.synchronize, least)
     results.peaks = measured_peaks(least)
     for name, batch, kinds in plan.measured:
-        others = beside(folder, name, NETS[name][0], batch, least)
+        others = beside(folder, name, NETS[name].dense, batch, least)
         for kind in kinds:
             figure = measured(folder, name, kind, batch, gpu, least)
             figure.beside = {} if kind == BACK else others
@@ -146,22 +145,23 @@ def measure(folder: Path, plan: Plan, gpu: driver.Device, least: float, results:
 
 def measured(folder: Path, name: str, kind: str, batch: int, gpu: driver.Device, least: float) -> Figure:
     """One figure without what is beside."""
-    loaded, (units, _) = load(folder, f"{name}-{kind}", gpu), NETS[name]
-    program, backward = loaded.program, kind == BACK
-    memory = loaded.room(batch)
-    memory["x"].write(np.zeros((batch, units[0]), np.float32))
+    loaded, steps = load(folder, f"{name}-{kind}", gpu), NETS[name].steps
+    program, backward, rows = loaded.program, kind == BACK, batch * max(1, steps)
+    memory = loaded.room(batch, max(1, steps)) | loaded.states(batch)
+    memory["x"].write(np.zeros((rows, program.inputs), np.float32))
     if backward:
-        memory["dy"].write(np.zeros((batch, units[-1]), np.float32))
-    spent = fastest(partial(loaded.launch, memory, batch, backward=backward), gpu.synchronize, least)
+        memory["dy"].write(np.zeros((rows, program.outputs), np.float32))
+    launch = partial(loaded.launch, memory, batch, backward=backward, steps=max(1, steps))
+    spent = fastest(launch, gpu.synchronize, least)
     path = folder / f"{name}-{kind}-{fitting(gpu)}.so"
-    graph = "" if backward else captured(path, batch, units[0], least)
+    axes = (batch, steps) if steps else (batch,)
+    graph = "" if backward else captured(path, (*axes, program.inputs), least)
     weights = sum(array.nbytes for array in loaded.parameters.values())
-    moved = 4 * batch * (program.inputs + program.outputs) * (2 if backward else 1) + weights
-    with np.load(folder / f"{name}-edges.npz", allow_pickle=False) as edges:
-        products = sum(len(edges[key]) for key in edges if key.startswith("weight"))
+    moved = 4 * rows * (program.inputs + program.outputs) * (2 if backward else 1) + weights
+    with np.load(folder / f"{name}-work.npz", allow_pickle=False) as kept:
+        operations = 2 * rows * int(kept["macs"]) * (3 if backward else 1)
     launches = len(program.launches if backward else program.forward)
-    operations = 2 * batch * products * (3 if backward else 1)
-    figure = Figure(name, kind, batch, spent, graph, launches, moved, operations)
+    figure = Figure(name, kind, batch, spent, graph, launches, moved, operations, steps=steps)
     shares(figure, peaks_of(gpu.name), gpu.bandwidth)
     return figure
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import gpu_on_cpu as gpu
@@ -19,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(nvrtc.library_path() == "", reason=f"needs NVRTC: {nvrtc.INSTALL}"),
     pytest.mark.skipif(not gpu.available(), reason="needs g++ to execute CUDA text: apt-get install g++"),
 ]
-SMALL = ((64, 32, 16), 256)
+UNITS, PATHS, SAMPLES = (64, 32, 16), 256, 40
 PARTS = ("_cuda_nets", "_cuda_check", "_cuda_peers", "_cuda_results", "cuda")
 
 
@@ -33,32 +34,41 @@ def parts():
 
 @pytest.fixture
 def script(parts, monkeypatch):
-    """The script with one small net, for one architecture."""
+    """The script with a small net of each sort, for one architecture."""
+    nets = parts["_cuda_nets"]
     monkeypatch.setattr(nvrtc, "ARCHITECTURES", ("sm_90",))
-    for part in ("_cuda_nets", "_cuda_check"):
-        monkeypatch.setattr(parts[part], "SAMPLES", 40)
+    small = {
+        "small": nets.flat(UNITS, PATHS, samples=SAMPLES),
+        "filters": nets.filters(8, 6, 32, (3,), samples=11),
+        "cells": nets.cells("gru(recur = ring(width = 5))", 16, (2,), steps=5, samples=11),
+    }
     for part in ("_cuda_nets", "cuda"):
-        monkeypatch.setattr(parts[part], "NETS", {"small": SMALL})
-        monkeypatch.setattr(parts[part], "MEASURED", {"small": SMALL})
+        monkeypatch.setattr(parts[part], "NETS", small)
     return parts["cuda"]
 
 
-def gpu_for(script, folder, kind):
+def only(script, monkeypatch, name, *kinds):
+    """One net, in some kinds."""
+    nets = {name: replace(script.NETS[name], kinds=kinds)}
+    for part in ("_cuda_nets", "cuda"):
+        monkeypatch.setattr(importlib.import_module(part), "NETS", nets)
+
+
+def gpu_for(name, folder, kind):
     """A GPU that executes the program of one kind."""
-    model = folder / "small.path"
-    model.write_text(importlib.import_module("_cuda_nets").model_text(*SMALL))
-    batch, options, _ = script.KINDS[kind]
+    nets = importlib.import_module("_cuda_nets")
+    model = folder / "net.path"
+    model.write_text(nets.NETS[name].text)
+    batch, options, _ = nets.KINDS[kind]
     made = compile_model(model, f"cuda{{arch=sm_90{options}}}", None, Options(batch=batch))
-    empty = importlib.import_module("_cuda_nets").EMPTY
-    return driver.Device(FakeCuda(str(made.executable.emit("cuda")) + empty))
+    return driver.Device(FakeCuda(str(made.executable.emit("cuda")) + nets.EMPTY))
 
 
 @pytest.mark.parametrize("kind", ["bf16", "back"])
 def test_it_builds_carries_and_compares(script, parts, tmp_path, monkeypatch, kind):
-    only = {kind: script.KINDS[kind]}
-    monkeypatch.setattr(parts["_cuda_nets"], "KINDS", only)
+    only(script, monkeypatch, "small", kind)
     script.build(tmp_path, ("small",))
-    found = script.conforms(tmp_path, f"small-{kind}", gpu_for(script, tmp_path, kind))
+    found = script.conforms(tmp_path, f"small-{kind}", gpu_for("small", tmp_path, kind))
     assert found["good"]
     assert 0 < found["share"] <= 1
     assert ("gradients" in found) == (kind == "back")
@@ -67,17 +77,57 @@ def test_it_builds_carries_and_compares(script, parts, tmp_path, monkeypatch, ki
         arrays = dict(kept)
     wrong = {"dx": -arrays["dx"]} if kind == "back" else {"right": arrays["right"] + 1}
     np.savez(tmp_path / f"small-{kind}.npz", **(arrays | wrong))
-    assert not script.conforms(tmp_path, f"small-{kind}", gpu_for(script, tmp_path, kind))["good"]
+    assert not script.conforms(tmp_path, f"small-{kind}", gpu_for("small", tmp_path, kind))["good"]
+
+
+def on(there, monkeypatch):
+    """Make this machine have that GPU."""
+    monkeypatch.setattr(driver, "missing", lambda: "")
+    monkeypatch.setattr(driver, "device", lambda: there)
+    monkeypatch.setattr(importlib.import_module("cuda"), "sanitizer", lambda: None)
+
+
+@pytest.mark.parametrize(("name", "macs", "rows"), [("filters", 32 * 9 * 36, 3), ("cells", 16 * 3 * (16 + 5), 10)])
+def test_filters_and_cells_are_compared_and_measured(script, parts, tmp_path, monkeypatch, capsys, name, macs, rows):
+    only(script, monkeypatch, name, "many")
+    there = gpu_for(name, tmp_path, "many")
+    script.build(tmp_path, (name,))
+    on(there, monkeypatch)
+    arguments = ["run", str(tmp_path), "--out", str(tmp_path / "found"), "--seconds", "0.001", "--nets", name]
+    assert script.main(arguments) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [one["net"] for one in found["conformance"]] == [f"{name}-many"]
+    (figure,) = found["figures"]
+    assert (figure["batch"] * max(1, figure["steps"]), figure["operations"]) == (rows, 2 * rows * macs)
+    program = json.loads((tmp_path / f"{name}-many-sm_90.json").read_text())
+    ends = 4 * rows * (program["inputs"] + program["outputs"])
+    assert figure["moved"] == ends + sum(a.nbytes for a in _weights(tmp_path, f"{name}-many"))
+    assert set(figure["beside"]) == set(parts["_cuda_peers"].PEERS[:3])
+    assert ("| cells | many | 2 x 5 |" if name == "cells" else "| filters | many | 3 |") in (
+        tmp_path / "found.md"
+    ).read_text()
+    with np.load(tmp_path / f"{name}-many.npz") as kept:
+        np.savez(tmp_path / f"{name}-many.npz", **(dict(kept) | {"right": kept["right"] + 1}))
+    assert script.main([*arguments, "--check"]) == 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch: pip install torch")
+def test_what_is_beside_has_the_shapes_of_the_nets(parts):
+    import torch
+
+    peers = parts["_cuda_peers"]
+    shapes = {peers.Chain((8, 4, 2)): (3, 2), peers.Convolution(4, 6): (3, 4, 6, 6)}
+    shapes |= {peers.Recurrent(kind, 8, 5): (3, 5, 8) for kind in ("RNN", "LSTM", "GRU")}
+    for dense, shape in shapes.items():
+        for dtype in (torch.float32, torch.bfloat16):
+            assert tuple(dense.call(torch, 3, dtype, "cpu")().shape) == shape
 
 
 def test_a_whole_run_writes_results(script, parts, tmp_path, monkeypatch, capsys):
-    for part in ("_cuda_nets", "cuda"):
-        monkeypatch.setattr(parts[part], "KINDS", {"one": script.KINDS["one"]})
+    only(script, monkeypatch, "small", "one")
     script.build(tmp_path, ("small",))
-    there = gpu_for(script, tmp_path, "one")
-    monkeypatch.setattr(driver, "missing", lambda: "")
-    monkeypatch.setattr(driver, "device", lambda: there)
-    monkeypatch.setattr(script, "sanitizer", lambda: None)
+    there = gpu_for("small", tmp_path, "one")
+    on(there, monkeypatch)
     arguments = ["run", str(tmp_path), "--out", str(tmp_path / "found"), "--seconds", "0.001", "--batches", "1"]
     assert script.main([*arguments, "--nets", "small"]) == 0
     assert "all is well" in capsys.readouterr().out
@@ -88,7 +138,7 @@ def test_a_whole_run_writes_results(script, parts, tmp_path, monkeypatch, capsys
     (figure,) = found["figures"]
     assert (figure["net"], figure["kind"], figure["batch"], figure["launches"]) == ("small", "one", 1, 1)
     assert figure["moved"] == 4 * (64 + 16) + sum(a.nbytes for a in _weights(tmp_path))
-    assert figure["operations"] == 2 * sum(len(np.load(tmp_path / "small-edges.npz")[f"weight{k}"]) for k in (0, 1))
+    assert figure["operations"] == 2 * sum(len(np.load(tmp_path / "small-work.npz")[f"weight{k}"]) for k in (0, 1))
     assert figure["memory_share"] == pytest.approx(figure["moved"] / figure["seconds"] / there.bandwidth)
     assert set(figure["beside"]) == set(parts["_cuda_peers"].PEERS)
     table = (tmp_path / "found.md").read_text()
@@ -100,22 +150,24 @@ def test_a_whole_run_writes_results(script, parts, tmp_path, monkeypatch, capsys
     assert script.main([*arguments, "--nets", "small", "--check"]) == 1
 
 
-def _weights(folder):
+def _weights(folder, stem="small-one"):
     from safetensors.numpy import load_file
 
-    return load_file(folder / "small-one-sm_90.params").values()
+    return load_file(folder / f"{stem}-sm_90.params").values()
 
 
 def test_the_plan_is_what_was_asked_for(parts, monkeypatch, capsys):
     script = parts["cuda"]
     monkeypatch.setattr(script, "sanitizer", lambda: "/usr/bin/compute-sanitizer")
     plan = script.planned(script.parsed(["plan", "--nets", "mnist,odd", "--batches", "1,256"]))
-    assert len(plan.compared) == 2 * len(script.KINDS)
+    assert len(plan.compared) == 2 * len(parts["_cuda_nets"].KINDS)
     assert plan.tools == ("memcheck", "racecheck")
     assert plan.measured == (("mnist", 1, ("one",)), ("mnist", 256, ("many", "tf32", "bf16", "fp16", "back")))
     check = script.planned(script.parsed(["run", "folder", "--check"]))
     assert (check.tools, check.measured) == ((), ())
-    assert len(check.compared) == len(script.NETS) * len(script.KINDS)
+    assert check.compared == tuple(f"{name}-{kind}" for name, net in script.NETS.items() for kind in net.kinds)
+    own = script.planned(script.parsed(["plan", "--nets", "gru,turns"])).measured
+    assert own == (("gru", 1, ("one",)), ("gru", 64, ("many",)), ("gru", 1024, ("many",)))
     only = script.planned(script.parsed(["run", "folder", "--sanitize"]))
     assert (only.compared, only.tools, only.measured) == ((), ("memcheck", "racecheck"), ())
     assert script.main(["plan"]) == 0
