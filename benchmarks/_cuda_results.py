@@ -12,13 +12,29 @@ from typing import Any
 
 from _cuda_peers import PEERS, Seconds
 
+_HOPPER = {"f32": 66.9e12, "tf32": 494.7e12, "bf16": 989.4e12, "fp16": 989.4e12, "fp8": 1978.9e12, "int8": 1978.9e12}
+_AMPERE = {"f32": 19.5e12, "tf32": 156e12, "bf16": 312e12, "fp16": 312e12, "int8": 624e12}
 PEAKS = {
-    "H200": {"memory": 4.8e12, "tf32": 494.7e12, "bf16": 989.4e12, "fp16": 989.4e12},
-    "H100 PCIe": {"memory": 2.0e12, "tf32": 378e12, "bf16": 756e12, "fp16": 756e12},
-    "H100": {"memory": 3.35e12, "tf32": 494.7e12, "bf16": 989.4e12, "fp16": 989.4e12},
-    "A100": {"memory": 2.04e12, "tf32": 156e12, "bf16": 312e12, "fp16": 312e12},
-}
-"""Bytes and operations a second as NVIDIA's data sheets have them, without sparsity, by what a name contains."""
+    "H200 NVL": {"memory": 4.8e12},
+    "H200": {"memory": 4.8e12, **_HOPPER},
+    "H100 NVL": {"memory": 3.9e12},
+    "H100 PCIe": {"memory": 2.0e12, "f32": 51.2e12, "tf32": 378e12, "bf16": 756e12, "fp16": 756e12, "fp8": 1513e12,
+                  "int8": 1513e12},
+    "H100": {"memory": 3.35e12, **_HOPPER},
+    "A100-SXM4-80GB": {"memory": 2.039e12, **_AMPERE},
+    "A100 80GB PCIe": {"memory": 1.935e12, **_AMPERE},
+    "A100": {"memory": 1.555e12, **_AMPERE},
+}  # fmt: skip
+"""Bytes and operations a second, dense, by what a name contains; the first entry that does is taken.
+
+f32 is that of CUDA cores, the others are those of tensor cores. Of A100: "NVIDIA A100 Tensor Core GPU", data sheet
+1758950 r4, and the Ampere architecture white paper. Of H100 SXM5 and PCIe: "NVIDIA H100 Tensor Core GPU Architecture"
+(white paper GTC22), tables of peak rates without sparsity, the memory of PCIe cards as product brief PB-11133-001. H200
+has the chip of H100 SXM5; its memory is that of the H200 data sheet. NVL cards have other clocks, and no table of their
+dense rates was found.
+"""
+_ARITHMETIC = {"one": "f32", "many": "f32", "back": "f32"}
+"""Kinds that compute with CUDA cores; the others are named after what tensor cores multiply."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,7 @@ class Figure:
     moved: int
     operations: int
     memory_share: float | None = None
-    tensor_share: float | None = None
+    peak_share: float | None = None
     steps: int = 0
     beside: Seconds = field(default_factory=dict)
 
@@ -84,12 +100,12 @@ def peaks_of(name: str) -> dict[str, float]:
 
 
 def shares(figure: Figure, peaks: Mapping[str, float], memory: float) -> None:
-    """Fill in which share of the memory's bandwidth and of the tensor cores' peak a figure is."""
+    """Fill in which share of the memory's bandwidth and of the peak of its arithmetic a figure is."""
     bandwidth = memory or peaks.get("memory", 0.0)
     if bandwidth:
         figure.memory_share = figure.moved / figure.seconds / bandwidth
-    if peaks.get(figure.kind):
-        figure.tensor_share = figure.operations / figure.seconds / peaks[figure.kind]
+    if peak := peaks.get(_ARITHMETIC.get(figure.kind, figure.kind)):
+        figure.peak_share = figure.operations / figure.seconds / peak
 
 
 def driver_version() -> str:
@@ -127,10 +143,13 @@ def markdown(results: Results) -> str:
     if results.peaks:
         listed = [f"{name} {v / 1e12:.0f}" for name, v in results.peaks.items() if not isinstance(v, str)]
         lines.append(f"Dense products of 8192 x 8192, measured: {', '.join(listed)} TFLOP/s.")
-    heads = ["net", "kind", "batch", "us", "us in a graph", "memory", "tensor cores", *PEERS]
+    heads = ["net", "kind", "batch", "us", "us in a graph", "memory", "arithmetic", *PEERS]
     lines += ["", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     lines += [f"| {' | '.join(_cells(figure))} |" for figure in results.figures]
-    lines += ["", "`memory`: bytes of inputs, outputs and weights a second over the memory's bandwidth. The columns of"]
+    lines += ["", "`memory`: bytes of inputs, outputs and weights a second over the memory's bandwidth. `arithmetic`:"]
+    lines += [
+        "operations of the edges over the peak of CUDA cores, or of tensor cores where these multiply. Columns of"
+    ]
     lines += [
         "others: their time over the net's, both in a graph where they can be; above 1 the net is faster. Dense are"
     ]
@@ -153,7 +172,7 @@ def _cells(figure: Figure) -> list[str]:
     own = figure.seconds if isinstance(figure.graph, str) else min(figure.seconds, figure.graph)
     batch = f"{figure.batch} x {figure.steps}" if figure.steps else str(figure.batch)
     cells = [figure.net, figure.kind, batch, _micro(figure.seconds), graph]
-    cells += [_percent(figure.memory_share), _percent(figure.tensor_share)]
+    cells += [_percent(figure.memory_share), _percent(figure.peak_share)]
     return cells + [_times(figure.beside.get(peer), own) for peer in PEERS]
 
 

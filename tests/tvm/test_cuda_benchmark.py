@@ -218,9 +218,15 @@ def test_the_table_says_what_was_measured(parts):
         "dense f32": 8e-4, "dense tf32": 4e-4, "csr torch": "RuntimeError: no memory"})  # fmt: skip
     results.shares(figure, results.peaks_of("NVIDIA H200"), 0.0)
     assert figure.memory_share == pytest.approx((48 << 20) / 1e-4 / 4.8e12)
-    assert figure.tensor_share == pytest.approx(1e13 / 989.4e12)
+    assert figure.peak_share == pytest.approx(1e13 / 989.4e12)
     assert results.peaks_of("NVIDIA H100 PCIe")["memory"] == 2.0e12
+    assert results.peaks_of("NVIDIA A100-SXM4-80GB")["memory"] == 2.039e12
+    assert results.peaks_of("NVIDIA A100-SXM4-40GB")["memory"] == 1.555e12
+    assert set(results.peaks_of("NVIDIA H200 NVL")) == {"memory"}
     assert results.peaks_of("a processor") == {}
+    plain = results.Figure("wide", "many", 4096, 1e-4, "", 3, 48 << 20, 10**9)
+    results.shares(plain, results.peaks_of("NVIDIA H100 PCIe"), 0.0)
+    assert plain.peak_share == pytest.approx(1e13 / 51.2e12)
     everything = results.Results(machine, [{"net": "wide-bf16", "good": True}], {"memcheck": "clean"}, 2e-6, 9e-6,
                                  {"bf16": 8e14, "f32": "RuntimeError"}, [figure])  # fmt: skip
     table = results.markdown(everything)

@@ -55,6 +55,10 @@ class Tile:
     several: int = 1
     sources: int = 1
 
+    def __str__(self) -> str:
+        own, several = f"{self.channels}x{self.rows}x{self.columns}", self.deep * self.several
+        return f"{own} sums, {self.wide}x{self.high}x{several} threads, {self.sources} sources"
+
     @property
     def across(self) -> int:
         """Columns of a block of threads."""
