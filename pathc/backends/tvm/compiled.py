@@ -13,6 +13,7 @@ from pathc.backends.tvm.filters.schedule import schedule_filters
 from pathc.backends.tvm.filters.tiles import Tile as FilterTile
 from pathc.backends.tvm.filters.tiles import tile_of
 from pathc.backends.tvm.filters.tir import functions as filter_functions
+from pathc.backends.tvm.loops import functions
 from pathc.backends.tvm.plan import NetPlan
 from pathc.backends.tvm.recurrent.plan import CellPlan, Feed, SequencePlan
 from pathc.backends.tvm.recurrent.schedule import schedule_cell
@@ -20,7 +21,7 @@ from pathc.backends.tvm.recurrent.tiles import CellTile, with_tile
 from pathc.backends.tvm.recurrent.tir import cell_functions
 from pathc.backends.tvm.schedule import Tile, schedule
 from pathc.backends.tvm.tensorcore import Precision
-from pathc.backends.tvm.tir import Function, functions, module_text
+from pathc.backends.tvm.tir import Function, module_text
 from pathc.support.diagnostics import error
 
 AnyTile = Tile | FilterTile | CellTile

@@ -30,7 +30,7 @@ def cell_functions(plan: CellPlan, gpu: bool) -> tuple[Function, ...]:
     taken = arguments(plan)
     lines = [*head(plan.name, taken, _NUMBERS), *(f"    {line}" for line in _Loop(plan, gpu).lines())]
     groups = (("groups", f"batch/{plan.sequences}" if plan.sequences > 1 else "batch"),)
-    loop = Function(plan.name, "\n".join(lines) + "\n", taken, (), _NUMBERS, groups)
+    loop = Function(plan.name, "\n".join(lines) + "\n", taken, _NUMBERS, groups)
     return (loop, _added(plan)) if plan.added else (loop,)
 
 
