@@ -75,6 +75,23 @@ def _compile(*arguments: str | Path) -> None:
     assert done.returncode == 0, done.stderr[:2000]
 
 
+_LAUNCH = re.compile(r"(\w+)<<<(.*?), stream>>>\((.*?)\);$", re.MULTILINE)
+_RUNTIME = """struct dim3 { dim3(int, int, int) {} };
+typedef int cudaError_t; typedef void* cudaStream_t; enum { cudaSuccess, cudaFuncAttributeMaxDynamicSharedMemorySize };
+template <class F> int cudaFuncSetAttribute(F, int, int) { return 0; }
+inline int cudaGetLastError() { return 0; }
+inline void launched(dim3, dim3, int) {}
+"""
+
+
+def check_launches(text: str, target: Path) -> None:
+    """Compile a `.cu` with its functions that launch, as a C++ compiler sees launches: numbers, and a call."""
+    host = text.replace("#if defined(__CUDACC__) && !defined(__CUDACC_RTC__)", "#if 1")
+    found = len(_LAUNCH.findall(host))
+    build_file(_RUNTIME + _LAUNCH.sub(r"launched(\2); \1(\3);", host), target)
+    assert found == text.count("<<<") > 0
+
+
 class Extent(ctypes.Structure):
     _fields_ = (("x", ctypes.c_int), ("y", ctypes.c_int), ("z", ctypes.c_int))
 

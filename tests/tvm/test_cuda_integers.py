@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gpu_on_cpu as gpu
+import library_support
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -163,6 +164,23 @@ def test_they_compile_without_spills(arch) -> None:
     assert isinstance(said, str)
     assert re.search(r"k1_kernel .*occupancy", said)
     assert net.companions("cubin") == ("json", "params")
+
+
+@runs
+@pytest.mark.skipif(nvrtc.library_path() == "", reason=f"needs NVRTC: {nvrtc.INSTALL}")
+def test_as_a_library_and_as_a_cu_file(tmp_path, fake) -> None:
+    graph, tensors = quantized(chain([64, 37, 10], [512, 0]), 5)
+    net = BACKEND.compile(Request(graph, tensors, {"integers": True, "arch": Word("sm_90")}, stored=tensors))
+    library_support.write(tmp_path, net)
+    gpu.build_file(net.program.text, tmp_path / "kernels.so")
+    x = np.random.default_rng(1).normal(0, 2, (70, 64)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    said = library_support.call(tmp_path, fake)
+    wanted = integer_forward(integer_network(graph, tensors), x).astype(np.float32)
+    for name in ("y", "run", "kernels", "lent"):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), wanted)
+    assert said["left"] == [0, 0, 0]
+    gpu.check_launches(str(net.emit("cu")), tmp_path / "cu.so")
 
 
 def test_what_is_refused() -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 
 import cell_support
 import extents_support
 import gpu_on_cpu as gpu
 import numpy as np
 import pytest
+from library_support import STREAM, call, write
 from tvm_support import BIAS, RELU, chain, check, drawn, inputs
 
 from pathc.backends.base import Request
@@ -32,31 +30,12 @@ pytestmark = [
     pytest.mark.skipif(nvrtc.library_path() == "", reason=f"needs NVRTC: {nvrtc.INSTALL}"),
     pytest.mark.skipif(not gpu.available(), reason="needs g++ to execute CUDA text: apt-get install g++"),
 ]
-HERE = Path(__file__).parent
-STREAM = 0x77
 
 
 def compiled(units=(64, 128, 32), count=2048, **options):
     graph = chain(units, count, BIAS, RELU)
     weights = drawn(graph, 1)
     return graph, weights, BACKEND.compile(Request(graph, weights, {"arch": Word("sm_90"), **options}))
-
-
-def write(folder, executable):
-    for kind in ("so", *executable.companions("so")):
-        data = executable.emit(kind)
-        (folder / f"net.{kind}").write_bytes(data.encode() if isinstance(data, str) else data)
-    return folder / "net.so"
-
-
-@pytest.fixture(scope="module")
-def fake(tmp_path_factory):
-    """A folder with a libcuda.so.1 whose GPU is the processor."""
-    folder = tmp_path_factory.mktemp("fake")
-    includes = [f"-I{path}" for path in facade.ffi_includes()]
-    command = ["g++", "-x", "c", "-shared", "-fPIC", "-w", *includes, str(HERE / "fake_libcuda.c")]
-    subprocess.run([*command, "-o", str(folder / "libcuda.so.1"), "-ldl"], check=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +46,6 @@ def plain(tmp_path_factory):
     write(folder, made[2])
     gpu.build_file(made[2].program.text, folder / "kernels.so")
     return folder, *made
-
-
-def call(folder, fake, **settings):
-    """What `on_fake_gpu.py` says, run with this driver (or with none)."""
-    environment = {name: text for name, text in os.environ.items() if name != "LD_LIBRARY_PATH"}
-    environment |= {"FAKE_KERNELS": str(folder / "kernels.so"), **{name: str(n) for name, n in settings.items()}}
-    if fake:
-        environment["LD_LIBRARY_PATH"] = str(fake)
-    command = [sys.executable, str(HERE / "on_fake_gpu.py"), str(folder), str(STREAM)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
 
 
 def test_a_library_computes_where_the_arrays_lie(plain, fake):
@@ -312,6 +279,19 @@ def test_a_cu_file_launches_what_the_program_does(options):
         for line, one in zip(called, launches, strict=True):
             assert f"dim3({', '.join(one.grid)}), dim3({', '.join(map(str, one.block))}), {one.shared}, stream" in line
             assert line.count(",") - line.split(">>>")[0].count(",") == len(one.arguments) - 1
+
+
+@pytest.mark.parametrize("kind", ["plain", "extents", *SEQUENCES])
+def test_launches_of_a_cu_file_give_kernels_what_they_take(plain, tmp_path, kind):
+    """Types and numbers of arguments, as a compiler of C++ sees them."""
+    if kind == "plain":
+        executable = plain[3]
+    elif kind == "extents":
+        graph, weights, _ = extents_support.case(extents_support.ACROSS, 3)
+        executable = BACKEND.compile(Request(graph, weights, {"arch": Word("sm_90")}))
+    else:
+        executable = SEQUENCES[kind]()[2]
+    gpu.check_launches(str(executable.emit("cu")), tmp_path / "net.so")
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, which comes with the CUDA toolkit")

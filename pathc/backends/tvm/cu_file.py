@@ -13,7 +13,15 @@ from pathc.backends.tvm.program import Launch, Program
 
 _UNASKED = 48 * 1024
 """Bytes of dynamic shared memory that a kernel has without asking for them."""
-_C_TYPES = {"float32": "float", "int32": "int"}
+_C_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "int32": "int",
+    "uint32": "unsigned",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+}
+_SIGNATURE = re.compile(r"__global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\)")
 
 
 def cu_file(program: Program, parameters: Mapping[str, NDArray[Any]]) -> str:
@@ -30,6 +38,7 @@ def _function(name: str, program: Program, parameters: Mapping[str, NDArray[Any]
     used = {argument for one in launches for argument in one.arguments}
     arrays = [one for one in extents(program, parameters) if one.name in used]
     called = {one.name: one.name if one.name.isidentifier() else f"h{at}" for at, one in enumerate(arrays)}
+    types = {kernel: [_type(one) for one in taken.split(",")] for kernel, taken in _SIGNATURE.findall(program.text)}
     lines = [f"// {called[one.name]}: {_size(one, program)}" for one in arrays]
     sizes = ("batch", "steps") if program.sequences else ("batch",)
     given = [f"int {size}" for size in sizes]
@@ -41,11 +50,17 @@ def _function(name: str, program: Program, parameters: Mapping[str, NDArray[Any]
         if one.shared > _UNASKED:
             limit = f"cudaFuncAttributeMaxDynamicSharedMemorySize, {one.shared}"
             lines.append(f"  if (cudaError_t status = cudaFuncSetAttribute({one.kernel}, {limit})) return status;")
-        passed = ", ".join(called.get(argument) or _number(argument) for argument in one.arguments)
+        given = zip(types[one.kernel], one.arguments, strict=True)
+        passed = ", ".join(f"({kind}){called[key]}" if key in called else _number(key) for kind, key in given)
         grid, block = ", ".join(map(_number, one.grid)), ", ".join(map(str, one.block))
         shape = f"dim3({grid}), dim3({block}), {one.shared}, stream"
         lines.append(f"  {one.kernel}<<<{shape}>>>({passed});")
     return "\n".join([*lines, "  return cudaGetLastError();", "}"])
+
+
+def _type(parameter: str) -> str:
+    """The type of a kernel's parameter: what it is without its name."""
+    return parameter.replace("__restrict__", "").strip().rpartition(" ")[0].strip()
 
 
 def _number(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,9 @@ from pathc.backends.tvm import driver, facade, gpu_tuning, nvrtc, tensorcore
 from pathc.backends.tvm.backward import plan_gradients
 from pathc.backends.tvm.compiled import Lowered, stage
 from pathc.backends.tvm.cpu import check_request, gradient_inputs, input_rows, packed
-from pathc.backends.tvm.cu_file import cu_file
 from pathc.backends.tvm.filters.parts import Parts, check_gradients, parts_of, refusals
 from pathc.backends.tvm.filters.plan import Filters
-from pathc.backends.tvm.gpu_library import gpu_library
+from pathc.backends.tvm.gpu_executable import WRITTEN, GpuExecutable
 from pathc.backends.tvm.integer.executable import CudaIntegers
 from pathc.backends.tvm.lower import fusable, plan_net
 from pathc.backends.tvm.pack import Packed, unpack
@@ -48,11 +46,8 @@ _MOST_LANES = 256
 
 
 @dataclass(frozen=True, eq=False)
-class CudaExecutable:
-    """A net as kernels for a GPU; each stage is made when it is first asked for.
-
-    Raises UnavailableError E0660 where PTX or cubin is asked for without NVRTC, E0664 where it is called without GPU.
-    """
+class CudaExecutable(GpuExecutable):
+    """A net as kernels for a GPU."""
 
     request: Request
     arch: str
@@ -60,29 +55,15 @@ class CudaExecutable:
     notes: tuple[Diagnostic, ...] = ()
     parts: Parts | None = None
 
-    @cached_property
-    def program(self) -> Program:
+    def write(self) -> Program:
         """CUDA text and launches."""
         return program(self.lowered, self.arch)
 
-    @cached_property
-    def binary(self) -> nvrtc.Binary:
-        """PTX, cubin and what they take of the GPU."""
-        return nvrtc.compile_text(self.program.text, self.arch)
-
-    @cached_property
-    def parameters(self) -> Packed:
+    def pack(self) -> Packed:
         """Packed weights by name."""
         if self.parts is None:
             return parameters_of(self.lowered.plan, self.request.graph, self.request.weights)
         return packed(self.lowered, self.parts.flat)
-
-    @cached_property
-    def loaded(self) -> driver.Loaded:
-        """The program on the GPU of this machine."""
-        gpu = driver.device()
-        driver.check_shared(self.program, gpu)
-        return driver.Loaded(self.program, self.binary.cubin, self.parameters, gpu)
 
     def __call__(self, x: NDArray[Any], /) -> NDArray[np.float32]:
         """Outputs float32 [batch, ...] of inputs [batch, ...], or of one; E0512 and E0513 for those that do not fit.
@@ -131,33 +112,13 @@ class CudaExecutable:
         kept = tuple(note for note in self.notes if note.code not in ("W0671", "W0682"))
         return replace(self, lowered=lowered, notes=(*kept, *notes))
 
-    def emit(self, kind: str) -> str | bytes:
-        """A stage as text or bytes, see CudaBackend.emits."""
-        match kind:
-            case "cuda":
-                return self.program.text
-            case "cu":
-                return cu_file(self.program, self.parameters)
-            case "ptx":
-                return self.binary.ptx
-            case "cubin":
-                return self.binary.cubin
-            case "so":
-                return gpu_library(self.program, self.parameters, self.binary)
-            case "report":
-                return report(self.program, self.lowered.tiled, self.binary)
-            case "json":
-                return self.program.as_json(self.parameters)
-            case "params":
-                from safetensors.numpy import save
+    def report(self) -> str:
+        """Every kernel with what it takes, every junction with its operations a byte."""
+        return report(self.program, self.lowered.tiled, self.binary)
 
-                return save(dict(self.parameters))
-            case _:
-                return stage(self.lowered, kind)
-
-    def companions(self, kind: str) -> tuple[str, ...]:
-        """What is written beside a stage so that it can be launched elsewhere."""
-        return ("json", "params") if kind in ("cu", "ptx", "cubin", "so") else ()
+    def stage(self, kind: str) -> str:
+        """`plan`, `tir`, `schedule` or `scheduled`; E0804 for another."""
+        return stage(self.lowered, kind)
 
 
 class CudaBackend:
@@ -165,7 +126,7 @@ class CudaBackend:
 
     name = "cuda"
     summary = "NVIDIA GPUs through TVM: CUDA text, PTX and cubin on any machine, run where there is a GPU"
-    emits = ("plan", "tir", "schedule", "scheduled", "cuda", "cu", "ptx", "cubin", "so", "report", "json", "params")
+    emits = ("plan", "tir", "schedule", "scheduled", *WRITTEN)
 
     def unavailable(self) -> str:
         """How to install TVM, where it is missing; a GPU is needed only to run."""

@@ -43,6 +43,9 @@ static int64_t size_of(const Array* array, Size size) {
   return array->fixed + array->per_sequence * size.batch + array->per_row * rows + array->per_tile * tiles;
 }
 
+/* As DLPack counts them. */
+static const char* const kinds[] = {"int", "uint", "float"};
+
 static int take(const Array* wanted, const TVMFFIAny* given, Size size, int* device, Place* place) {
   const DLTensor* array = tensor(given);
   const char* name = wanted->name;
@@ -50,7 +53,7 @@ static int take(const Array* wanted, const TVMFFIAny* given, Size size, int* dev
   if (array->device.device_type != kDLCUDA) return misfit("`%s` does not lie on a GPU", name);
   if (*device >= 0 && array->device.device_id != *device) return misfit("`%s` lies on another GPU", name);
   if (array->dtype.code != wanted->code || array->dtype.bits != wanted->bits || array->dtype.lanes != 1)
-    return misfit("the numbers of `%s` are not %s%d", name, wanted->code == kDLInt ? "int" : "float", wanted->bits);
+    return misfit("the numbers of `%s` are not %s%d", name, kinds[wanted->code], wanted->bits);
   int64_t count = elements(array), needed = size_of(wanted, size);
   if (count < 0) return misfit("`%s` is not contiguous", name);
   if (count != needed) return misfit("`%s` has %lld numbers, not %lld", name, (long long)count, (long long)needed);

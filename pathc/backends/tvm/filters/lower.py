@@ -192,15 +192,13 @@ class _Planner:
             at = found.targets
             own = tuple(_of_channels(function, at) for function in functions)
             order = () if np.array_equal(places[at], at) else tuple(places[at].reshape(-1).tolist())
-            end = End(terms, own, order)
-            names = self._name(), mix.tensor
-            if isinstance(found, Listed):
-                edges = np.repeat(at, np.diff(found.starts))
-                weights = found.weights if factor is None else found.weights * factor[edges][:, None]
-                self._emit(Lists(*names, src, dst, geometry, at, found.starts, found.sources, weights, end))
-            else:
-                weights = found.weights if factor is None else found.weights * factor[at][:, None, None, :]
-                self._emit(Blocks(*names, src, dst, geometry, at, found.sources, weights, end))
+            end, weights = End(terms, own, order), found.weights
+            if factor is not None and isinstance(found, Listed):
+                weights = weights * factor[np.repeat(at, np.diff(found.starts))][:, None]
+            elif factor is not None:
+                weights = weights * factor[at][:, None, None, :]
+            common = self._name(), mix.tensor, src, dst, geometry, at, found.sources, weights, end
+            self._emit(Lists(*common, found.starts) if isinstance(found, Listed) else Blocks(*common))
 
     def _part(self, part: PartJunction, dst: Planes, step: _Step) -> None:
         """Some channels of a concatenation."""

@@ -77,50 +77,47 @@ class End:
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
+class _Sums:
+    """What sums of filters have in common: planes, channels that are summed, channels that are heard, weights."""
+
+    name: str
+    junction: str
+    src: Planes
+    dst: Planes
+    geometry: Geometry
+    targets: Ints
+    sources: Ints
+    weights: Floats
+    end: End
+
+    def _line(self, channels: str) -> str:
+        what = f"{self.src} -> {self.dst} {self.junction}, {channels}, {_window(self.geometry)}"
+        return f"{self.name}: filters {what}{self.end}"
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks(_Sums):
     """Sums of filters by blocks of channels: all targets of a block hear all its sources.
 
     Channel `targets[k, r]` of block k hears channel `sources[k, i]` through `weights[k, i, tap, r]`.
     """
 
-    name: str
-    junction: str
-    src: Planes
-    dst: Planes
-    geometry: Geometry
-    targets: Ints
-    sources: Ints
-    weights: Floats
-    end: End
-
     def __str__(self) -> str:
         (count, fan_out), fan_in = self.targets.shape, self.sources.shape[1]
-        what = f"{self.src} -> {self.dst} {self.junction}, {count} of {fan_out}x{fan_in}, {_window(self.geometry)}"
-        return f"{self.name}: filters {what}{self.end}"
+        return self._line(f"{count} of {fan_out}x{fan_in}")
 
 
 @dataclass(frozen=True, eq=False)
-class Lists:
+class Lists(_Sums):
     """Sums of filters by lists: channel `targets[n]` hears the edges from `starts[n]` to `starts[n + 1]`.
 
     Edge e comes from channel `sources[e]` with `weights[e, tap]`.
     """
 
-    name: str
-    junction: str
-    src: Planes
-    dst: Planes
-    geometry: Geometry
-    targets: Ints
     starts: Ints
-    sources: Ints
-    weights: Floats
-    end: End
 
     def __str__(self) -> str:
-        edges = f"lists of {len(self.sources)} edges to {len(self.targets)} channels"
-        what = f"{self.src} -> {self.dst} {self.junction}, {edges}, {_window(self.geometry)}"
-        return f"{self.name}: filters {what}{self.end}"
+        return self._line(f"lists of {len(self.sources)} edges to {len(self.targets)} channels")
 
 
 @dataclass(frozen=True, eq=False)

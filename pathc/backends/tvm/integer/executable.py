@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pathc.backends.base import Request
 from pathc.backends.bytewise import functions_of
-from pathc.backends.tvm import driver, nvrtc
+from pathc.backends.tvm import nvrtc
+from pathc.backends.tvm.gpu_executable import WRITTEN, GpuExecutable
 from pathc.backends.tvm.integer.kernels import Packed, write
 from pathc.backends.tvm.integer.plan import Plan, plan_integers
 from pathc.backends.tvm.program import Program
@@ -22,15 +23,12 @@ from pathc.ir.quantized import IntegerNetwork, check_bytes, integer_forward, int
 from pathc.support.diagnostics import Diagnostic, PathcError, error
 
 _FUNCTIONS = 4e-6
-STAGES = ("plan", "cuda", "cu", "ptx", "cubin", "report", "json", "params")
+STAGES = ("plan", *WRITTEN)
 
 
 @dataclass(frozen=True, eq=False)
-class CudaIntegers:
-    """A quantized net for a GPU: what is read from its stations is what the integer interpreter says, bit for bit.
-
-    Raises UnavailableError E0660 where PTX or cubin is asked for without NVRTC, E0664 where it is called without GPU.
-    """
+class CudaIntegers(GpuExecutable):
+    """A quantized net for a GPU: what is read from its stations is what the integer interpreter says, bit for bit."""
 
     network: IntegerNetwork
     arch: str
@@ -54,25 +52,13 @@ class CudaIntegers:
     def _written(self) -> tuple[Program, Packed]:
         return write(self.plan)
 
-    @property
-    def program(self) -> Program:
+    def write(self) -> Program:
         """CUDA text and launches."""
         return self._written[0]
 
-    @property
-    def parameters(self) -> Packed:
+    def pack(self) -> Packed:
         """Packed weights by name."""
         return self._written[1]
-
-    @cached_property
-    def binary(self) -> nvrtc.Binary:
-        """PTX, cubin and what they take of the GPU."""
-        return nvrtc.compile_text(self.program.text, self.arch)
-
-    @cached_property
-    def loaded(self) -> driver.Loaded:
-        """The program on the GPU of this machine."""
-        return driver.Loaded(self.program, self.binary.cubin, self.parameters, driver.device())
 
     def __call__(self, x: NDArray[Any], /) -> NDArray[np.float32]:
         """Outputs float32 [batch, units] or [units]; raises E0512, E0513 for inputs that do not fit, E1308 for NaN."""
@@ -91,31 +77,13 @@ class CudaIntegers:
         """Outputs of the integer interpreter, rounded to float32 as the kernels give them."""
         return integer_forward(self.network, x).astype(np.float32).astype(np.float64)
 
-    def emit(self, kind: str) -> str | bytes:
-        """A stage as text or bytes: one of STAGES."""
-        match kind:
-            case "plan":
-                return str(self.plan)
-            case "cuda" | "cu":
-                return self.program.text
-            case "ptx":
-                return self.binary.ptx
-            case "cubin":
-                return self.binary.cubin
-            case "report":
-                return nvrtc.report(self.binary) + launch_lines(self.program, self.binary)
-            case "json":
-                return self.program.as_json()
-            case "params":
-                from safetensors.numpy import save
+    def report(self) -> str:
+        """Every kernel with what it takes."""
+        return nvrtc.report(self.binary) + launch_lines(self.program, self.binary)
 
-                return save(dict(self.parameters))
-            case _:
-                help = f"integer nets show {', '.join(STAGES)}: their kernels are written as text"
-                raise error(
-                    "E0804", f"integer nets have no stage `{kind}` on `cuda`", self.network.graph.loc, help=help
-                )
-
-    def companions(self, kind: str) -> tuple[str, ...]:
-        """What is written beside a stage so that it can be launched elsewhere."""
-        return ("json", "params") if kind in ("cu", "ptx", "cubin") else ()
+    def stage(self, kind: str) -> str:
+        """The plan; E0804 for anything else, as kernels are written as text."""
+        if kind == "plan":
+            return str(self.plan)
+        help = f"integer nets show {', '.join(STAGES)}: their kernels are written as text"
+        raise error("E0804", f"integer nets have no stage `{kind}` on `cuda`", self.network.graph.loc, help=help)
