@@ -11,7 +11,7 @@ from itertools import count
 import gpu_on_cpu as gpu
 import numpy as np
 import pytest
-from cell_support import STRUCTURES, Loop, cell, check, drawn, sequences, stack
+from cell_support import STRUCTURES, Loop, U, cell, check, drawn, sequences, stack
 from fake_cuda import FakeCuda
 
 from pathc.backends.base import Request
@@ -167,7 +167,7 @@ def test_tensor_cores_bring_to_cells():
     executable = BACKEND.compile(Request(graph, weights, {"arch": Word("sm_80"), "precision": Word("bf16")}))
     assert "mma_bf16(" in executable.program.text.partition("p0_k1_kernel(")[2]
     y = gpu.run(executable.program, executable.parameters, x, 2)
-    right, bound = forward(graph, weights, x), error_bound(graph, weights, x, 2.0**-7, 2.0**-8)
+    right, bound = forward(graph, weights, x), error_bound(graph, weights, x, U, 2.0**-8, 2.0**-8)
     assert agrees(y, right, bound).all()
     with pytest.raises(PathcError, match="E0376"):
         executable.gradients(x, right)

@@ -85,7 +85,7 @@ def test_activations_and_sums_that_go_on(stage, precision):
     plan, made = made_for(graph, 16, precision)
     right = interp.forward(graph, weights, x)
     roundoff = ROUNDOFF[precision]
-    bound = interp.error_bound(graph, weights, x, 2 * roundoff, roundoff)
+    bound = interp.error_bound(graph, weights, x, 2.0**-24, roundoff, roundoff)
     y = gpu.run(made, pack(plan, graph, weights), x, 2)
     assert interp.agrees(y, right, bound).all()
 
