@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pathc.ir.graph import Graph
 from pathc.ir.inputs import input_shape
+from pathc.ir.interp.junctions import real_read_size
 from pathc.ir.sequences import fixed_steps, takes_sequences
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, error
 from pathc.support.files import memory_limit
@@ -122,7 +123,7 @@ def _samples(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
         text = "a net with `steps` learns a label for every step, not its samples"
         raise error("E0909", text, help="leave out --goal")
     if goal == INPUT:
-        return Samples(rows, None)
+        return _repeated(graph, rows)
     if f"y_{part}" not in dataset.arrays:
         raise missing(dataset, f"y_{part}")
     return Samples(rows, _labels(graph, dataset, f"y_{part}", (len(rows), steps) if steps else (len(rows),)))
@@ -148,10 +149,19 @@ def _sequences(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
         raise error("E0502", f"{what} needs {4 * stored.size} bytes as float32, more than the memory can take")
     rows = _converted(stored.reshape(*stored.shape[:2], units), dataset.divisor(name), what)
     if goal == INPUT:
-        return Samples(rows, None)
+        return _repeated(graph, rows)
     if f"y_{part}" not in dataset.arrays:
         raise missing(dataset, f"y_{part}")
     return Samples(rows, _labels(graph, dataset, f"y_{part}", stored.shape[:2]))
+
+
+def _repeated(graph: Graph, rows: Rows) -> Samples:
+    """Samples that are their own targets; E0909 unless the net gives as many values as it takes."""
+    given, taken = sum(map(real_read_size, graph.outputs)), rows.shape[-1]
+    if given != taken:
+        text = f"`{graph.name}` takes {taken} values and gives {given}, so it cannot learn to repeat its input"
+        raise error("E0909", text, help="give the outputs as many units, or leave out --goal")
+    return Samples(rows, None)
 
 
 def _converted(stored: NDArray[Any], divisor: float, what: str) -> Rows:

@@ -102,3 +102,41 @@ def test_numbers_that_are_not_finite_are_null(run: Run, model: Path, tmp_path: P
 def test_a_model_that_is_read_from_nowhere_is_left_alone(run: Run, model: Path) -> None:
     assert run("fmt", LONG, model).code == 1
     assert model.read_text() == SMALL
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("input x[4]\noutput y[4]\nskip s : x -> y\n", "E1313"),
+        (
+            "input x[2, 3x3]\nlayer h[2] : conv(1x1) | shortcut\noutput y[2]\ndense d : x -> h -> y\nskip s : x -> h\n",
+            "E1313",
+        ),
+        ("input x[4]\nlayer h[4] : ode(step = 0.5, steps = 1)\noutput y[2]\ndense d : x -> h -> y\n", "E1313"),
+    ],
+    ids=["skips alone", "shortcut", "equation"],
+)
+def test_nets_that_no_paths_are_sampled_from(run: Run, tmp_path: Path, text: str, code: str) -> None:
+    (tmp_path / "n.path").write_text(f"pathc 1\n{text}")
+    save_weights(tmp_path / "w.npz", initial_weights(pathc.load(tmp_path / "n.path")))
+    result = run("sample", "n.path", "--weights", "w.npz", "--count", "50", "-o", "s.pir")
+    assert result.code == 1
+    assert f"error[{code}]" in result.err
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("input x[4]\noutput y[3]\ndense d : x -> y\n", (8, 4)),
+        ("input x[4, 5x5]\noutput y[3] : conv(3x3) | softmax\ndense d : x -> y\n", (8, 4, 5, 5)),
+        ("input x[4]\noutput y[3] : gru\ndense d : x -> y\n", (8, 6, 4)),
+    ],
+    ids=["flat", "extents", "cell"],
+)
+def test_outputs_of_another_size_repeat_no_input(run: Run, tmp_path: Path, text: str, shape: tuple[int, ...]) -> None:
+    (tmp_path / "n.path").write_text(f"pathc 1\n{text}")
+    np.savez(tmp_path / "d.npz", x_train=np.zeros(shape, np.float32))
+    for target in ("llvm", "reference"):
+        result = run("train", "n.path", "--data", "d.npz", "--goal", "input", "-t", target, "-o", "t.npz")
+        assert result.code == 1
+        assert "error[E0909]" in result.err

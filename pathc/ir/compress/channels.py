@@ -63,13 +63,18 @@ def filter_edges(graph: Graph, weights: Tensors, junction: Junction) -> FilterEd
 
 
 def refuse_unsampled(graph: Graph) -> None:
-    """Raise what paths cannot be drawn through: cells (E0376), scaled lines (E0379), equations (E1313)."""
+    """Raise what paths cannot be drawn through: cells (E0376), scaled lines (E0379), equations, shortcuts (E1313)."""
     found = without_cells(graph, "sampling knows") or unscaled_only(graph, "sampling has")
     if found:
         raise PathcError(*found)
     for station in graph.stations:
         if station.stage("ode") is not None:
             raise unsampled(station, "the steps of an equation share their weights")
+        if station.stage("shortcut") is not None:
+            raise unsampled(station, "its shortcut is added inside of it")
+    if all(line.kind == "skip" for line in graph.lines):
+        text = f"`{graph.name}` has no weights that paths could be drawn by"
+        raise error("E1313", text, graph.loc, help="sample a net with dense lines, filters or paths")
 
 
 def unsampled(station: Station, why: str) -> PathcError:

@@ -84,7 +84,7 @@ CODES: tuple[Code, ...] = (
         "E1313",
         "a net that no paths can be sampled from",
         "Paths are drawn backwards from the outputs to the inputs, with at least one path for every output. Lines with "
-        "weights and skips lead them on; equations, and lines from flat stations back to extents, do not.",
+        "weights and skips lead them on; equations, shortcuts, and lines from flat stations back to extents, do not.",
     ),
     Code(
         "W1301",
