@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from pathc.backends.llvm import machine as machines
 from pathc.backends.llvm import processors
 from pathc.backends.llvm.jit import emit_assembly
 from pathc.backends.llvm.machine import PRESETS, cache_sizes, host, machine, parse_target, physical_cores
@@ -127,3 +128,15 @@ def test_a_close_name_is_suggested():
 def test_presets_are_all_accepted():
     for preset in PRESETS:
         assert str(machine({"cpu": preset}))
+
+
+def test_a_system_that_denies_tiles_has_none(monkeypatch: pytest.MonkeyPatch):
+    found = {"avx512f": True, "amx-tile": True, "amx-int8": True, "amx-bf16": True}
+    monkeypatch.setattr(machines, "_host_features", lambda: dict(found))
+    monkeypatch.setattr(machines, "tiles_allowed", lambda: True)
+    assert "amx-int8" in machines.host.__wrapped__().has
+    monkeypatch.setattr(machines, "tiles_allowed", lambda: False)
+    denied = machines.host.__wrapped__()
+    assert not any(name.startswith("amx") for name in denied.has)
+    assert "-amx-int8" in denied.features
+    assert "avx512f" in denied.has
