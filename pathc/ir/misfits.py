@@ -121,7 +121,7 @@ def unscaled_only(graph: Graph, who: str) -> list[Diagnostic]:
     """E0379 for lines with weights and a scale beside them, where `who` has no such factor."""
     return [
         Diagnostic("E0379", f"`{line.name}` scales what its weights carry, {who} no such factor", line.loc,
-                   help="multiply the weights by it, or use the targets `reference` and `llvm`")
+                   help="multiply the weights by it, or use another target: `reference`, `llvm`, `cuda`")
         for line in graph.lines if line.kind != "skip" and line.scale != 1.0
     ]  # fmt: skip
 
@@ -149,4 +149,4 @@ def flat_only(graph: Graph, who: str) -> list[Diagnostic]:
 
 BEYOND = ("conv", "batchnorm", *POOLS, "concat", "channelshuffle", "shortcut", "steps", "ode")
 """Stages that stations with extents may have, or that few targets know."""
-_ELSEWHERE = "the targets `reference` and `llvm` have convolutions and what belongs to them"
+_ELSEWHERE = "the targets `reference`, `llvm`, `tvm-llvm` and `cuda` have convolutions and what belongs to them"

@@ -223,10 +223,13 @@ def test_processors_without_them_are_refused(cpu):
         compiled(graph, drawn(graph, 1), cpu)
 
 
-@pytest.mark.parametrize("options", ["arrays=both", "integers=true", "events=true"])
-def test_what_does_not_go_together(options):
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [("arrays=both", "E0603"), ("weights=f32", "E0603"), ("integers=true", "E0806"), ("events=true", "E0806")],
+)
+def test_what_does_not_go_together(options, code):
     graph = graph_of([16, 16], 16)
-    with pytest.raises((UsageError, PathcError)):
+    with pytest.raises((UsageError, PathcError), match=code):
         pathc.compile(graph, f"llvm{{cpu=sapphirerapids, precision=bf16, {options}}}", weights=drawn(graph, 1))
 
 

@@ -87,6 +87,8 @@ class CpuBackend:
         kind = str(options.pop("weights", precision))
         if kind not in WEIGHT_TYPES:
             raise error("E0603", f"weights of type `{kind}` have no kernels", help=" or ".join(WEIGHT_TYPES))
+        if precision == "bf16" and kind != precision:
+            raise error("E0603", "products of bfloat16 have no weights of f32", help="leave `weights` out")
         arrays = str(options.pop("arrays", "rows"))
         if arrays not in ARRAYS:
             raise error("E0603", f"arrays cannot have `{arrays}` first", help=" or ".join(ARRAYS))
@@ -209,7 +211,7 @@ def _rate(value: Value) -> float:
 
 
 def _refuse_options(options: dict[str, Value], who: str) -> None:
-    other = next((name for name in ("weights", "arrays") if name in options), "")
+    other = next((name for name in ("weights", "precision", "arrays") if name in options), "")
     if other:
         text = f"{who} have no option `{other}`"
         raise UsageError(Diagnostic("E0806", text, help="leave it out"))
