@@ -111,11 +111,28 @@ class Attributes:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """`dimension : parts`: a coordinate of a unit, the dimension that picks it and among how many."""
+
+    dimension: Expression
+    parts: Expression
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The coordinates of a unit, in parentheses."""
+
+    entries: tuple[Axis, ...]
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class Visit:
-    """A station on a line, with the dimension that picks the unit there."""
+    """A station on a line, with the dimension that picks the unit there, or one for each of its coordinates."""
 
     station: Name
-    dimension: Expression | None = None
+    dimension: Expression | Axes | None = None
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 

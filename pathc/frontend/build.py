@@ -133,8 +133,16 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         """The stages behind the colon."""
         return tuple(child for child in children if isinstance(child, ast.Name | ast.Application))
 
+    def axis(self, children: Children) -> ast.Axis:
+        """A dimension and the size of its axis."""
+        return ast.Axis(children[0], children[2], self._over(children))
+
+    def axes(self, children: Children) -> ast.Axes:
+        """The axes in parentheses."""
+        return ast.Axes(tuple(c for c in children if isinstance(c, ast.Axis)), self._over(children))
+
     def visit(self, children: Children) -> ast.Visit:
-        """A station, perhaps with a dimension."""
+        """A station, perhaps with a dimension or axes."""
         dimension = children[2] if len(children) == 3 else None
         return ast.Visit(children[0], dimension, self._over(children))
 

@@ -53,13 +53,15 @@ class Station:
 
         return append
 
-    def __matmul__(self, dimension: int) -> tuple[Station, int]:
-        """The station visited with a dimension of the sequence."""
+    def __matmul__(self, dimension: Dimension) -> tuple[Station, Dimension]:
+        """The station visited with a dimension of the sequence, or with axes: `image @ [(0, 28), (1, 28)]`."""
         return self, dimension
 
 
-Visit = Station | str | tuple[Station | str, int]
-"""A station or its name, alone or with a dimension."""
+Dimension = int | str | Sequence[tuple[int | str, int | str]]
+"""A dimension, or axes: pairs of a dimension and a number of places."""
+Visit = Station | str | tuple[Station | str, Dimension]
+"""A station or its name, alone or with a dimension or axes."""
 
 
 class Model:
@@ -176,7 +178,10 @@ def _doc(text: str) -> str:
 def _visit(visit: Visit) -> ast.Visit:
     station, dimension = visit if isinstance(visit, tuple) else (visit, None)
     name = ast.Name(station if isinstance(station, str) else station.name)
-    return ast.Visit(name, None if dimension is None else _expression(dimension))
+    if dimension is None or isinstance(dimension, int | str):
+        return ast.Visit(name, None if dimension is None else _expression(dimension))
+    axes = tuple(ast.Axis(_expression(dim), _expression(parts)) for dim, parts in dimension)
+    return ast.Visit(name, ast.Axes(axes))
 
 
 def _attributes(values: Mapping[str, Argument | Quoted]) -> ast.Attributes | None:

@@ -8,11 +8,12 @@ from pathc.frontend.draft import Draft
 from pathc.frontend.scope import evaluate
 from pathc.frontend.values import call_value, option_value
 from pathc.ir.catalogue import MAX_DIMENSION, Kind, canonical, find, options_of
-from pathc.ir.graph import Line, Visit
+from pathc.ir.graph import Axis, Line, Visit
 from pathc.ir.types import Call, Value, Word
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, did_you_mean, error
 
 Attributes = dict[str, ast.Attribute]
+_Drawn = tuple[int, tuple[Axis, ...]]
 
 _FROM_MIRROR = ("count", "sequence", *GENERATOR_OPTIONS)
 
@@ -86,13 +87,14 @@ def _own(
     if dims is None or generator is None or sign is None or not isinstance(count, int):
         return None
     visits = tuple(
-        Visit(visit.station.text, dim, visit.span.place) for visit, dim in zip(node.visits, dims, strict=True)
+        Visit(visit.station.text, dim, visit.span.place, axes)
+        for visit, (dim, axes) in zip(node.visits, dims, strict=True)
     )
     return Line(node.name.text, node.kind, visits, count, generator, sign)
 
 
-def _dimensions(draft: Draft, node: ast.Line) -> list[int] | None:
-    """The dimension of each visit: given for all, or its position in the chain."""
+def _dimensions(draft: Draft, node: ast.Line) -> list[_Drawn] | None:
+    """The dimension or axes of each visit: given for all, or its position in the chain."""
     known = len(draft.diagnostics)
     given = [visit for visit in node.visits if visit.dimension is not None]
     if given and node.kind != "paths":
@@ -107,25 +109,39 @@ def _dimensions(draft: Draft, node: ast.Line) -> list[int] | None:
         if node.kind == "paths":
             chain = " ".join(f"{visit.station.text}@{i}" for i, visit in enumerate(node.visits))
             draft.default(node.name.span, f"paths {node.name.text}", "dimensions", chain, "position in the chain")
-            return list(range(len(node.visits)))
-        return [0] * len(node.visits)
+            return [(i, ()) for i in range(len(node.visits))]
+        return [(0, ())] * len(node.visits)
     for position, visit in enumerate(node.visits):
         if visit.dimension is None:
             name = visit.station.text
             message = f"station `{name}` has no Sobol' dimension, its neighbours have"
             help = f"give every station a dimension, or none of them: `{name}@{position}`"
             draft.report("E0203", message, visit.span, label="choose one", help=help)
-    dims = [draft.attempt(lambda v=visit: _dimension(draft, v)) for visit in given]
+    dims = [draft.attempt(lambda v=visit: _drawn(draft, v)) for visit in given]
     settled = [dim for dim in dims if dim is not None]
     return settled if len(settled) == len(node.visits) and len(draft.diagnostics) == known else None
 
 
-def _dimension(draft: Draft, visit: ast.Visit) -> int:
+def _drawn(draft: Draft, visit: ast.Visit) -> _Drawn:
     assert visit.dimension is not None
-    value = evaluate(visit.dimension, draft.scope)
+    if not isinstance(visit.dimension, ast.Axes):
+        return _dimension(draft, visit.dimension), ()
+    axes = tuple(Axis(_dimension(draft, a.dimension), _parts(draft, a.parts)) for a in visit.dimension.entries)
+    return axes[0].dim, axes
+
+
+def _dimension(draft: Draft, node: ast.Expression) -> int:
+    value = evaluate(node, draft.scope)
     if not isinstance(value, int) or not 0 <= value <= MAX_DIMENSION:
         message = f"a dimension is an integer from 0 to {MAX_DIMENSION}, not {value:.6g}"
-        raise error("E0209", message, visit.dimension.span)
+        raise error("E0209", message, node.span)
+    return value
+
+
+def _parts(draft: Draft, node: ast.Expression) -> int:
+    value = evaluate(node, draft.scope)
+    if not isinstance(value, int) or value < 1:
+        raise error("E0209", f"an axis has a positive number of places, not {value:.6g}", node.span)
     return value
 
 
@@ -240,7 +256,7 @@ def _mirrored(draft: Draft, node: ast.Line, attributes: Attributes, mirror: Line
         draft.default(node.name.span, subject, "count", mirror.count, why)
         draft.default(node.name.span, subject, "sequence", mirror.generator, why)
     visits = tuple(
-        Visit(visit.station.text, other.dim, visit.span.place)
+        Visit(visit.station.text, other.dim, visit.span.place, other.axes)
         for visit, other in zip(node.visits, backwards, strict=True)
     )
     return Line(

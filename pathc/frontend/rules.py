@@ -22,7 +22,8 @@ Findings = Iterator[Diagnostic]
 
 def check_graph(draft: Draft) -> None:
     """Apply every rule about the flow of the model."""
-    for rule in (_has_ends, _inputs_are_fed_from_outside, _outputs_are_reached, _flows_forward, _mirrors_fit):
+    for rule in (_has_ends, _inputs_are_fed_from_outside, _outputs_are_reached, _flows_forward, _mirrors_fit,
+                 _axes_make_up_stations):  # fmt: skip
         draft.diagnostics.extend(rule(draft))
     # Where a line is wrong, it is no wonder that none reaches a layer.
     if all(found.severity is not Severity.ERROR for found in draft.diagnostics):
@@ -99,6 +100,18 @@ def _mirrors_fit(draft: Draft) -> Findings:
             if own is not None and mirrored is not None and own.units != mirrored.units:
                 message = f"`{own.name}` has {own.units} units, its mirror image `{mirrored.name}` {mirrored.units}"
                 yield Diagnostic("E0224", message, node.span, help=f"give `{own.name}` {mirrored.units} units")
+
+
+def _axes_make_up_stations(draft: Draft) -> Findings:
+    for line in draft.lines.values():
+        if line.mirror:
+            continue
+        for node, visit in zip(draft.line_nodes[line.name].visits, line.visits, strict=True):
+            station = draft.stations.get(visit.station)
+            places = math.prod(axis.parts for axis in visit.axes)
+            if station is not None and visit.axes and places != station.units:
+                text = f"the axes {visit.drawn} have {places} places, `{station.name}` has {station.units} units"
+                yield Diagnostic("E0239", text, node.span, help=f"let the sizes multiply to {station.units}")
 
 
 def infer_extents(draft: Draft) -> None:

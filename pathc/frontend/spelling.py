@@ -48,9 +48,12 @@ def _argument(argument: ast.Argument) -> str:
 
 
 def spell_visit(visit: ast.Visit) -> str:
-    """A station with its dimension."""
+    """A station with its dimension or axes."""
     if visit.dimension is None:
         return visit.station.text
+    if isinstance(visit.dimension, ast.Axes):
+        axes = ", ".join(f"{spell(axis.dimension)}:{spell(axis.parts)}" for axis in visit.dimension.entries)
+        return f"{visit.station.text}@({axes})"
     dimension = spell(visit.dimension)
     if not isinstance(visit.dimension, ast.Name | ast.Number):
         dimension = f"({dimension})"

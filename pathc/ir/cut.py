@@ -128,8 +128,8 @@ class Cutter:
         source, destination = line.visits[number - 1], line.visits[number]
         if line.mirror:
             visits = self.graph.line(line.mirror).visits[::-1]
-            source = replace(source, dim=visits[number - 1].dim)
-            destination = replace(destination, dim=visits[number].dim)
+            source = _drawn_as(source, visits[number - 1])
+            destination = _drawn_as(destination, visits[number])
         origin = self.graph.line(line.mirror) if line.mirror else line
         count = line.count or (origin.count if line.kind == "paths" else 0)
         cut = Line(name, line.kind, (source, replace(destination, station=into)), count, origin.generator, line.sign,
@@ -146,7 +146,7 @@ class Cutter:
         """E0377 unless the paths of the cut line are those of the junction."""
         try:
             whole = resolve(line, self.graph)
-            visits = cut.visits[0], replace(destination, dim=cut.visits[1].dim)
+            visits = cut.visits[0], _drawn_as(destination, cut.visits[1])
             part, n = resolve(replace(cut, visits=visits), self.graph), whole.count
             same = all(np.array_equal(part.units(v, 0, n), whole.units(number - 1 + v, 0, n)) for v in (0, 1))
         except PathcError:
@@ -155,3 +155,8 @@ class Cutter:
             text = f"line `{line.name}` passes through `{destination.station}` and cannot be cut there"
             help = "its generator knows whole lines only: end the line there, or use Sobol' or random paths"
             raise error("E0377", text, line.loc, help=help)
+
+
+def _drawn_as(visit: Visit, other: Visit) -> Visit:
+    """A visit of the same station by the dimensions of another one."""
+    return replace(visit, dim=other.dim, axes=other.axes)

@@ -56,12 +56,35 @@ class Station:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """One coordinate of a unit: which dimension picks it, and among how many."""
+
+    dim: int
+    parts: int
+
+
+@dataclass(frozen=True)
 class Visit:
-    """One station on a line and the generator dimension that picks the unit there."""
+    """One station on a line and the generator dimension that picks the unit there.
+
+    With `axes` each coordinate of the unit is picked by a dimension of its own; the first coordinate counts most, as in
+    the rows and columns of an image, and their `parts` multiply to the units. `dim` is then that of the first.
+    """
 
     station: str
     dim: int
     loc: Loc | None = field(default=None, compare=False)
+    axes: tuple[Axis, ...] = ()
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """All dimensions that pick the unit."""
+        return tuple(axis.dim for axis in self.axes) or (self.dim,)
+
+    @property
+    def drawn(self) -> str:
+        """What stands behind the `@`: `3`, or `(0:28, 1:28)` for axes."""
+        return f"({', '.join(f'{axis.dim}:{axis.parts}' for axis in self.axes)})" if self.axes else str(self.dim)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathc.ir.cost import Cost, cost
 from pathc.ir.facts import Bicliques, Blocks, Distinct, Mixing, Valence
 from pathc.ir.generators import make
 from pathc.ir.gf2 import aligned_windows
-from pathc.ir.graph import Graph, Line
+from pathc.ir.graph import Graph, Line, Visit
 from pathc.ir.init import ends
 from pathc.ir.passes import parse_pipeline
 from pathc.ir.types import Word
@@ -82,7 +82,7 @@ class _Section:
         return self.line.count or (self.graph.line(self.line.mirror).count if self.line.mirror else 0)
 
     def text(self) -> list[str]:
-        visits = " -> ".join(f"{v.station}@{v.dim}" for v in self.line.visits)
+        visits = " -> ".join(f"{v.station}@{v.drawn}" for v in self.line.visits)
         drawn = f"mirror of {self.line.mirror}" if self.line.mirror else str(self.line.generator)
         lines = [f"paths {self.line.name}: {visits}   {self.count:,} paths, {drawn}"]
         for junction in self.line.junctions:
@@ -126,9 +126,12 @@ class _Section:
     def _gain(self, junction: int, source: int, destination: int) -> str:
         """What rounding both sizes up to powers of two would give, or nothing if they are or it would not help."""
         sizes = (1 << (source - 1).bit_length(), 1 << (destination - 1).bit_length())
+        visits = self.line.visits[junction - 1 : junction + 1]
         if self.line.mirror or self.line.generator.name != "sobol" or sizes == (source, destination):
             return ""
-        dims = tuple(v.dim for v in self.line.visits[junction - 1 : junction + 1])
+        if any(v.axes for v in visits):
+            return ""
+        dims = tuple(v.dim for v in visits)
         generator = make(self.line.generator, dims, sizes, self.count, self.line.loc)
         src, dst = generator.affine(0), generator.affine(1)
         if src is None or dst is None:
@@ -176,7 +179,7 @@ class _Section:
         fact = self.mixing
         return {
             "paths": self.count,
-            "visits": [{"station": v.station, "dim": v.dim} for v in self.line.visits],
+            "visits": [_visit_json(v) for v in self.line.visits],
             "junctions": {str(j): self._junction_json(j) for j in self.line.junctions},
             "mixing": None if fact is None else {
                 "least": list(fact.least), "most": list(fact.most), "pieces": fact.pieces, "exact": fact.exact,
@@ -224,6 +227,11 @@ def _xor(basis: tuple[int, ...], reps: tuple[int, ...], shift: int, units: int) 
 
     start = f"{shift:0{digits}x} ^ " if shift else ""
     return f"{start}span({show(basis)})" + (f", block k adds span({show(reps)}; k)" if reps else "")
+
+
+def _visit_json(visit: Visit) -> dict[str, Any]:
+    axes = [[axis.dim, axis.parts] for axis in visit.axes]
+    return {"station": visit.station, "dim": visit.dim, **({"axes": axes} if axes else {})}
 
 
 def _blocks_json(fact: Blocks) -> dict[str, Any]:

@@ -69,7 +69,11 @@ def _of_statement(statement: ast.Statement, lets: set[str]) -> Iterator[Occurren
             yield _name("line", statement.name, True)
             for visit in statement.visits:
                 yield _name("station", visit.station)
-                if visit.dimension is not None:
+                if isinstance(visit.dimension, ast.Axes):
+                    for axis in visit.dimension.entries:
+                        yield from _of_value(axis.dimension, lets)
+                        yield from _of_value(axis.parts, lets)
+                elif visit.dimension is not None:
                     yield from _of_value(visit.dimension, lets)
             yield from _of_attributes(statement.attributes, lets)
         case ast.Target():

@@ -76,7 +76,7 @@ def projections(graph: Graph, line: str = "") -> Plot:
         left, right = chosen.visits[j - 1 : j + 1]
         x, y = generator.units(j - 1, 0, shown).tolist(), generator.units(j, 0, shown).tolist()
         axes = (f"{left.station} [unit]", f"{right.station} [unit]")
-        panels.append(Chart(f"dimensions {left.dim} and {right.dim}", *axes, (Series("", x, y, look="points"),)))
+        panels.append(Chart(f"dimensions {left.drawn} and {right.drawn}", *axes, (Series("", x, y, look="points"),)))
     first = f"the first {shown:,} of " if shown < generator.count else ""
     return Plot(f"{graph.name}, {chosen.name}: {first}{generator.count:,} paths, {chosen.generator}", tuple(panels))
 

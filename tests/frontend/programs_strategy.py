@@ -61,7 +61,9 @@ def statements(draw: st.DrawFn) -> str:
     if kind == "line":
         visits = draw(
             st.lists(
-                st.tuples(NAMES, st.sampled_from(["", "@0", "@P", "@(1+ 2)"])).map("".join), min_size=1, max_size=14
+                st.tuples(NAMES, st.sampled_from(["", "@0", "@P", "@(1+ 2)", "@( 0:28,1 : P*2 , )"])).map("".join),
+                min_size=1,
+                max_size=14,
             )
         )
         chain = visits[0] + "".join(draw(ARROWS) + visit for visit in visits[1:])

@@ -40,6 +40,15 @@ def test_classifier() -> None:
     assert graph == load(Source("m.path", m.source()))
 
 
+def test_axes() -> None:
+    m = Model("local")
+    across = m.let("G", 4)
+    x, h, y = m.input("x", 784), m.layer("h", "G * G * 32").relu(), m.output("y", 10)
+    m.paths("main", [x @ [(0, 28), (1, 28)], h @ [(0, across), (1, "G"), (2, "2 * 16")], y @ 3], count=512)
+    same(m)
+    assert [v.drawn for v in m.graph().line("main").visits] == ["(0:28, 1:28)", "(0:4, 1:4, 2:32)", "3"]
+
+
 def test_everything_else() -> None:
     m = Model("all")
     m.use("targets.path")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pathc.frontend.api import check, explain_defaults, load
 from pathc.ir.catalogue import CATALOGUE, canonical, find, options_of
 from pathc.ir.extents import conv_extents, padding, pool_extents, read_extents
 from pathc.ir.generators import resolve
-from pathc.ir.graph import Graph
+from pathc.ir.graph import Axis, Graph, Visit
 from pathc.ir.types import Call, Quantity, Size, Word, fixed_point, plain_type
 from pathc.support.diagnostics import PathcError
 from pathc.support.source import Loc, Source
@@ -38,6 +39,19 @@ def test_classifier() -> None:
     assert (main.count, main.generator, main.sign, main.scale) == (4096, Call("sobol"), Call("hadamard"), 1.0)
     assert main.loc == Loc(str(PROGRAMS / "classifier.path"), 10, 1)
     assert main.visits[1].loc == Loc(str(PROGRAMS / "classifier.path"), 10, 26)
+
+
+def test_axes_take_any_expression_and_come_back_in_mirrors() -> None:
+    text = (
+        "pathc 1\nlet G = 4\ninput x[64]\nlayer h[48]\noutput y[64]\n"
+        "paths a : x@(0:8, 1:2 * G) -> h@(0:G, (1):G, G + 3:3) { count = 64 }\npaths b : h -> y { mirror = a }\n"
+    )
+    graph = load(Source("axes.path", text))
+    x, h = Visit("x", 0, axes=(Axis(0, 8), Axis(1, 8))), Visit("h", 0, axes=(Axis(0, 4), Axis(1, 4), Axis(7, 3)))
+    assert graph.line("a").visits == (x, h)
+    assert graph.line("b").visits == (h, replace(x, station="y"))
+    forth, back = (resolve(graph.line(name), graph) for name in "ab")
+    assert back.units(1, 0, 64).tolist() == forth.units(0, 0, 64).tolist()
 
 
 def test_override_takes_any_expression() -> None:

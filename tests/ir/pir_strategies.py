@@ -7,7 +7,7 @@ import typing
 
 from hypothesis import strategies as st
 
-from pathc.ir.graph import Graph, Line, Station, Target, Visit
+from pathc.ir.graph import Axis, Graph, Line, Station, Target, Visit
 from pathc.ir.text.facts import fact_classes
 from pathc.ir.text.values import is_bare
 from pathc.ir.types import SCALAR_NAMES, Call, Quantity, ScalarType, Size, Word, fixed_point, plain_type
@@ -62,7 +62,12 @@ stations = st.builds(
 def lines(draw):
     loc = draw(maybe_locs)
     places = st.none() if loc is None else st.none() | locs | st.builds(Loc, st.just(loc.file), integers, integers)
-    visits = st.lists(st.builds(Visit, names, st.integers(0, 1 << 40), places.filter(_short)), min_size=1, max_size=4)
+    plain = st.builds(Visit, names, st.integers(0, 1 << 40), places.filter(_short))
+    axes = st.lists(st.builds(Axis, st.integers(0, 1 << 40), st.integers(0, 1 << 40)), min_size=1, max_size=3)
+    gridded = st.builds(
+        lambda name, loc, axes: Visit(name, axes[0].dim, loc, tuple(axes)), names, places.filter(_short), axes
+    )
+    visits = st.lists(plain | gridded, min_size=1, max_size=4)
     return Line(
         draw(names),
         draw(st.sampled_from(["paths", "dense", "skip"])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from axes_strategy import visits_of
 from hypothesis import strategies as st
 
 from pathc.backends.llvm.machine import machine
@@ -59,7 +60,7 @@ def models(draw: st.DrawFn) -> Graph:
         pipeline = [stage for stage in pipeline if stage.name != "identity"]
         stations.append(Station(f"s{k}", role, (n,), pipeline=tuple(pipeline), declared=declared))
     count = draw(st.one_of(st.integers(1, 600), st.sampled_from([512, 1024, 4096, 768, 1536])))
-    visits = tuple(Visit(s.name, k) for k, s in enumerate(stations))
+    visits = tuple(draw(visits_of(s, k)) for k, s in enumerate(stations))
     lines = [Line("main", "paths", visits, count, draw(st.sampled_from(GENERATORS)))]
     extra = draw(st.sampled_from(["", "", "paths", "dense", "skip"]))
     ends = Visit("s0", 3), Visit(stations[-1].name, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from axes_strategy import visits_of
 from hypothesis import strategies as st
 
 from pathc.backends.llvm.training import Adam, Momentum, Sgd
@@ -77,7 +78,7 @@ def models(draw: st.DrawFn, output=None) -> Graph:
         declared = draw(st.integers(1, n)) if draw(st.integers(0, 3)) == 0 else 0
         stations.append(Station(f"s{k}", role, (n,), pipeline=tuple(pipeline), declared=declared))
     count = draw(st.one_of(st.integers(1, 200), st.sampled_from([64, 256, 1024, 768])))
-    visits = tuple(Visit(s.name, k) for k, s in enumerate(stations))
+    visits = tuple(draw(visits_of(s, k)) for k, s in enumerate(stations))
     if mirrored:
         half = len(units) // 2
         tied = draw(st.booleans())

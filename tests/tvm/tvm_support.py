@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from axes_strategy import visits_of
 from hypothesis import strategies as st
 
 from pathc.ir import interp
@@ -77,7 +78,7 @@ def models(draw: st.DrawFn, largest: int = 300, paths: int = 4096) -> Graph:
         stations.append(Station(f"s{k}", role, (n,), pipeline=tuple(stages), declared=declared))
     generator = draw(st.sampled_from(GENERATORS[:6]))
     count = draw(st.one_of(st.integers(1, 600), st.sampled_from([512, 768, 1024, paths])))
-    visits = tuple(Visit(s.name, k) for k, s in enumerate(stations))
+    visits = tuple(draw(visits_of(s, k)) for k, s in enumerate(stations))
     lines = [Line("main", "paths", visits, count, generator)]
     extra = draw(st.sampled_from(["", "", "paths", "dense", "skip"]))
     ends = Visit("s0", 3), Visit(stations[-1].name, 5)

@@ -13,6 +13,7 @@ from pathc.ir.generators.base import Affine, Generator, UnitArray
 from pathc.ir.generators.checks import Options
 from pathc.ir.generators.expander import Expander
 from pathc.ir.generators.explicit import Explicit
+from pathc.ir.generators.grid import Grid
 from pathc.ir.generators.interleaver import Interleaver
 from pathc.ir.generators.mirror import Mirror
 from pathc.ir.generators.random import Random
@@ -72,6 +73,8 @@ _MAKERS: dict[str, Callable[[_Request], Generator]] = {
 }
 NAMES = tuple(_MAKERS)
 """Names of the generators."""
+BY_DIMENSION = ("sobol", "random")
+"""Those whose dimensions know nothing of each other, so that each may pick one coordinate of a unit."""
 
 
 def make(
@@ -97,15 +100,14 @@ def make(
 def resolve(line: Line, graph: Graph, folder: str | Path | None = None) -> Generator:
     """The paths of `line` over the stations of `graph`; those of a mirrored line are walked backwards.
 
-    Files are looked up in `folder`, by default that of the file the line stands in. Errors: as `make`, and E0348 if
-    a mirrored line does not fit.
+    Files are looked up in `folder`, by default that of the file the line stands in. Errors: as `make`, E0348 if a
+    mirrored line does not fit, E0349 if the generator cannot pick coordinates.
     """
     sizes = tuple(graph.station(visit.station).units for visit in line.visits)
     if not line.mirror:
-        dims = tuple(visit.dim for visit in line.visits)
         if folder is None:
             folder = Path(line.loc.file).parent if line.loc else ""
-        return make(line.generator, dims, sizes, line.count, line.loc, folder)
+        return _own(line, sizes, folder)
     other = graph.line(line.mirror)
     if other.mirror:
         message = f"`{line.name}` mirrors `{other.name}`, which is a mirror itself"
@@ -118,6 +120,20 @@ def resolve(line: Line, graph: Graph, folder: str | Path | None = None) -> Gener
         )
         raise error("E0348", message, line.loc, help="visit layers of the same sizes in reverse, with the same count")
     return mirror
+
+
+def _own(line: Line, sizes: tuple[int, ...], folder: str | Path) -> Generator:
+    """The paths of a line that mirrors none, with a visit for each coordinate where visits have axes."""
+    parts = tuple(
+        tuple(axis.parts for axis in visit.axes) or (size,) for visit, size in zip(line.visits, sizes, strict=True)
+    )
+    dims = tuple(dim for visit in line.visits for dim in visit.dims)
+    plain = not any(visit.axes for visit in line.visits)
+    if not plain and line.generator.name not in BY_DIMENSION:
+        message = f"`{line.generator.name}` picks units, not coordinates of units, which the axes of `{line.name}` need"
+        raise error("E0349", message, line.loc, help=f"sequence = {' or '.join(BY_DIMENSION)}, or plain dimensions")
+    base = make(line.generator, dims, sum(parts, ()), line.count, line.loc, folder)
+    return base if plain else Grid(base, parts)
 
 
 def _chain(sizes: tuple[int, ...]) -> str:

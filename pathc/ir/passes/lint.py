@@ -77,8 +77,10 @@ def _falls_apart(s: _Subject) -> Iterator[Diagnostic]:
              f"`{names[0]}`, one of `{names[visit - 1]}` {fact.most[visit - 2]}",)  # fmt: skip
     if fact.pieces > 1:
         notes += (f"the paths of `{s.line.name}` form {fact.pieces} pieces that exchange nothing",)
-    dim = s.line.visits[visit].dim
-    cause = f"dimension {dim} of `{names[visit - 2]}` comes back" if _comes_back(s.line, visit) else "nothing new mixes"
+    drawn = s.line.visits[visit].drawn
+    cause = (
+        f"dimension {drawn} of `{names[visit - 2]}` comes back" if _comes_back(s.line, visit) else "nothing new mixes"
+    )
     yield s.warn(
         "W0301", f"the paths of {s.line.name}.{visit} carry no farther: {cause}", visit, notes,
         "give every station of the line a dimension of its own",
@@ -99,7 +101,7 @@ def _stalls(s: _Subject, fact: Mixing) -> int | None:
 
 
 def _comes_back(line: Line, visit: int) -> bool:
-    return line.visits[visit].dim == line.visits[visit - 2].dim
+    return line.visits[visit].drawn == line.visits[visit - 2].drawn
 
 
 def _repeated_edges(s: _Subject) -> Iterator[Diagnostic]:
@@ -113,7 +115,7 @@ def _repeated_edges(s: _Subject) -> Iterator[Diagnostic]:
         cure = f"`{here.station}@{better}` draws every edge once" if better is not None else "choose another dimension"
         yield s.warn(
             "W0302",
-            f"dimensions {before.dim} and {here.dim} draw every edge of {s.line.name}.{junction} {repeat} times",
+            f"dimensions {before.drawn} and {here.drawn} draw every edge of {s.line.name}.{junction} {repeat} times",
             junction,
             (f"{s.generator.count} paths make {s.generator.count // repeat} edges",),
             cure,
@@ -153,7 +155,7 @@ def _broken_by_skip(s: _Subject) -> Iterator[Diagnostic]:
 
 
 def _off_powers_of_two(graph: Graph) -> Iterator[Diagnostic]:
-    walked = {v.station: line for line in graph.lines if _would_have_blocks(line) for v in line.visits}
+    walked = {v.station: line for line in graph.lines if _would_have_blocks(line) for v in line.visits if not v.axes}
     for station in graph.stations:
         line, n = walked.get(station.name), station.units
         power = _nearest_power_of_two(n)

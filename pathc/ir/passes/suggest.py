@@ -13,9 +13,9 @@ _TRIED = 64
 
 def other_dimension(line: Line, graph: Graph, visit: int) -> int | None:
     """The smallest Sobol' dimension unused by the line with which `visit` repeats no edge of its junctions."""
-    if line.generator.name != "sobol" or line.mirror:
+    if line.generator.name != "sobol" or line.mirror or line.visits[visit].axes:
         return None
-    used = {v.dim for v in line.visits}
+    used = {dim for v in line.visits for dim in v.dims}
     for dim in range(_TRIED):
         visits = list(line.visits)
         visits[visit] = replace(visits[visit], dim=dim)

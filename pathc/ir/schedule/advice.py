@@ -37,6 +37,8 @@ def cure(order: Order, graph: Graph) -> str:
     if order.kind != "blocks" or line.mirror or line.generator.name != "sobol":
         return ""
     visits = line.visits[order.junction - 1 : order.junction + 1]
+    if any(v.axes for v in visits):
+        return ""
     lanes = 1 << (order.z - 1).bit_length()
     sizes = tuple(graph.station(v.station).units for v in visits)
     padded = tuple(1 << (n - 1).bit_length() for n in sizes)

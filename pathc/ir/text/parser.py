@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 from pathc.ir.facts import Fact
-from pathc.ir.graph import Graph, Line, LineKind, Role, Station, Target, Visit
+from pathc.ir.graph import Axis, Graph, Line, LineKind, Role, Station, Target, Visit
 from pathc.ir.text.cursor import Cursor, Token
 from pathc.ir.text.facts import read_fact
 from pathc.ir.text.printer import VERSION
@@ -187,8 +187,22 @@ def _read_line(cursor: Cursor, doc: str, places: Placing) -> Line:
 
 def _read_visit(cursor: Cursor, places: Placing) -> Visit:
     token = cursor.expect_kind("station", "a station `%name`")
-    dim = cursor.integer("a dimension") if cursor.accept("@") else 0
-    return Visit(token.text[1:], dim, token.span.place if places == "text" else None)
+    loc = token.span.place if places == "text" else None
+    if not cursor.accept("@"):
+        return Visit(token.text[1:], 0, loc)
+    if not cursor.accept("("):
+        return Visit(token.text[1:], cursor.integer("a dimension"), loc)
+    axes = [_read_axis(cursor)]
+    while cursor.accept(","):
+        axes.append(_read_axis(cursor))
+    cursor.expect(")")
+    return Visit(token.text[1:], axes[0].dim, loc, tuple(axes))
+
+
+def _read_axis(cursor: Cursor) -> Axis:
+    dim = cursor.integer("a dimension")
+    cursor.expect(":")
+    return Axis(dim, cursor.integer("the size of an axis"))
 
 
 def _read_fields(cursor: Cursor) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def _line(line: Line) -> str:
 
 
 def _visit(visit: Visit, line: Line) -> str:
-    return f"%{visit.station}@{visit.dim}" if line.kind == "paths" or visit.dim else f"%{visit.station}"
+    drawn = line.kind == "paths" or visit.dim or visit.axes
+    return f"%{visit.station}@{visit.drawn}" if drawn else f"%{visit.station}"
 
 
 def _line_loc(line: Line) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pathc.ir.graph import Graph
 from pathc.ir.order import station_order
 from pathc.ir.text.values import is_name
@@ -100,9 +102,23 @@ def dimensions_count_from_zero(graph: Graph) -> Found:
     """No visit has a negative dimension."""
     for line in graph.lines:
         for visit in line.visits:
-            if visit.dim < 0:
-                text = f"line `{line.name}` visits `{visit.station}` in dimension {visit.dim}"
+            if min(visit.dims) < 0:
+                text = f"line `{line.name}` visits `{visit.station}` in dimension {min(visit.dims)}"
                 yield Diagnostic("E0314", text, visit.loc or line.loc, help="dimensions count from 0")
+
+
+@rule("graph")
+def axes_make_up_stations(graph: Graph) -> Found:
+    """The axes of a visit have as many places as the station has units."""
+    units = {station.name: station.units for station in graph.stations}
+    for line in graph.lines:
+        for visit in line.visits:
+            places = math.prod(axis.parts for axis in visit.axes)
+            if visit.axes and (places != units[visit.station] or min(axis.parts for axis in visit.axes) < 1):
+                text = f"the axes {visit.drawn} of `{line.name}` have {places} places, `{visit.station}` "
+                text += f"has {units[visit.station]} units"
+                help = f"let their sizes multiply to {units[visit.station]}"
+                yield Diagnostic("E0316", text, visit.loc or line.loc, help=help)
 
 
 def _no_name(name: str, what: str, place: Loc | None) -> Diagnostic:
@@ -118,5 +134,6 @@ RULES = (
     lines_lead_forwards,
     counts_suit,
     dimensions_count_from_zero,
+    axes_make_up_stations,
 )
 """What must hold of names, stations and lines before anything else is looked at."""

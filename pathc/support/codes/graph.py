@@ -72,6 +72,12 @@ GRAPH_CODES: tuple[Code, ...] = (
     ),
     Code("E0314", "a visit with an impossible dimension", "Dimensions of a generator count from 0."),
     Code(
+        "E0316",
+        "axes that do not make up a station",
+        "The sizes of the axes of a visit, `%x@(0:28, 1:28)`, multiply to the units of its station, silent ones of "
+        "`pad` included.",
+    ),
+    Code(
         "E0315",
         "stations that do not meet",
         "Filters and pools run over the extents of a station, and what they give is the extents of the next one. "

@@ -52,6 +52,12 @@ GENERATOR_CODES: tuple[Code, ...] = (
         "A mirrored line walks the paths of another line backwards: it has as many visits and the same layer sizes in "
         "reverse.",
     ),
+    Code(
+        "E0349",
+        "axes of a generator that picks whole units",
+        "`x@(0:28, 1:28)` picks the row of a unit by dimension 0 and its column by dimension 1. Sobol' and random "
+        "sequences have a number for every dimension; interleavers, shuffles, expanders and files name whole units.",
+    ),
 )
 """Raised by pathc.ir.generators."""
 

@@ -235,6 +235,13 @@ CODES: tuple[Code, ...] = (
         _HEAD + _MAIN + "skip s : h -> y\n",
     ),
     Code(
+        "E0239",
+        "axes that do not make up the station",
+        "A visit with axes, `x@(0:28, 1:28)`, picks every coordinate of a unit by a dimension of its own, so the sizes "
+        "behind the colons multiply to the units of the station, silent ones of `pad` included.",
+        "input x[784]\noutput y[8]\npaths main : x@(0:28, 1:27) -> y@2 { count = 64 }\n",
+    ),
+    Code(
         "W0201",
         "seed without effect",
         "A seed is given, but the sequence is not scrambled, so nothing depends on it.",
