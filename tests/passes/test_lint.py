@@ -6,7 +6,7 @@ import pytest
 from nets import PLAIN, net, sobol
 
 from pathc.ir.generators import resolve
-from pathc.ir.graph import Station, Visit
+from pathc.ir.graph import Axis, Station, Visit
 from pathc.ir.passes.lint import lint
 from pathc.ir.passes.sign_quality import sign_rank
 from pathc.ir.passes.structure import line_blocks
@@ -49,6 +49,33 @@ def test_repeated_edges_name_a_better_dimension():
     assert "draws every edge once" in found[0].help
     better = int(found[0].help.split("@")[1].split("`")[0])
     assert codes(net((32, 32), (2, better), 1024)) == []
+
+
+def near(places, count):
+    """A line that stays where it is, through an image of 16 x 16 and 64 units at `places` across."""
+    across = Axis(0, places), Axis(1, places), Axis(2, 64 // places**2)
+    visits = Visit("s0", 0, axes=(Axis(0, 16), Axis(1, 16))), Visit("s1", 0, axes=across), Visit("s2", 3)
+    graph = net((256, 64, 16), range(3), count)
+    return replace(graph, lines=(replace(graph.lines[0], visits=visits),))
+
+
+def test_patches_have_no_more_edges_than_pixels_times_units_of_a_place():
+    assert codes(near(4, 1024)) == []
+    (found,) = lint(near(4, 2048))
+    assert (found.code, "2 times" in found.message) == ("W0302", True)
+    assert "(0:16, 1:16) and (0:4, 1:4, 2:4)" in found.message
+    assert "line of fewer paths" in found.help
+
+
+def test_lines_that_come_back_to_a_place_fall_apart():
+    graph = near(4, 1024)
+    line = graph.lines[0]
+    stations = (*graph.stations[:2], replace(graph.stations[2], shape=(256,)))
+    there_and_back = replace(line, visits=(*line.visits[:2], replace(line.visits[0], station="s2")))
+    (found,) = lint(replace(graph, stations=stations, lines=(there_and_back,)))
+    assert found.code == "W0301"
+    assert "dimension (0:16, 1:16) of `s0` comes back" in found.message
+    assert "16 pieces" in found.notes[1]
 
 
 @pytest.mark.parametrize(("count", "help"), [(1000, "count = 768 or 1024"), (100, "count = 256")])

@@ -77,10 +77,8 @@ def _falls_apart(s: _Subject) -> Iterator[Diagnostic]:
              f"`{names[0]}`, one of `{names[visit - 1]}` {fact.most[visit - 2]}",)  # fmt: skip
     if fact.pieces > 1:
         notes += (f"the paths of `{s.line.name}` form {fact.pieces} pieces that exchange nothing",)
-    drawn = s.line.visits[visit].drawn
-    cause = (
-        f"dimension {drawn} of `{names[visit - 2]}` comes back" if _comes_back(s.line, visit) else "nothing new mixes"
-    )
+    back = f"dimension {s.line.visits[visit].drawn} of `{names[visit - 2]}` comes back"
+    cause = back if _comes_back(s.line, visit) else "nothing new mixes"
     yield s.warn(
         "W0301", f"the paths of {s.line.name}.{visit} carry no farther: {cause}", visit, notes,
         "give every station of the line a dimension of its own",
@@ -112,7 +110,12 @@ def _repeated_edges(s: _Subject) -> Iterator[Diagnostic]:
             continue
         before, here = s.line.visits[junction - 1 : junction + 1]
         better = other_dimension(s.line, s.graph, junction)
-        cure = f"`{here.station}@{better}` draws every edge once" if better is not None else "choose another dimension"
+        if better is not None:
+            cure = f"`{here.station}@{better}` draws every edge once"
+        elif set(before.dims) & set(here.dims):
+            cure = "stations that share dimensions have no other edges: give this junction a line of fewer paths"
+        else:
+            cure = "choose another dimension"
         yield s.warn(
             "W0302",
             f"dimensions {before.drawn} and {here.drawn} draw every edge of {s.line.name}.{junction} {repeat} times",
