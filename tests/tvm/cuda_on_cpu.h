@@ -2,11 +2,13 @@
 //
 // Between barriers threads run one after the other in an order that the caller chooses, so that what is missing a
 // barrier reads what has not been written yet: shared memory starts as NaN in every block. Barriers and exchanges in
-// a warp must be reached by all threads; if not, the run ends with an error.
+// a warp must be reached by all threads; if not, the run ends with an error. Asynchronous copies arrive as late as they
+// may, when they are waited for, and in every second order as early as they may.
 #pragma once
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -44,7 +46,9 @@ using std::isnan;
 namespace gpu {
 enum class State { running, barrier, warp, done };
 constexpr int kShared = 227 * 1024, kStack = 64 * 1024, kWarp = 32;
+struct Copy { float* to; const float* from; };
 struct Thread {
+  std::vector<Copy> open, ended;
   ucontext_t context;
   std::unique_ptr<char[]> stack;
   Extent index;
@@ -54,6 +58,7 @@ struct Thread {
 alignas(128) unsigned char shared[kShared];
 std::vector<Thread> threads;
 ucontext_t scheduler;
+bool early;
 Thread* current;
 Extent block_index, block_extent, grid_extent;
 void (*body)(void**);
@@ -108,6 +113,7 @@ inline int advance() {
 inline int run_block(int order, std::mt19937& random) {
   std::memset(shared, 0xff, sizeof shared);
   for (auto& t : threads) {
+    t.open.clear(), t.ended.clear();
     t.state = State::running;
     getcontext(&t.context);
     t.context.uc_stack.ss_sp = t.stack.get();
@@ -135,6 +141,7 @@ inline int run_block(int order, std::mt19937& random) {
 inline int launch(void (*kernel)(void**), void** arguments, Extent grid, Extent block, int order) {
   body = kernel, body_arguments = arguments, grid_extent = grid, block_extent = block;
   std::mt19937 random(order);
+  early = order & 1;
   threads = std::vector<Thread>(size_t(block.x) * block.y * block.z);
   for (size_t i = 0; i < threads.size(); i++) {
     threads[i].index = {int(i % block.x), int(i / block.x % block.y), int(i / block.x / block.y)};
@@ -156,6 +163,20 @@ inline int launch(void (*kernel)(void**), void** arguments, Extent grid, Extent 
 #define gridDim gpu::grid_extent
 inline void __syncthreads() { gpu::wait(gpu::State::barrier); }
 inline void __syncwarp() { gpu::wait(gpu::State::warp); }
+inline void copy_16(float* to, const float* from) {
+  assert(!(uintptr_t(to) % 16) && !(uintptr_t(from) % 16));
+  if (gpu::early) std::memcpy(to, from, 16);
+  gpu::current->open.push_back({to, from});
+}
+inline void copies_end() {
+  auto& t = *gpu::current;
+  t.ended.insert(t.ended.end(), t.open.begin(), t.open.end());
+  t.open.clear();
+}
+inline void copies_wait() {
+  for (auto& copy : gpu::current->ended) std::memcpy(copy.to, copy.from, 16);
+  gpu::current->ended.clear();
+}
 template <class T> inline T __shfl_xor_sync(unsigned, T value, int mask) { return gpu::exchange(value, gpu::lane() ^ mask); }
 template <class T> inline T __shfl_sync(unsigned, T value, int from) { return gpu::exchange(value, from); }
 inline uint32_t bits_of(float value) { return uint32_t(__float_as_int(value)); }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
+from itertools import count
+
 import gpu_on_cpu as gpu
 import numpy as np
 import pytest
@@ -90,6 +94,36 @@ def test_activations_and_sums_that_go_on(stage, precision):
     assert interp.agrees(y, right, bound).all()
 
 
+WAITS = re.compile(r"\b(copies_end|copies_wait|__syncwarp)\(\);")
+
+
+@runs
+@EVERY
+def test_a_missing_wait_is_caught(precision):
+    """Copies that are not ended or not waited for, and a warp that does not meet, give other sums in some order."""
+    graph = chain((256, 64), 8192)
+    weights, x = drawn(graph, 1), inputs(graph, 20, 2)
+    plan, made = made_for(graph, 64, precision)
+    (launch,) = (one for one in made.launches if one.kernel == "k1_kernel")
+    assert 0 < launch.shared <= 48 * 1024
+    before, kernel = made.text.rsplit('extern "C" __global__', 1)
+    assert "k1_kernel(" in kernel.partition("{")[0]
+    numbers = count()
+    kernel = WAITS.sub(lambda wait: f"if (removed != {next(numbers)}) {wait[0]}", kernel)
+    text = f'extern "C" {{ int removed = -1; }}\n{before}extern "C" __global__{kernel}'
+    removed = ctypes.c_int.in_dll(gpu.build(text), "removed")
+    assert next(numbers) == 4
+    parameters = pack(plan, graph, weights)
+    right = gpu.run(made, parameters, x, 0)
+
+    def differs() -> bool:
+        return any(not np.array_equal(gpu.run(made, parameters, x, order, text), right) for order in (0, 1))
+
+    assert not differs()
+    for removed.value in range(4):
+        assert differs(), removed.value
+
+
 @runs
 def test_special_values_stay_in_their_sample():
     graph = chain((64, 32), 1024, RELU)
@@ -132,6 +166,7 @@ def test_they_compile_without_spills_to_mma(arch, precision):
     assert [one for one in used if one.spilled or one.stack] == []
     product = {"tf32": "m16n8k8", "bf16": "m16n8k16", "fp16": "m16n8k16", "fp8": "m16n8k32"}[precision]
     assert product in executable.binary.ptx
+    assert "cp.async.cg.shared.global" in executable.binary.ptx
     assert [note.code for note in executable.notes] == ["W0669"]
     assert "main.3" in executable.notes[0].message
 

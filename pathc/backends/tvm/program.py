@@ -171,7 +171,8 @@ def _on_tensor_cores(
                 written[name], keys = tensorcore.kernel(net, op, precision)
                 tiles = launches[name].grid[1]
                 block, *_ = tensorcore.grid(op)
-                launches[name] = Launch(name, (block, tiles, "1"), (32 * tensorcore.WARPS, 1, 1), 0, keys)
+                shared = tensorcore.shared_bytes(net, op, precision)
+                launches[name] = Launch(name, (block, tiles, "1"), (32 * tensorcore.WARPS, 1, 1), shared, keys)
     kept = [part for part in _PARTS.split(text) if not any(f" {name}(" in part for name in written)]
     return tensorcore.PRELUDE + "".join([*kept, *written.values()])
 

@@ -4,6 +4,10 @@ A warp holds 16 destinations of a block for up to 64 samples; every step multipl
 read at their XOR addresses and rounded on the way: tf32 (m16n8k8), bf16 and fp16 (m16n8k16), fp8 (m16n8k32, e4m3).
 Which thread holds which elements is laid down in the PTX ISA, section "Matrix fragments for mma". These kernels are
 written as text, as a schedule has no say in the layout of fragments.
+
+Where a block takes several steps, values of the next step are on their way to shared memory while those of this one
+are multiplied: asynchronous copies of 16 bytes (`cp.async`) into two buffers by turns. A warp copies what it reads
+itself and waits for no other: one wait and one meeting of the warp a step, by which all have read the other buffer.
 """
 
 from __future__ import annotations
@@ -32,6 +36,12 @@ _HELD = {"tf32": 64, "bf16": 64, "fp16": 64, "fp8": 32}
 """Samples whose sums a warp holds at most: the units of a step take registers, too."""
 
 PRELUDE = r"""#ifdef __CUDACC__
+__device__ __forceinline__ void copy_16(float* to, const float* from) {
+  const uint place = (uint)__cvta_generic_to_shared(to);
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(place), "l"(from) : "memory");
+}
+__device__ __forceinline__ void copies_end() { asm volatile("cp.async.commit_group;" : : : "memory"); }
+__device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_group 0;" : : : "memory"); }
 __device__ __forceinline__ uint rounded_tf32(float v) {
   uint r; asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v)); return r;
 }
@@ -64,7 +74,7 @@ MMA(mma_fp8, "m16n8k32.row.col.f32.e4m3.e4m3.f32")
 #endif
 #endif
 """
-"""Roundings and products; where the text is not compiled for a GPU, others must be given."""
+"""Copies, roundings and products; where the text is not compiled for a GPU, others must be given."""
 
 
 def fits(plan: NetPlan, op: Op, precision: Precision) -> bool:
@@ -79,6 +89,32 @@ def grid(op: Blocks) -> tuple[str, str, str]:
     return str(-(-op.count * (op.fan_out // ROWS) // WARPS)), "tiles", "1"
 
 
+def shared_bytes(plan: NetPlan, op: Blocks, precision: Precision) -> int:
+    """Of a block of threads: two buffers for every warp, if there are several steps."""
+    return 4 * WARPS * 2 * _buffer(plan, precision) if _staged(op, precision) else 0
+
+
+def _staged(op: Blocks, precision: Precision) -> bool:
+    return op.fan_in > _DEPTH[precision]
+
+
+def _held(plan: NetPlan, precision: Precision) -> int:
+    """Samples whose sums a warp holds."""
+    return min(plan.lanes, _HELD[precision])
+
+
+def _pitch(plan: NetPlan, precision: Precision) -> int:
+    """Floats from row to row of a buffer: rows that a warp reads at a time lie in different banks, as far as rows of
+    16 bytes allow.
+    """
+    return _held(plan, precision) + (8 if _PACKED[precision] == 1 else 4)
+
+
+def _buffer(plan: NetPlan, precision: Precision) -> int:
+    """Floats of the values of a step."""
+    return _DEPTH[precision] * _pitch(plan, precision)
+
+
 def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[str, ...]]:
     """CUDA text of an operation, and the keys of its arguments in order."""
     taken = arguments(plan, op)
@@ -87,7 +123,7 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
         f"{'float' if a is taken[-1] else 'const float'}* __restrict__ {a.name}_ptr" for a in taken
     )  # fmt: skip
     lanes, depth, jobs = plan.lanes, _DEPTH[precision], op.fan_out // ROWS
-    held = min(lanes, _HELD[precision])
+    held, staged = _held(plan, precision), _staged(op, precision)
     source, target = (_c(unit(address, "k", place)) for address, place in ((op.sources, "c"), (op.destinations, "r")))
     start = _start(op, names)
     factor, back = (f" * {_FACTOR}.0f", f" * {1 / _FACTOR}f") if precision == "fp8" else ("", "")
@@ -103,6 +139,8 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
     if op.end.before:
         before = names[op.end.before]
         lines.append(f"  const float* __restrict__ so_far = {before} + (long long)blockIdx.y * {op.end.units * lanes};")
+    if staged:
+        lines += _staging(plan, op, precision, source)
     lines += [
         f"  const float* __restrict__ weights = {names[f'{op.name}_w']} + (long long)k * {op.fan_in * op.fan_out};",
         f"  for (int sample = 0; sample < {lanes}; sample += {held}) {{",
@@ -114,10 +152,11 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
         f"        sums[n][e] = {start}{factor};",
         "        (void)at;",
         "      }",
+        *(["    stage(turn, 0, sample);", "    copies_end();"] if staged else []),
         f"    for (int step = 0; step < {op.fan_in}; step += {depth}) {{",
+        *(_arrived(plan, op, precision) if staged else _units(precision, source)),
         "      uint a[4];",
-        f"      int units[{2 * _PACKED[precision]}];",
-        *_fragments(op, lanes, precision, source),
+        *_fragments(op, precision, *_values(plan, precision, staged)),
         "    }",
         f"    for (int n = 0; n < {held // SAMPLES}; n++)",
         "      for (int e = 0; e < 4; e++) {",
@@ -132,7 +171,60 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
     return "\n".join(lines) + "\n", tuple(a.key for a in taken)
 
 
-def _fragments(op: Blocks, lanes: int, precision: Precision, source: str) -> list[str]:
+def _staging(plan: NetPlan, op: Blocks, precision: Precision, source: str) -> list[str]:
+    """Buffers, and what copies the values of a step to one of them."""
+    pieces, size = _held(plan, precision) // 4, _buffer(plan, precision)
+    return [
+        f"  extern __shared__ __align__(16) float {op.name}_staged[];",
+        f"  float* const mine = {op.name}_staged + ((int)threadIdx.x >> 5) * {2 * size};",
+        "  int turn = 0;",
+        "  auto stage = [=](int turn, int step, int sample) {",
+        f"    for (int piece = (int)threadIdx.x & 31; piece < {_DEPTH[precision] * pieces}; piece += 32) {{",
+        f"      const int row = piece / {pieces}, column = piece % {pieces} * 4, c = step + row;",
+        f"      const int u = {source};",
+        f"      copy_16(mine + (turn & 1) * {size} + row * {_pitch(plan, precision)} + column,",
+        f"              from + u * {plan.lanes} + sample + column);",
+        "    }",
+        "  };",
+    ]
+
+
+def _arrived(plan: NetPlan, op: Blocks, precision: Precision) -> list[str]:
+    """The values of a step are there for the warp, and those of the next one are sent for."""
+    return [
+        "      copies_wait();",
+        "      __syncwarp();",
+        f"      const float* const here = mine + (turn & 1) * {_buffer(plan, precision)};",
+        "      ++turn;",
+        f"      if (step + {_DEPTH[precision]} < {op.fan_in}) {{",
+        f"        stage(turn, step + {_DEPTH[precision]}, sample);",
+        "        copies_end();",
+        "      }",
+    ]
+
+
+def _units(precision: Precision, source: str) -> list[str]:
+    """Where the values of a thread lie."""
+    packed = _PACKED[precision]
+    return [
+        f"      int units[{2 * packed}];",
+        f"      for (int e = 0; e < {2 * packed}; e++) {{",
+        f"        const int c = step + place * {packed} + e / {packed} * {4 * packed} + e % {packed};",
+        f"        units[e] = {source};",
+        "      }",
+    ]
+
+
+def _values(plan: NetPlan, precision: Precision, staged: bool) -> list[str]:
+    """The factors of half `e` of a step for sample `b_`, in order."""
+    packed = _PACKED[precision]
+    if not staged:
+        return [f"from[units[e * {packed} + {k}] * {plan.lanes} + b_]" for k in range(packed)]
+    row = f"place * {packed} + e * {4 * packed}"
+    return [f"here[({row} + {k}) * {_pitch(plan, precision)} + b_ - sample]" for k in range(packed)]
+
+
+def _fragments(op: Blocks, precision: Precision, *values: str) -> list[str]:
     """Weights of a step rounded into `a`, then values of every eight samples into `b`, and their product.
 
     A register holds `packed` neighbouring factors; the second half of a step lies four registers behind the first.
@@ -143,12 +235,7 @@ def _fragments(op: Blocks, lanes: int, precision: Precision, source: str) -> lis
         f"weights[(step + place * {packed} + (e >> 1) * {4 * packed} + {k}) * {op.fan_out} + r]{factor}"
         for k in range(packed)
     ]
-    values = [f"from[units[e * {packed} + {k}] * {lanes} + b_]" for k in range(packed)]
     return [
-        f"      for (int e = 0; e < {2 * packed}; e++) {{",
-        f"        const int c = step + place * {packed} + e / {packed} * {4 * packed} + e % {packed};",
-        f"        units[e] = {source};",
-        "      }",
         "      for (int e = 0; e < 4; e++) {",
         "        const int r = first + group + (e & 1) * 8;",
         f"        a[e] = rounded_{precision}({', '.join(weights)});",
