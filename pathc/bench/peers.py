@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from abc import ABC, abstractmethod
 from importlib import import_module
 from typing import Any
@@ -107,7 +108,9 @@ class Torch(Peer):
         order = np.lexsort((edges.src, edges.dst))
         rows = np.concatenate(([0], np.cumsum(np.bincount(edges.dst, minlength=edges.shape[0]))))
         parts = (torch.from_numpy(part) for part in (rows, edges.src[order], edges.weight[order]))
-        matrix = torch.sparse_csr_tensor(*parts, size=edges.shape)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            matrix = torch.sparse_csr_tensor(*parts, size=edges.shape)
         return lambda values: matrix @ values
 
     def given(self, x: Values) -> Any:

@@ -119,7 +119,7 @@ def _simple(request: Request) -> Request:
     return replace(request, graph=separated(simple), weights=weights)
 
 
-def _halves(request: Request, machine: Machine, arrays: str) -> HalfExecutable:
+def _halves(request: Request, machine: Machine, arrays: str) -> HalfExecutable | CpuExecutable:
     """The executable of a net of bfloat16; E0806 for plans and forms, E0376, E0379 for what is not flat."""
     _refuse_choices(request, "nets of bfloat16")
     if found := plain_only(request.graph, "products of bfloat16 know"):
@@ -130,7 +130,7 @@ def _halves(request: Request, machine: Machine, arrays: str) -> HalfExecutable:
     request = _simple(request)
     weights = audible(request.graph, request.weights)
     rows = CpuExecutable(request.graph, machine, Choices("bf16", {}), weights, 1, orders=ARRAYS[arrays])
-    return HalfExecutable(rows, request.weights)
+    return rows if request.batch == 1 else HalfExecutable(rows, request.weights)
 
 
 def _sequences(request: Request, machine: Machine, weight_type: WeightType) -> SequenceExecutable:

@@ -97,40 +97,56 @@ def panels_of(groups: Sequence[Group], size: int) -> Panels:
 
 def _joined(groups: Sequence[Group]) -> Iterator[Group]:
     """Panels of at most 16 rows, each begun by the first group left and filled with what adds fewest sources."""
-    if not groups:
-        return
-    numbered = [_numbered(group) for group in groups]
-    kinds = np.unique(np.concatenate(numbered))
-    found = [np.searchsorted(kinds, each) for each in numbered]
-    owner = np.repeat(np.arange(len(groups)), [len(each) for each in found])
-    order = np.argsort(np.concatenate(found), kind="stable")
-    hearers = np.split(owner[order], np.cumsum(np.bincount(np.concatenate(found), minlength=len(kinds)))[:-1])
-    sizes = np.array([len(group.columns) for group in groups])
-    rows = np.array([len(group.rows) for group in groups])
-    left = np.arange(len(groups))
-    while len(left):
-        chosen = _chosen(left[:_WINDOW], found, hearers, sizes, rows)
-        left = np.setdiff1d(left, chosen, assume_unique=True)
-        yield _panel([groups[k] for k in chosen], [found[k] for k in chosen])
+    pool = _Pool([_numbered(group) for group in groups], np.array([len(group.rows) for group in groups], np.int64))
+    for chosen in pool.panels():
+        yield _panel([groups[k] for k in chosen], [pool.numbered[k] for k in chosen])
 
 
-def _chosen(near: Ids, found: Sequence[Ids], hearers: Sequence[Ids], sizes: Ids, rows: Ids) -> list[int]:
-    """The first of some groups, and those that stand with it in a panel."""
-    shared = np.zeros(len(sizes), np.int64)
-    inside = np.zeros(len(hearers), bool)
-    chosen = [int(near[0])]
-    near = near[1:]
-    while True:
-        for kind in found[chosen[-1]].tolist():
-            if not inside[kind]:
-                inside[kind] = True
-                shared[hearers[kind]] += 1
-        near = near[rows[near] <= ROWS - int(rows[chosen].sum())]
-        if not len(near):
-            return chosen
-        best = int(np.argmin(sizes[near] - shared[near]))
-        chosen.append(int(near[best]))
-        near = np.delete(near, best)
+class _Pool:
+    """Groups by their columns and numbers of rows, taken out in sets that share many columns."""
+
+    def __init__(self, numbered: Sequence[Ids], rows: Ids) -> None:
+        self.numbered, self.rows = numbered, rows
+        self.sizes = np.array([len(each) for each in numbered], np.int64)
+        whole = np.concatenate([*numbered, np.zeros(0, np.int64)])
+        self._kinds, found = np.unique(whole, return_inverse=True)
+        self._found = np.split(found, np.cumsum(self.sizes)[:-1])
+        owner = np.repeat(np.arange(len(numbered)), self.sizes)[np.argsort(found, kind="stable")]
+        self._hearers = np.split(owner, np.cumsum(np.bincount(found, minlength=len(self._kinds)))[:-1])
+        self._shared = np.zeros(len(numbered), np.int64)
+
+    def panels(self) -> Iterator[list[int]]:
+        """All groups, in sets of at most 16 rows."""
+        left = np.ones(len(self.rows), bool)
+        first = 0
+        while first < len(left):
+            if not left[first]:
+                first += 1
+                continue
+            near = first + np.flatnonzero(left[first : first + 2 * _WINDOW])[:_WINDOW]
+            chosen = self._chosen(near)
+            left[chosen] = False
+            yield chosen
+
+    def _chosen(self, near: Ids) -> list[int]:
+        """The first of some groups, and those that stand with it in a panel."""
+        chosen = [int(near[0])]
+        inside = set[int]()
+        near = near[1:]
+        while True:
+            for kind in self._found[chosen[-1]].tolist():
+                if kind not in inside:
+                    inside.add(kind)
+                    self._shared[self._hearers[kind]] += 1
+            near = near[self.rows[near] <= ROWS - int(self.rows[chosen].sum())]
+            if not len(near):
+                break
+            best = int(np.argmin(self.sizes[near] - self._shared[near]))
+            chosen.append(int(near[best]))
+            near = np.delete(near, best)
+        for kind in inside:
+            self._shared[self._hearers[kind]] = 0
+        return chosen
 
 
 def _numbered(group: Group) -> Ids:
