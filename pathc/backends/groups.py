@@ -48,6 +48,11 @@ def groups_of(
     weights = np.concatenate([np.zeros(0, dtype), *(part[2] for part in parts)])
     if dense:
         rows, columns, weights = _all_edges(edges)
+    return grouped(rows, columns, weights, real)
+
+
+def grouped(rows: Ids, columns: Ids, weights: NDArray[Any], real: int) -> list[Group]:
+    """The groups of edges with these destinations, sources and weights, as `groups_of` gives them."""
     heard = rows < real
     rows, columns, weights = rows[heard], columns[heard], weights[heard]
     order = np.lexsort((columns, rows))

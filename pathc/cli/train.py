@@ -45,7 +45,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--feedback", metavar="HOW", default="paths", help="errors go back along `paths`, or `direct`")
     group.add_argument("--validation", metavar="SHARE", type=float, default=0.0, help="hold out training samples")
     group.add_argument("--patience", metavar="N", type=int, default=0, help="stop after N epochs without progress")
-    group.add_argument("-t", "--target", metavar="TARGET", default="llvm", help="llvm or reference (default: llvm)")
+    group.add_argument(
+        "-t", "--target", metavar="TARGET", default="llvm", help="llvm, 'llvm{precision=bf16}' or reference"
+    )
     group.add_argument("--threads", metavar="N", type=int, default=1, help="threads, 0 for all cores (default: 1)")
 
 

@@ -28,8 +28,8 @@ class Settings:
     the output's activation. `warmup` is in epochs, `validation` a share of the training samples, `patience` the epochs
     without progress there after which training stops. `drop` is the number of paths left out in a step (0: none).
     `feedback` is `paths` or `direct`. `goal` says what the net learns to give, `labels` or `input`. `magnitude`
-    multiplies the initial weights. `target` computes, `llvm` or `reference`; `threads` (0: as many as there are cores)
-    changes nothing but the speed.
+    multiplies the initial weights. `target` computes, `llvm`, `llvm{precision=bf16}` or `reference`; `threads` (0: as
+    many as there are cores) changes nothing but the speed.
     """
 
     epochs: int = 10

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.optimizers import Adam, Momentum, Optimizer, Sgd
+from pathc.backends.llvm.training.precision import PRECISIONS, Precision
 from pathc.ir.graph import Graph
 from pathc.ir.interp.junctions import real_read_size
 from pathc.ir.misfits import plain_only
 from pathc.ir.sequences import gives_sequences
 from pathc.ir.weights import Tensors
 from pathc.support.diagnostics import Diagnostic, PathcError, Severity, UsageError, did_you_mean, error
+from pathc.targets import parse_target
 
 if TYPE_CHECKING:
     from pathc.backends.llvm.recurrent.training import SequenceTrainer
@@ -144,19 +146,23 @@ def optimizer_for(name: str, lr: float | None = None, weight_decay: float = 0.0)
 def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm") -> tuple[Stepper, list[Diagnostic]]:
     """A net ready to be trained, and what is to be said about its speed.
 
-    Raises PathcError: E0610 for stages that cannot be trained, E0915 for another target.
+    `target` may choose the factors of products, `llvm{precision=bf16}`. Raises PathcError: E0610 for stages that
+    cannot be trained, E0915 for another target, E0603 and E0379 for what a precision does not know.
     """
-    if target not in TARGETS:
-        raise UsageError(
-            Diagnostic("E0915", f"the target `{target}` cannot train", help=did_you_mean(target, TARGETS) or "-t llvm")
-        )
+    target, precision = _target_of(target)
     from pathc.backends.llvm.recurrent.training import without_kernels
     from pathc.backends.llvm.training import untrainable
 
     sequences = gives_sequences(graph)
     lacking = without_kernels(graph) if sequences else untrainable(graph)
+    if precision != "f32" and (sequences or plan.feedback != "paths"):
+        what = "recurrent cells" if sequences else f"feedback `{plan.feedback}`"
+        text = f"training with factors of {precision} has no {what}"
+        raise error("E0603", text, graph.loc, help="leave out `precision`")
+    if precision != "f32" and lacking:
+        raise PathcError(*lacking)
     if target == "llvm" and plan.feedback == "paths" and not lacking and not (sequences and plan.fixed_signs):
-        trainer = _compiled(graph, weights, plan, sequences)
+        trainer = _compiled(graph, weights, plan, sequences, precision)
         return (OneHot(trainer) if plan.loss == MSE else trainer), []
     from pathc.ir.interp import supports
     from pathc.train.reference import ReferenceStepper
@@ -170,7 +176,26 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
     return ReferenceStepper(graph, weights, plan), [_slow(plan, lacking if target == "llvm" else [])]
 
 
-def _compiled(graph: Graph, weights: Tensors, plan: Plan, sequences: bool) -> Trainer | SequenceTrainer:
+def _target_of(text: str) -> tuple[str, Precision]:
+    """A target that trains, and the precision of its products; raises UsageError E0806 and E0915, E0603."""
+    name, options = parse_target(text)
+    if name not in TARGETS:
+        hint = did_you_mean(name, TARGETS) or "-t llvm"
+        raise UsageError(Diagnostic("E0915", f"the target `{name}` cannot train", help=hint))
+    wanted = str(options.pop("precision", "f32"))
+    precision: Precision | None = next((each for each in PRECISIONS if each == wanted), None)
+    if precision is None:
+        raise error("E0603", f"there is no precision `{wanted}`", help=" or ".join(PRECISIONS))
+    if options or (name != "llvm" and precision != "f32"):
+        which = next(iter(options), "precision")
+        text = f"training on `{name}` has no option `{which}`"
+        raise error("E0603", text, help="`llvm{precision=bf16}` is the only one; threads are set by --threads")
+    return name, precision
+
+
+def _compiled(
+    graph: Graph, weights: Tensors, plan: Plan, sequences: bool, precision: Precision
+) -> Trainer | SequenceTrainer:
     """Compiled kernels."""
     from pathc.backends.llvm.recurrent.training import SequenceTrainer
     from pathc.backends.llvm.training import Trainer
@@ -178,8 +203,10 @@ def _compiled(graph: Graph, weights: Tensors, plan: Plan, sequences: bool) -> Tr
     loss, rule, threads = plan.loss, plan.optimizer, plan.threads or len(os.sched_getaffinity(0))
     if sequences:
         return SequenceTrainer(graph, weights, loss=loss, optimizer=rule, batch=plan.batch, threads=threads)
-    fixed = plan.fixed_signs
-    return Trainer(graph, weights, loss=loss, optimizer=rule, batch=plan.batch, threads=threads, fixed_signs=fixed)
+    return Trainer(
+        graph, weights, loss=loss, optimizer=rule, batch=plan.batch, threads=threads, fixed_signs=plan.fixed_signs,
+        precision=precision,
+    )  # fmt: skip
 
 
 class OneHot:

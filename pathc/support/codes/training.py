@@ -91,7 +91,8 @@ CODES: tuple[Code, ...] = (
         "E0915",
         "the target cannot train",
         "`pathc train -t llvm` runs compiled kernels, `-t reference` the float64 interpreter, which is slow and right "
-        "by definition. Other targets run nets but do not train them.",
+        "by definition; `-t 'llvm{precision=bf16}'` multiplies factors of bfloat16. Other targets run nets but do not "
+        "train them.",
     ),
     Code(
         "E0916",

@@ -95,17 +95,17 @@ def clear(f: Function) -> None:
 
 def round_of(f: Function, shape: TileShape, product: Product, weights: str, sources: str) -> None:
     """One product for each of the four tiles of sums."""
-    _load(f, _WEIGHTS, weights, shape.depth)
+    load(f, _WEIGHTS, weights, shape.depth)
     for number in range(4):
         register = _SOURCES[number % len(_SOURCES)]
-        _load(f, register, f.offset(sources, number * LINE, "i8"), PITCH)
-        _product(f, product, number, register)
+        load(f, register, f.offset(sources, number * LINE, "i8"), PITCH)
+        multiply_into(f, product, number, _WEIGHTS, register)
 
 
 def multiply(f: Function, product: Product) -> None:
     """Four products of what the registers hold, for measuring."""
     for number in range(4):
-        _product(f, product, number, _SOURCES[number % len(_SOURCES)])
+        multiply_into(f, product, number, _WEIGHTS, _SOURCES[number % len(_SOURCES)])
 
 
 def store(f: Function, sums: str) -> None:
@@ -115,12 +115,14 @@ def store(f: Function, sums: str) -> None:
         f.call("void", "llvm.x86.tilestored64", [("i8", str(number)), ("ptr", place), (I64, str(PITCH))])
 
 
-def _product(f: Function, product: Product, sums: int, sources: int) -> None:
-    operands = (sums, _WEIGHTS, sources)
+def multiply_into(f: Function, product: Product, sums: int, left: int, right: int) -> None:
+    """Add the product of two registers to a third."""
+    operands = (sums, left, right)
     f.call("void", f"llvm.x86.{product}", [("i8", str(operand)) for operand in operands])
 
 
-def _load(f: Function, register: int, place: str, pitch: int) -> None:
+def load(f: Function, register: int, place: str, pitch: int) -> None:
+    """A register from rows that many bytes apart."""
     f.call("void", "llvm.x86.tileloadd64", [("i8", str(register)), ("ptr", place), (I64, str(pitch))])
 
 

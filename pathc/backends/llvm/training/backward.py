@@ -13,6 +13,8 @@ from pathc.backends.llvm.training.filters import windows
 from pathc.backends.llvm.training.filters.sums import write_pass
 from pathc.backends.llvm.training.forward import Term
 from pathc.backends.llvm.training.frame import End, Init, Sums
+from pathc.backends.llvm.training.halves import products
+from pathc.backends.llvm.training.halves.uses import SheetUse
 from pathc.backends.llvm.training.panels import PanelTables
 from pathc.backends.llvm.training.pieces import Panels
 from pathc.backends.llvm.training.stations import NORM_NUMBERS, Place
@@ -60,6 +62,8 @@ class Backward:
             if late and terms and number == len(place.stages) - 1:
                 tile.loss(place, add=True)
         tile.silence(place, place.deltas[0], 0)
+        if place.station.name in tile.model.halved:
+            products.halve_gradients(tile, place)
 
     def _output_gradient(self, place: Place) -> None:
         tile = self.tile
@@ -149,7 +153,10 @@ class Backward:
             return []
         found: list[Term] = []
         for use in model.leaving(name):
-            found.extend(self._filtered(use, place) if isinstance(use, FilterUse) else self._pieces(use, place))
+            if isinstance(use, SheetUse):
+                found.append(self._sheets(use, place))
+            else:
+                found.extend(self._filtered(use, place) if isinstance(use, FilterUse) else self._pieces(use, place))
         for skip in model.skips:
             if skip.src == name:
                 found.append(self._skipped(skip, place))
@@ -191,6 +198,14 @@ class Backward:
             self.tile.run(f, self.tile.context["params"], self.tile.acts)
 
         return write
+
+    def _sheets(self, use: SheetUse, place: Place) -> Term:
+        """A junction of bfloat16; sources may be heard by several sheets, so its sums are added."""
+
+        def write(init: Init, stage: Call | None) -> None:
+            products.sum_backward(self.tile, use, place)
+
+        return Term(write, covers=False, biased=False)
 
     def _filtered(self, use: FilterUse, place: Place) -> list[Term]:
         """A filter: one pass for every phase of its strides, all groups of channels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pathc.backends.llvm.emit import I64, Function
-from pathc.backends.llvm.training.phases import Variant, given
+from pathc.backends.llvm.training.tasks import Variant, given
 
 ENTRY = "pathc_train"
 

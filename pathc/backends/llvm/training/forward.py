@@ -12,6 +12,8 @@ from pathc.backends.llvm.training import norms, panels, rows, stages
 from pathc.backends.llvm.training.filters import windows
 from pathc.backends.llvm.training.filters.sums import write_pass
 from pathc.backends.llvm.training.frame import End, Init, Sums
+from pathc.backends.llvm.training.halves import products
+from pathc.backends.llvm.training.halves.uses import SheetUse
 from pathc.backends.llvm.training.panels import PanelTables
 from pathc.backends.llvm.training.pieces import Panels
 from pathc.backends.llvm.training.stations import NORM_NUMBERS, Place
@@ -33,6 +35,8 @@ class Term:
     write: Callable[[Init, Call | None], None]
     covers: bool
     biased: bool
+    halved: Callable[[Init, Call | None], None] | None = None
+    """Writes it so that what it ends in goes into rows of halves as well."""
 
 
 @dataclass
@@ -61,12 +65,17 @@ class Forward:
                 tile.fill(place.buffers[0], place.units(0))
             init = "add"
         fused = inline if terms and terms[-1].covers else None
-        for number, term in enumerate(terms):
-            term.write(init if number == 0 else "add", fused if number == len(terms) - 1 else None)
         done = 1 if fused else 0
+        halved = terms[-1].halved if terms and len(wanted) == done and place.real(-1) == place.units(-1) else None
+        halved = halved if tile.rounds(place) else None
+        for number, term in enumerate(terms):
+            last = number == len(terms) - 1
+            (halved if last and halved else term.write)(init if number == 0 else "add", fused if last else None)
         while done < len(wanted):
             done += self._stage(place, wanted, done)
         tile.silence(place, place.values, -1)
+        if tile.rounds(place) and not halved:
+            products.halve_values(tile, place)
 
     def _wanted(self, place: Place) -> tuple[Call, ...]:
         """The stages of a station, less a softmax that only the loss would look at."""
@@ -162,7 +171,10 @@ class Forward:
         name, model = place.station.name, self.tile.model
         found: list[Term] = []
         for use in model.entering(name):
-            found.extend(self._filtered(use, place) if isinstance(use, FilterUse) else self._pieces(use, place))
+            if isinstance(use, SheetUse):
+                found.append(self._sheets(use, place))
+            else:
+                found.extend(self._filtered(use, place) if isinstance(use, FilterUse) else self._pieces(use, place))
         for skip in model.skips:
             if skip.dst == name:
                 found.append(self._skipped(skip, place))
@@ -203,6 +215,15 @@ class Forward:
             self.tile.run(f, self.tile.context["params"], self.tile.acts)
 
         return write
+
+    def _sheets(self, use: SheetUse, place: Place) -> Term:
+        """A junction of bfloat16."""
+
+        def write(init: Init, stage: Call | None, rows: bool = False) -> None:
+            bias = self._bias_of(place) if init == "bias" else -1
+            products.sum_forward(self.tile, use, place, (init, bias), stage, rows=rows)
+
+        return Term(write, covers=True, biased=True, halved=lambda init, stage: write(init, stage, True))
 
     def _filtered(self, use: FilterUse, place: Place) -> list[Term]:
         """A filter, all groups of channels."""

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pathc.backends.llvm.column.common import round_up
+from pathc.backends.llvm.halves.kernels import ROW
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Junction
+from pathc.backends.llvm.tiles.code import LINE, ROWS, SAMPLES, TileShape
 from pathc.backends.llvm.training.filters.cut import FilterCut, cut_filter
 from pathc.backends.llvm.training.filters.passes import Padding, backward_passes, forward_pass
 from pathc.backends.llvm.training.filters.sums import GroupTable
 from pathc.backends.llvm.training.frame import SPARE_ROWS, Arena, Frame, Ints, lane_masks
+from pathc.backends.llvm.training.halves.sheets import SheetCut, cut_sheets
+from pathc.backends.llvm.training.halves.uses import TURNED, Halved, PartPlace, SheetUse
 from pathc.backends.llvm.training.panels import PanelTables
 from pathc.backends.llvm.training.pieces import Cut, Edges, cut
 from pathc.backends.llvm.training.rows import RowTables
@@ -39,7 +43,7 @@ class _Cut:
     """A junction cut into pieces, and the slot of every weight in natural order."""
 
     lead: Lead
-    parts: Cut | FilterCut
+    parts: Cut | FilterCut | SheetCut
     slot: Ints
     copy: Ints
 
@@ -53,17 +57,23 @@ class Model:
     batch: int
     frozen: frozenset[str]
     moments: int
+    halves: bool = False
     memory: Arena = field(default_factory=Arena)
     places: dict[str, Place] = field(default_factory=dict[str, Place])
     tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     uses: list[Use] = field(default_factory=list[Use])
     filters: list[FilterUse] = field(default_factory=list[FilterUse])
+    sheets: list[SheetUse] = field(default_factory=list[SheetUse])
+    halved: dict[str, Halved] = field(default_factory=dict[str, Halved])
     skips: list[Skip] = field(default_factory=list[Skip])
     copies: list[Copy] = field(default_factory=list[Copy])
     sums: list[Copy] = field(default_factory=list[Copy])
     order: tuple[str, ...] = ()
     tile_bytes: int = 0
     aside_bytes: int = 0
+    zeros: int = -1
+    shape: int = -1
+    local: int = -1
 
     def __post_init__(self) -> None:
         self.memory.put(lane_masks(self.frame.lanes))
@@ -92,6 +102,8 @@ class Model:
                 self._weights(name, shape, [self._cut(lead, shape, flat) for lead in by_tensor[name]])
             else:
                 self._of_station(name, shape)
+        if self.sheets:
+            self._shared()
         self.tile_bytes = round_up(self._at)
 
     @property
@@ -107,13 +119,13 @@ class Model:
         """The places of a station of the graph: one, or one for every evaluation of its equation."""
         return [place for place in self.places.values() if owner(place.station.name) == name]
 
-    def entering(self, station: str) -> Iterator[Use | FilterUse]:
+    def entering(self, station: str) -> Iterator[Use | FilterUse | SheetUse]:
         """Uses of weights that lead into a station."""
-        return (u for u in (*self.uses, *self.filters) if u.dst == station)
+        return (u for u in (*self.uses, *self.filters, *self.sheets) if u.dst == station)
 
-    def leaving(self, station: str) -> Iterator[Use | FilterUse]:
+    def leaving(self, station: str) -> Iterator[Use | FilterUse | SheetUse]:
         """Uses of weights that lead out of a station."""
-        return (u for u in (*self.uses, *self.filters) if u.src == station)
+        return (u for u in (*self.uses, *self.filters, *self.sheets) if u.src == station)
 
     def needing(self, inputs: bool) -> frozenset[str]:
         """Stations whose gradient is needed: something trained lies at or before them; `inputs` are asked for."""
@@ -139,8 +151,11 @@ class Model:
         return at
 
     def _numbers(self, count: int) -> int:
+        return self._take(4 * count)
+
+    def _take(self, size: int) -> int:
         at = self._at
-        self._at += round_up(4 * count)
+        self._at += round_up(size)
         return at
 
     def _reads(self, place: Place, padding: Padding, *, back: bool) -> Planes:
@@ -174,7 +189,7 @@ class Model:
             return _Cut(lead, parts, parts.slot, parts.copy)
         junction = flat.junction(lead, self.places)
         edges = _edges(self.places, junction)
-        pieces = cut(junction, edges, lanes)
+        pieces = cut_sheets(edges, junction.n_src, junction.n_dst) if self.halves else cut(junction, edges, lanes)
         slot, copy = np.empty_like(pieces.slot), np.empty_like(pieces.copy)
         slot[edges.element], copy[edges.element] = pieces.slot, pieces.copy
         return _Cut(lead, pieces, slot, copy)
@@ -183,7 +198,7 @@ class Model:
         first = cuts[0]
         paths = isinstance(_within(first.lead), PathJunction)
         gathered = any(isinstance(each.parts, FilterCut) for each in cuts)
-        holes = isinstance(first.parts, Cut) and first.parts.holes
+        holes = isinstance(first.parts, Cut | SheetCut) and first.parts.holes
         tensor = self._tensor(
             name, shape, first.slot, first.copy, first.parts.copies, first.parts.size, bias=False,
             tied=len(cuts) > 1, paths=paths, gathered=gathered, holes=holes,
@@ -193,6 +208,9 @@ class Model:
 
     def _use(self, given: _Cut, tensor: Tensor, owns: bool) -> None:
         lanes, memory, parts = self.frame.lanes, self.memory, given.parts
+        if isinstance(parts, SheetCut):
+            self._sheets(given.lead, parts, tensor)
+            return
         same = np.full(parts.size, tensor.size, np.int64)
         same[given.slot] = tensor.slot
         weights = tensor.working if owns else memory.reserve(4 * (parts.size + lanes))
@@ -226,6 +244,21 @@ class Model:
             Use(lead.source, lead.destination, parts, tensor.name, owns, weights, gradient, panels, rows, back_rows,
                 turned)
         )  # fmt: skip
+
+    def _sheets(self, lead: Lead, parts: SheetCut, tensor: Tensor) -> None:
+        units = self.places[lead.source].units(-1), self.places[lead.destination].units(0)
+        for name, rows in ((lead.source, units[0]), (lead.destination, units[1])):
+            if name not in self.halved:
+                deltas = self.places[name].units(0)
+                self.halved[name] = Halved(self._take((rows + 1) * ROW), self._take((deltas + 1) * ROW))
+        held = [PartPlace.of(p, self.memory, units, self._take(TURNED * len(p.sheets))) for p in parts.parts]
+        self.sheets.append(SheetUse(lead.source, lead.destination, parts, tensor.name, tuple(held)))
+
+    def _shared(self) -> None:
+        """What all products of bfloat16 use: zeros instead of biases, a shape of registers, room in a tile."""
+        self.zeros = self.memory.reserve(4 * max(place.units(0) for place in self.places.values()))
+        self.shape = self.memory.put(TileShape(ROWS, LINE).packed())
+        self.local = self._take(max(use.room for use in self.sheets))
 
     def _filter(
         self, lead: FilterJunction, parts: FilterCut, tensor: Tensor, owns: bool, at: tuple[int, int, int]
@@ -270,11 +303,17 @@ class Model:
         return tensor
 
 
-def build(graph: Graph, machine: Machine, batch: int, frozen: Collection[str], moments: int) -> Model:
-    """The model of a graph for batches of up to `batch` samples and an optimizer with so many moments."""
+def build(
+    graph: Graph, machine: Machine, batch: int, frozen: Collection[str], moments: int, *, halves: bool = False
+) -> Model:
+    """The model of a graph for batches of up to `batch` samples and an optimizer with so many moments.
+
+    With `halves`, factors of products are bfloat16.
+    """
     if not any(True for _ in graph.facts_of(Blocks)):
         graph = Structure()(graph)
-    return Model(graph, Frame(machine, columns_of(graph, machine, batch)), batch, frozenset(frozen), moments)
+    columns = SAMPLES if halves else columns_of(graph, machine, batch)
+    return Model(graph, Frame(machine, columns), batch, frozenset(frozen), moments, halves)
 
 
 def columns_of(graph: Graph, machine: Machine, batch: int) -> int:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pathc.backends.llvm.column.common import byte_offset
 from pathc.backends.llvm.emit import I64, Function
 from pathc.backends.llvm.training import outer, panels, rows
 from pathc.backends.llvm.training.filters.gradient import write_filter_gradient
+from pathc.backends.llvm.training.halves.updates import SheetUpdates
 from pathc.backends.llvm.training.model import Model
 from pathc.backends.llvm.training.norms import write_moved, write_norm_gradients
 from pathc.backends.llvm.training.optimizers import Optimizer
+from pathc.backends.llvm.training.tasks import TASK, WORK, Task, Variant, given
 from pathc.backends.llvm.training.tensors import Copy, FilterUse, Tensor, Use
 from pathc.backends.llvm.training.update import (
     RANGE,
@@ -29,42 +30,6 @@ from pathc.backends.llvm.training.update import (
     write_swap,
 )
 from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE
-
-Loss = Literal["none", "cross-entropy", "mse"]
-CONTEXT = (
-    *("params", "acts", "x", "x_stride", "target", "target_stride", "count", "tiles", "numbers"),
-    *("y", "y_stride", "dx", "dx_stride", "sums", "result", "pool", "mask", "aside"),
-)
-"""What the entry's one argument points at: 64-bit integers and addresses, strides in elements."""
-TASK = (("ptr", "context"), (I64, "task"), (I64, "worker"))
-_WORK = 16384
-"""Slots of a task, about."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What a program does: from `x` forwards, to a loss or to `y`; backwards to stored gradients or to a step.
-
-    A `windowed` step takes the paths of a mask alone. `by_batch`, normalizations go by the statistics of the batch.
-    """
-
-    loss: Loss = "none"
-    forward: bool = True
-    backward: bool = False
-    outputs: bool = False
-    inputs: bool = False
-    update: Literal["none", "store", "step"] = "none"
-    windowed: bool = False
-    by_batch: bool = False
-
-
-@dataclass(frozen=True)
-class Task:
-    """A kernel for a range of units of work; `units` in all, `grain` in one task."""
-
-    kernel: str
-    units: int
-    grain: int
 
 
 @dataclass
@@ -78,9 +43,14 @@ class Updates:
     name: Callable[[str], str]
     functions: list[Function]
 
+    def __post_init__(self) -> None:
+        self.halves = SheetUpdates(self.model, self.variant, self.optimizer, self.fixed, self.name, self.functions)
+
     def phases(self) -> list[tuple[str, list[Task]]]:
         """Phases after the tiles: gradients of further uses, their sums, gradients of owners, copies."""
         model, variant = self.model, self.variant
+        if variant.renew:
+            return [("renewed", self.halves.renewed(model.sheets))]
         if variant.update == "none":
             return []
         phases = list[tuple[str, list[Task]]]()
@@ -95,6 +65,8 @@ class Updates:
         phases.extend((f"sum{k}", [self._copy(c)]) for k, c in enumerate(model.sums) if c.target in trained)
         owned = [u for u in reversed(model.uses) if model.tensors[u.tensor].trained and self._sinks(u)]
         tasks = [task for use in owned for task in self._gradient(use)]
+        trained_sheets = [use for use in reversed(model.sheets) if model.tensors[use.tensor].trained]
+        tasks.extend(task for use in trained_sheets for task in self.halves.gradients(use))
         tasks.extend(self._bias_gradient(t) for t in tensors if t.bias and not t.gathered)
         stepping = variant.update == "step"
         tasks.extend(self._settled(t) for t in tensors if t.gathered and (stepping or t.extra >= 0))
@@ -108,7 +80,9 @@ class Updates:
         phases.append(("owners", tasks))
         if variant.update != "store":
             trained = {t.working for t in model.tensors.values() if t.trained or variant.windowed}
-            phases.append(("copies", [self._copy(c) for c in model.copies if c.source in trained]))
+            copies = [self._copy(c) for c in model.copies if c.source in trained]
+            hidden = [use for use in model.sheets if variant.windowed and not model.tensors[use.tensor].trained]
+            phases.append(("copies", [*copies, *self.halves.renewed(hidden)]))
         return phases
 
     def before(self) -> list[tuple[str, list[Task]]]:
@@ -116,13 +90,14 @@ class Updates:
         if not self.variant.windowed:
             return []
         hidden = [self._swap(t, hide=True) for t in self.model.tensors.values() if t.aside >= 0]
-        return [("hidden", hidden), ("seen", [self._copy(c) for c in self.model.copies])]
+        copies = [self._copy(c) for c in self.model.copies]
+        return [("hidden", hidden), ("seen", [*copies, *self.halves.renewed(self.model.sheets)])]
 
     def _swap(self, tensor: Tensor, *, hide: bool) -> Task:
         kernel = write_swap(self.model.frame, self.name("hide" if hide else "show"), tensor, hide=hide)
         self.functions.append(kernel)
         lanes = self.model.frame.lanes
-        return Task(kernel.name, tensor.size // lanes, _WORK // lanes)
+        return Task(kernel.name, tensor.size // lanes, WORK // lanes)
 
     def _gradient(self, use: Use) -> list[Task]:
         model, frame = self.model, self.model.frame
@@ -154,7 +129,7 @@ class Updates:
             else:
                 panels.write_gradient(f, frame, panel, tables, values, deltas, model.tile_bytes, sink or keep)
             self.functions.append(f)
-            found.append(Task(f.name, panel.blocks, max(1, _WORK // (panel.fan_in * panel.fan_out))))
+            found.append(Task(f.name, panel.blocks, max(1, WORK // (panel.fan_in * panel.fan_out))))
         if use.cut.rows and use.rows:
             f, sink, values, deltas = start()
             gradients = byte_offset(f, "%params", use.gradient)
@@ -163,7 +138,7 @@ class Updates:
             rows.write_gradient(f, frame, use.cut.rows, use.rows, values, deltas, gradients, model.tile_bytes, sink)
             self.functions.append(f)
             each = use.cut.rows.size / use.cut.rows.sets
-            found.append(Task(f.name, use.cut.rows.sets, max(1, int(_WORK / each))))
+            found.append(Task(f.name, use.cut.rows.sets, max(1, int(WORK / each))))
         return found
 
     def _sinks(self, use: Use) -> bool:
@@ -209,7 +184,7 @@ class Updates:
         windowed = self.variant.windowed and tensor.aside >= 0
         write_settled(Sink(f, frame, tensor, optimizer, self.fixed, tensor.extra >= 0, windowed))
         self.functions.append(f)
-        return Task(f.name, tensor.size // frame.lanes, _WORK // frame.lanes)
+        return Task(f.name, tensor.size // frame.lanes, WORK // frame.lanes)
 
     def _moved(self, tensor: Tensor) -> Task:
         """The stored statistics of a normalization follow those of the batch."""
@@ -226,12 +201,12 @@ class Updates:
         sink = Sink(f, self.model.frame, tensor, optimizer, self.fixed, False)
         write_bias_gradient(self.model.frame, f.name, place.deltas[0], self.model.tile_bytes, place.units(0), sink)
         self.functions.append(f)
-        return Task(f.name, -(-place.units(0) // self.model.frame.lanes), _WORK)
+        return Task(f.name, -(-place.units(0) // self.model.frame.lanes), WORK)
 
     def _copy(self, copy: Copy) -> Task:
         kernel = write_copy(self.name("copy"), self.model.frame, copy.index, copy.source, copy.target, add=copy.add)
         self.functions.append(kernel)
-        return Task(kernel.name, copy.size // self.model.frame.lanes, _WORK // self.model.frame.lanes)
+        return Task(kernel.name, copy.size // self.model.frame.lanes, WORK // self.model.frame.lanes)
 
     def write(self, name: str, tasks: Sequence[Task]) -> list[str]:
         """The function of a phase's tasks, and the tables it reads."""
@@ -257,10 +232,3 @@ class Updates:
             f"@{name}.kernels = internal constant [{len(calls)} x ptr] [{', '.join(calls)}]",
             f"@{name}.ranges = internal constant [{2 * len(ranges)} x i64] [{', '.join(ranges)}]",
         ]
-
-
-def given(f: Function, name: str) -> str:
-    """A field of the context, as an address or a number."""
-    number = CONTEXT.index(name)
-    kind = I64 if name in ("count", "tiles") or name.endswith("stride") else "ptr"
-    return f.load(kind, f.offset("%context", number, I64), 8)

@@ -16,7 +16,8 @@ from pathc.backends.llvm.training.entry import write_entry
 from pathc.backends.llvm.training.forward import Forward
 from pathc.backends.llvm.training.model import Model
 from pathc.backends.llvm.training.optimizers import Optimizer
-from pathc.backends.llvm.training.phases import Task, Updates, Variant
+from pathc.backends.llvm.training.phases import Updates
+from pathc.backends.llvm.training.tasks import Task, Variant
 from pathc.backends.llvm.training.tile import Tile
 
 
@@ -46,6 +47,7 @@ class Program:
         add(updates.before())
         if self.variant.forward or self.variant.backward:
             self._tile(tile)
+            self.functions.extend(tile.kernels.functions.values())
             phases.extend((name, 0) for name in tile.phases)
         add(updates.phases())
         labels = next(p.real(-1) for p in tile.of_role("output")) if self.variant.loss == "cross-entropy" else 0

@@ -12,22 +12,28 @@ from pathc.backends.llvm.emit import F32, I64, Function, constant
 from pathc.backends.llvm.training import losses, stages
 from pathc.backends.llvm.training.filters.windows import write_padded
 from pathc.backends.llvm.training.frame import Init, scaled
+from pathc.backends.llvm.training.halves.uses import SheetUse
 from pathc.backends.llvm.training.model import Model
-from pathc.backends.llvm.training.phases import CONTEXT, TASK, Variant, given
 from pathc.backends.llvm.training.stations import Place
+from pathc.backends.llvm.training.tasks import CONTEXT, TASK, Variant, given
 from pathc.backends.llvm.training.tensors import Planes, Skip
+from pathc.backends.llvm.writer import Kernels
 
 KERNEL = (("ptr noalias", "params"), ("ptr", "acts"))
 
 
 @dataclass
 class Tile:
-    """Writer of the phases of a tile; kernels are added to `functions`, the names of phases to `phases`."""
+    """Writer of the phases of a tile; kernels are added to `functions`, the names of phases to `phases`.
+
+    `kernels` are those that several calls share.
+    """
 
     model: Model
     variant: Variant
     functions: list[Function]
     phases: list[str] = field(default_factory=list[str])
+    kernels: Kernels = field(default_factory=lambda: Kernels("kernel."))
 
     def __post_init__(self) -> None:
         self.frame = self.model.frame
@@ -71,11 +77,15 @@ class Tile:
     def run(self, kernel: Function, *arguments: str, more: Sequence[tuple[str, str]] = ()) -> None:
         """Add a kernel and call it with pointers."""
         self.functions.append(kernel)
-        self.f.call("void", kernel.name, [*(("ptr", a) for a in arguments), *more], declare=False)
+        self.invoke(kernel.name, *arguments, more=more)
 
     def call(self, kernel: Function, *arguments: str) -> None:
         """Call a kernel with pointers."""
-        self.f.call("void", kernel.name, [("ptr", a) for a in arguments], declare=False)
+        self.invoke(kernel.name, *arguments)
+
+    def invoke(self, name: str, *arguments: str, more: Sequence[tuple[str, str]] = ()) -> None:
+        """Call a kernel by its name with pointers."""
+        self.f.call("void", name, [*(("ptr", a) for a in arguments), *more], declare=False)
 
     @contextmanager
     def channels(self, count: int) -> Generator[Callable[[str, int], str]]:
@@ -132,6 +142,10 @@ class Tile:
     def read(self, name: str) -> bool:
         """Whether others read a station."""
         return any(True for _ in self.model.leaving(name)) or any(s.src == name for s in self.model.skips)
+
+    def rounds(self, place: Place) -> bool:
+        """Whether a station's values are read as rows of halves."""
+        return any(isinstance(use, SheetUse) for use in self.model.leaving(place.station.name))
 
     def loss(self, place: Place, *, add: bool) -> None:
         """The loss at an output and its gradient, added if `add`."""

@@ -20,9 +20,10 @@ from pathc.backends.llvm.training.held import Held
 from pathc.backends.llvm.training.masks import Masks
 from pathc.backends.llvm.training.model import build
 from pathc.backends.llvm.training.optimizers import NUMBERS, Optimizer
-from pathc.backends.llvm.training.phases import CONTEXT, Loss, Variant
+from pathc.backends.llvm.training.precision import Precision, check_precision
 from pathc.backends.llvm.training.program import Program
 from pathc.backends.llvm.training.stations import NORM_NUMBERS
+from pathc.backends.llvm.training.tasks import CONTEXT, Loss, Variant
 from pathc.backends.llvm.training.tensors import Tensor
 from pathc.ir.graph import Graph
 from pathc.ir.interp import supports
@@ -63,11 +64,12 @@ class Trainer:
     `weights` are tensors in natural path order, as files hold them. `loss` is "cross-entropy" (labels; the softmax
     is the last stage of the one output, or implied), "mse" (targets, mean over samples and outputs) or "none"
     (`forward` and `backward` alone). `fixed_signs` keeps the weights of paths and dense lines on their side of zero:
-    one that would cross it becomes zero and keeps its sign bit. `frozen` names tensors that stay as they are.
+    one that would cross it becomes zero and keeps its sign bit. `frozen` names tensors that stay as they are. With
+    `precision` "bf16" the factors of all products are rounded to bfloat16, for flat nets on processors with AMX.
 
     Paths that share an edge have weights of their own, each with its own step and moments. Results do not depend on
-    `threads`. Raises E0505 to E0508 for weights that do not fit, E0610 for stages without kernels, E0620 for a loss
-    that does not fit the outputs, E0621 for values no optimizer or batch may have.
+    `threads`. Raises E0505 to E0508 for weights that do not fit, E0603 for a precision no kernel has, E0610 for stages
+    without kernels, E0620 for a loss that does not fit the outputs, E0621 for values no optimizer or batch may have.
     """
 
     def __init__(
@@ -82,21 +84,25 @@ class Trainer:
         machine: Machine | None = None,
         fixed_signs: bool = False,
         frozen: Collection[str] = (),
+        precision: Precision = "f32",
     ) -> None:
         found = [*supports(graph), *untrainable(graph), *check_weights(graph, weights)]
         if found:
             raise PathcError(*found)
         check_arguments(graph, loss, optimizer, batch, frozen, weights)
+        self.machine = machine or host()
+        check_precision(graph, self.machine, precision)
         self.graph = graph
         self.loss: Loss = loss
         self.optimizer = optimizer
         self.batch = batch
         self.threads = max(1, threads)
-        self.machine = machine or host()
+        self.precision = precision
         self.fixed_signs = fixed_signs
         self.frozen = frozenset(frozen)
         self.step_count = 0
-        self._model = build(graph, self.machine, batch, frozen, len(optimizer.moments) if optimizer else 0)
+        moments = len(optimizer.moments) if optimizer else 0
+        self._model = build(graph, self.machine, batch, frozen, moments, halves=precision == "bf16")
         check_memory(self._model)
         self._params = self._model.memory.build()
         self._inputs = sum(real_size(s) for s in graph.inputs)
@@ -372,6 +378,8 @@ class Trainer:
             index = self._params[copy.index : copy.index + 4 * copy.size].view(np.uint32)
             source = self._params[copy.source :].view(np.float32)
             self._part(copy.target, copy.size)[:] = source[index]
+        if self._model.sheets:
+            self._run(Variant(forward=False, renew=True))
 
     def _moments(self) -> tuple[str, ...]:
         return self.optimizer.moments if self.optimizer else ()

@@ -17,7 +17,7 @@ from pathc.backends.llvm.recurrent.sums import gathered
 from pathc.backends.llvm.recurrent.training.loops import fields
 from pathc.backends.llvm.recurrent.training.record import Plan
 from pathc.backends.llvm.recurrent.units import Units, repeat
-from pathc.backends.llvm.training.phases import TASK
+from pathc.backends.llvm.training.tasks import TASK
 
 _Seen = Callable[[str, int], str]
 _SUMS, _MOST = 20, 24

@@ -18,7 +18,7 @@ from pathc.backends.llvm.recurrent.sums import At, add_recurrent
 from pathc.backends.llvm.recurrent.training.gates import Gates, Held
 from pathc.backends.llvm.recurrent.training.record import Plan
 from pathc.backends.llvm.recurrent.units import Units, at_sample, clear
-from pathc.backends.llvm.training.phases import TASK
+from pathc.backends.llvm.training.tasks import TASK
 
 POINTERS = ("x", "y", "record", "weights", "table", "turned", "turned_table", "scratch", "starts", "gradient")
 NUMBERS = ("batch", "steps", "x_step", "x_sample", "y_step", "y_sample")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.training.arguments import unnamed
-from pathc.backends.llvm.training.phases import Loss
+from pathc.backends.llvm.training.tasks import Loss
 from pathc.backends.llvm.training.trainer import Array, StepResult
 
 _LEAST = float(np.finfo(np.float32).tiny)

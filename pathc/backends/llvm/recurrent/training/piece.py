@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.native import address, aligned
-from pathc.backends.llvm.training.phases import Loss, Variant
+from pathc.backends.llvm.training.tasks import Loss, Variant
 from pathc.backends.llvm.training.trainer import Array, Saved, StepResult, Trainer
 from pathc.ir.catalogue import options_of
 from pathc.ir.cut import Segment

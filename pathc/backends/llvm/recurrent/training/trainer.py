@@ -17,7 +17,7 @@ from pathc.backends.llvm.recurrent.training.piece import Piece
 from pathc.backends.llvm.recurrent.training.stage import Array, Stage, Work
 from pathc.backends.llvm.training.arguments import check_arguments, check_state, untrainable
 from pathc.backends.llvm.training.optimizers import Optimizer
-from pathc.backends.llvm.training.phases import Loss
+from pathc.backends.llvm.training.tasks import Loss
 from pathc.backends.llvm.training.trainer import STEP, StepResult
 from pathc.ir.cells import cell_of
 from pathc.ir.cutcells import segments_of

@@ -1,0 +1,88 @@
+"""Junctions of sheets as a trainer keeps them: tables, copies of weights in bfloat16, places in a tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pathc.backends.llvm.halves.kernels import ROW
+from pathc.backends.llvm.tiles.code import LINE, PITCH, ROWS
+from pathc.backends.llvm.tiles.kernel import TileKernel, table_of
+from pathc.backends.llvm.training.frame import Arena, Ints
+from pathc.backends.llvm.training.halves.sheets import SIZE, Part, SheetCut, Whole
+
+TURNED = 2 * ROWS * LINE
+"""Bytes of the gradients of a sheet, turned."""
+
+
+@dataclass(frozen=True, eq=False)
+class PartPlace:
+    """Where a part lies; offsets are bytes in the parameters, but `turned`, which is in a tile.
+
+    `ahead` and `back` are copies of the weights, `shapes` of registers and `tables` of panels forwards and backwards.
+    `sheets` and `sources` are the tables of gradients, `destinations` the rows that are turned into `turned`.
+    """
+
+    part: Part
+    ahead: int
+    back: int
+    shapes: tuple[int, int]
+    tables: tuple[int, int]
+    sheets: int
+    sources: int
+    destinations: int
+    turned: int
+
+    @classmethod
+    def of(cls, part: Part, memory: Arena, units: tuple[int, int], turned: int) -> PartPlace:
+        """Tables put into an arena, of a junction between so many units; their rows of halves end with one of zeros."""
+        ahead, back = part.panels, part.reversed
+        sheets, sources = part.tables()
+        return cls(
+            part, memory.reserve(SIZE * part.size), memory.reserve(part.back_bytes),
+            (memory.put(ahead.shape.packed()), memory.put(back.shape.packed())),
+            (memory.put(table_of(ahead, ROW, units[0])), memory.put(table_of(back, ROW, units[1]))),
+            memory.put(sheets), memory.put(_rows(sources, units[0])),
+            memory.put(_rows(part.destinations(), units[1])), turned,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class SheetUse:
+    """A junction of sheets, the only use of its tensor, whose slots are those of the tensor."""
+
+    src: str
+    dst: str
+    cut: SheetCut
+    tensor: str
+    parts: tuple[PartPlace, ...]
+
+    @property
+    def room(self) -> int:
+        """Bytes of a tile that its kernels work in: sources side by side, then 16 rows of sums."""
+        ways = [(held.part.panels, held.part.alone) for held in self.parts]
+        ways += [(held.part.reversed, False) for held in self.parts]
+        return max(local_bytes(*way) for way in ways) + ROWS * PITCH
+
+
+def kernel_of(panels: Whole, arrange: str, read: str, *, alone: bool) -> TileKernel:
+    """The products of panels, with functions called by name."""
+    return TileKernel(panels.shape, "tdpbf16ps", SIZE, arrange, read, alone)
+
+
+def local_bytes(panels: Whole, alone: bool) -> int:
+    """Bytes that sources side by side take."""
+    return kernel_of(panels, "", "", alone=alone).local(panels)
+
+
+@dataclass(frozen=True)
+class Halved:
+    """Rows of halves of a station in a tile, each behind the last one of zeros: values and gradients at its sums."""
+
+    values: int
+    deltas: int
+
+
+def _rows(units: Ints, absent: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint32]]:
+    return (np.where(units < 0, absent, units) * ROW).astype(np.uint32)
