@@ -53,16 +53,16 @@ def emit_reading(
     with f.loop("%count", [("ptr", "%sums")]) as row:
         unit = number(f, "%units", row.index)
         if skipped:
-            before = _loaded(f, f.offset("%before", f.op("mul", I64, unit, str(PITCH)), "i8"))
+            before = load_sums(f, f.offset("%before", f.op("mul", I64, unit, str(PITCH)), "i8"))
         else:
             before = [f.broadcast(16, f.load(F32, f.offset("%before", unit)))] * 4
-        values = [f.op("fadd", _VECTORS, *both) for both in zip(_loaded(f, row.carried[0]), before, strict=True)]
+        values = [f.op("fadd", _VECTORS, *both) for both in zip(load_sums(f, row.carried[0]), before, strict=True)]
         for call in calls:
             values = [vecmath.apply(f, 16, value, call, machine) for value in values]
         if rows:
-            _halved(f, values, f.offset("%to", f.op("mul", I64, unit, str(ROW)), "i8"))
+            store_halves(f, values, f.offset("%to", f.op("mul", I64, unit, str(ROW)), "i8"))
         if floats:
-            _stored(f, values, f.offset("%tile", f.op("mul", I64, unit, str(PITCH)), "i8"))
+            store_sums(f, values, f.offset("%tile", f.op("mul", I64, unit, str(PITCH)), "i8"))
         row.following = [f.offset(row.carried[0], PITCH, "i8")]
     return f
 
@@ -72,7 +72,7 @@ def emit_halve(name: str) -> Function:
     f = Function(name, (("ptr", "tile"), ("ptr", "rows"), (I64, "units")))
     with f.loop("%units", [("ptr", "%tile"), ("ptr", "%rows")]) as loop:
         tile, row = loop.carried
-        _halved(f, _loaded(f, tile), row)
+        store_halves(f, load_sums(f, tile), row)
         loop.following = [f.offset(tile, PITCH, "i8"), f.offset(row, ROW, "i8")]
     return f
 
@@ -126,7 +126,7 @@ def emit_start(name: str) -> Function:
     f = Function(name, (("ptr", "bias"), ("ptr", "tile"), (I64, "units")))
     with f.loop("%units") as loop:
         value = f.broadcast(16, f.load(F32, f.offset("%bias", loop.index)))
-        _stored(f, [value] * 4, f.offset("%tile", f.op("mul", I64, loop.index, str(PITCH)), "i8"))
+        store_sums(f, [value] * 4, f.offset("%tile", f.op("mul", I64, loop.index, str(PITCH)), "i8"))
     return f
 
 
@@ -136,35 +136,39 @@ def emit_skip(name: str) -> Function:
     scale = f.broadcast(16, f.load(F32, "%scale"))
     with f.loop("%units", [("ptr", "%rows"), ("ptr", "%tile")]) as loop:
         row, tile = loop.carried
-        sums = _loaded(f, tile)
-        made: list[str] = []
-        for half in range(2):
-            words = f.load(_WORDS, f.offset(row, half * _SIZE, "i8"), _SIZE)
-            for high in range(2):
-                at = 2 * half + high
-                chosen = [8 * lane + 4 * high + i for lane in range(4) for i in range(4)]
-                picks = ", ".join(f"i32 {each}" for each in chosen)
-                own = f.assign(f"shufflevector {_WORDS} {words}, {_WORDS} poison, <16 x i32> <{picks}>")
-                wide = f.op(
-                    "shl", vector(16, I32), f.assign(f"zext <16 x i16> {own} to {vector(16, I32)}"), "splat (i32 16)"
-                )
-                value = f.assign(f"bitcast {vector(16, I32)} {wide} to {_VECTORS}")
-                made.append(f.fma(16, value, scale, sums[at]))
-        _stored(f, made, tile)
+        sums = load_sums(f, tile)
+        made = [f.fma(16, value, scale, total) for value, total in zip(load_halves(f, row), sums, strict=True)]
+        store_sums(f, made, tile)
         loop.following = [f.offset(row, ROW, "i8"), f.offset(tile, PITCH, "i8")]
     return f
 
 
-def _loaded(f: Function, place: str) -> list[str]:
+def load_halves(f: Function, row: str) -> list[str]:
+    """A row of halves as four vectors of 16 samples."""
+    made: list[str] = []
+    for half in range(2):
+        words = f.load(_WORDS, f.offset(row, half * _SIZE, "i8"), _SIZE)
+        for high in range(2):
+            picks = ", ".join(f"i32 {8 * lane + 4 * high + i}" for lane in range(4) for i in range(4))
+            own = f.assign(f"shufflevector {_WORDS} {words}, {_WORDS} poison, <16 x i32> <{picks}>")
+            wide = f.assign(f"zext <16 x i16> {own} to {vector(16, I32)}")
+            wide = f.op("shl", vector(16, I32), wide, "splat (i32 16)")
+            made.append(f.assign(f"bitcast {vector(16, I32)} {wide} to {_VECTORS}"))
+    return made
+
+
+def load_sums(f: Function, place: str) -> list[str]:
+    """Four vectors of 16 samples."""
     return [f.load(_VECTORS, f.offset(place, v * _SIZE, "i8"), _SIZE) for v in range(4)]
 
 
-def _stored(f: Function, values: Sequence[str], place: str) -> None:
+def store_sums(f: Function, values: Sequence[str], place: str) -> None:
+    """Four vectors of 16 samples to memory."""
     for v, value in enumerate(values):
         f.store(_VECTORS, value, f.offset(place, v * _SIZE, "i8"), _SIZE)
 
 
-def _halved(f: Function, values: Sequence[str], place: str) -> None:
+def store_halves(f: Function, values: Sequence[str], place: str) -> None:
     """Four vectors of 16 samples as a row of halves."""
     for half in range(2):
         low, high = values[2 * half : 2 * half + 2]

@@ -38,6 +38,9 @@ class Backward:
     def station(self, place: Place) -> None:
         """The gradient at the sums of a station."""
         tile = self.tile
+        if products.goes_directly(tile, place):
+            products.settle_directly(tile, place)
+            return
         output = place.station.role == "output"
         late = tile.scores(place)
         terms = self._terms(place)
@@ -49,6 +52,7 @@ class Backward:
             tile.fill(place.delta, place.units(-1))
             init = "add"
         steps = list(enumerate(place.stages))
+        by_sign = steps.pop()[1] if steps and tile.passes(place) else None
         if late and not terms:
             steps.pop()
             tile.loss(place, add=False)
@@ -63,7 +67,7 @@ class Backward:
                 tile.loss(place, add=True)
         tile.silence(place, place.deltas[0], 0)
         if place.station.name in tile.model.halved:
-            products.halve_gradients(tile, place)
+            products.settle(tile, place, by_sign)
 
     def _output_gradient(self, place: Place) -> None:
         tile = self.tile

@@ -53,6 +53,9 @@ class Forward:
         inline = wanted[0] if wanted and stages.in_place(wanted[0]) else None
         terms = self._terms(place)
         init: Init = "bias" if bias else "zero"
+        if station.role == "input" and not place.stages and not bias and tile.passes(place):
+            products.enter(tile, place)
+            return
         if station.role == "input":
             tile.load(place, place.buffers[0], 0, "x")
             if bias:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pathc.backends.llvm.column.common import round_up
-from pathc.backends.llvm.halves.kernels import ROW
+from pathc.backends.llvm.halves.entering import LOCAL
 from pathc.backends.llvm.junctions import TRANSPOSE, junctions_of
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Junction
@@ -19,15 +19,16 @@ from pathc.backends.llvm.training.filters.cut import FilterCut, cut_filter
 from pathc.backends.llvm.training.filters.passes import Padding, backward_passes, forward_pass
 from pathc.backends.llvm.training.filters.sums import GroupTable
 from pathc.backends.llvm.training.frame import SPARE_ROWS, Arena, Frame, Ints, lane_masks
+from pathc.backends.llvm.training.halves.rows import Halved
 from pathc.backends.llvm.training.halves.sheets import SheetCut, cut_sheets
-from pathc.backends.llvm.training.halves.uses import TURNED, Halved, PartPlace, SheetUse
+from pathc.backends.llvm.training.halves.uses import TURNED, PartPlace, SheetUse
 from pathc.backends.llvm.training.panels import PanelTables
 from pathc.backends.llvm.training.pieces import Cut, Edges, cut
 from pathc.backends.llvm.training.rows import RowTables
 from pathc.backends.llvm.training.stations import Place, numbered, placed
 from pathc.backends.llvm.training.tensors import Copy, FilterUse, Planes, Skip, Tensor, Use
 from pathc.ir.facts import Blocks
-from pathc.ir.graph import Graph
+from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.base import Junction as Lead
 from pathc.ir.interp.expand import expanded, owner
 from pathc.ir.interp.filters import FilterJunction, PartJunction
@@ -82,8 +83,10 @@ class Model:
         leads = [lead for name in self.order for lead in into[name]]
         self._at = 0
         read = {lead.source for lead in leads}
+        if self.halves:
+            self._halve(stations, [lead for lead in leads if not lead.tensor])
         for station in stations:
-            self.places[station.name] = placed(station, read, self._rows, self._numbers)
+            self.places[station.name] = placed(station, read, self._rows, self._numbers, self._passing(station))
         numbered(self.places, [station.name for station in self.graph.stations])
         self._planes: dict[tuple[str, bool, Padding], Planes] = {}
         by_tensor: dict[str, list[Lead]] = defaultdict(list)
@@ -152,6 +155,20 @@ class Model:
 
     def _numbers(self, count: int) -> int:
         return self._take(4 * count)
+
+    def _halve(self, stations: Sequence[Station], skips: Sequence[Lead]) -> None:
+        """Rows of halves, and places for what passes."""
+        most = max(station.units for station in stations)
+        self._through = self._rows(most), self._rows(most)
+        ends = {skip.source for skip in skips}, {skip.destination for skip in skips}
+        self.halved.update((station.name, Halved.of(station, ends, self._take)) for station in stations)
+
+    def _passing(self, station: Station) -> tuple[int, int]:
+        """Where the sums and gradients of a station pass, -1 where they stay."""
+        if not self.halves:
+            return -1, -1
+        own = self.halved[station.name]
+        return self._through[0] if own.passes else -1, self._through[1] if own.gradient_passes else -1
 
     def _take(self, size: int) -> int:
         at = self._at
@@ -247,18 +264,14 @@ class Model:
 
     def _sheets(self, lead: Lead, parts: SheetCut, tensor: Tensor) -> None:
         units = self.places[lead.source].units(-1), self.places[lead.destination].units(0)
-        for name, rows in ((lead.source, units[0]), (lead.destination, units[1])):
-            if name not in self.halved:
-                deltas = self.places[name].units(0)
-                self.halved[name] = Halved(self._take((rows + 1) * ROW), self._take((deltas + 1) * ROW))
         held = [PartPlace.of(p, self.memory, units, self._take(TURNED * len(p.sheets))) for p in parts.parts]
-        self.sheets.append(SheetUse(lead.source, lead.destination, parts, tensor.name, tuple(held)))
+        self.sheets.append(SheetUse(lead.source, lead.destination, parts, tensor.name, units[0], tuple(held)))
 
     def _shared(self) -> None:
         """What all products of bfloat16 use: zeros instead of biases, a shape of registers, room in a tile."""
         self.zeros = self.memory.reserve(4 * max(place.units(0) for place in self.places.values()))
         self.shape = self.memory.put(TileShape(ROWS, LINE).packed())
-        self.local = self._take(max(use.room for use in self.sheets))
+        self.local = self._take(max(LOCAL, *(use.room for use in self.sheets)))
 
     def _filter(
         self, lead: FilterJunction, parts: FilterCut, tensor: Tensor, owns: bool, at: tuple[int, int, int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pathc.backends.llvm.column.common import byte_offset
 from pathc.backends.llvm.emit import I64, Function
@@ -199,7 +199,10 @@ class Updates:
         f = Function(self.name("bias_gradient"), RANGE)
         optimizer = self.optimizer if self.variant.update == "step" else None
         sink = Sink(f, self.model.frame, tensor, optimizer, self.fixed, False)
-        write_bias_gradient(self.model.frame, f.name, place.deltas[0], self.model.tile_bytes, place.units(0), sink)
+        frame, delta = self.model.frame, place.deltas[0]
+        if place.station.name in self.model.halved:
+            frame, delta = replace(frame, columns=frame.lanes), self.model.halved[place.station.name].partial
+        write_bias_gradient(frame, f.name, delta, self.model.tile_bytes, place.units(0), sink)
         self.functions.append(f)
         return Task(f.name, -(-place.units(0) // self.model.frame.lanes), WORK)
 

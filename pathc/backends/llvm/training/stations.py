@@ -85,25 +85,30 @@ def moves_rows(stage: Call) -> bool:
 
 
 def placed(
-    station: Station, read: Collection[str], reserve: Callable[[int], int], numbers: Callable[[int], int]
+    station: Station,
+    read: Collection[str],
+    reserve: Callable[[int], int],
+    numbers: Callable[[int], int],
+    passing: tuple[int, int] = (-1, -1),
 ) -> Place:
     """A station in the memory of a tile; `reserve` gives the place of so many rows, `numbers` that of so many floats.
 
-    `read` are the stations that others read.
+    `read` are the stations that others read. `passing` are places for sums and for gradients that nobody looks at later
+    (-1: they stay, in places of their own).
     """
     stages = tuple(stage for stage in stages_of(station) if stage.name not in _ELSEWHERE)
     extents = [station.shape[1:]]
     for stage in stages:
         extents.append(pool_of(stage, extents[-1]).result if stage.name in POOLS else extents[-1])
     rows = [station.units * math.prod(each) for each in extents]
-    buffers = [reserve(rows[0])]
+    buffers = [passing[0] if passing[0] >= 0 else reserve(rows[0])]
     for number, stage in enumerate(stages):
         scored = station.role == "output" and stage.name == "softmax"
         free = not scored and not moves_rows(stage) and (number == 0 or not looks_back(stages[number - 1]))
         buffers.append(buffers[-1] if free and kept(stage) == "value" else reserve(rows[number + 1]))
     # Nobody looks at the sums under a last softmax once their gradient is known: it takes their place.
     ends = station.role == "output" and [s.name for s in stages] == ["softmax"] and station.name not in read
-    deltas = [buffers[0] if ends else reserve(rows[0])]
+    deltas = [buffers[0] if ends else passing[1] if passing[1] >= 0 else reserve(rows[0])]
     for number, stage in enumerate(stages):
         deltas.append(reserve(rows[number + 1]) if moves_rows(stage) else deltas[-1])
     norm: Norm | None = None

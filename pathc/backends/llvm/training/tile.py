@@ -98,19 +98,21 @@ class Tile:
         """Bring the user's rows into a buffer, that of stage `number`."""
         units, real = place.units(number), place.real(number)
         kernel = transpose.emit_load(self.name("load"), self.frame.machine, self.frame.columns, units, real)
-        self.run(kernel, *self._user(place, buffer, source), more=self._extent(source))
+        self.run(kernel, *self.user(place, buffer, source), more=self.extent(source))
 
     def save(self, place: Place, buffer: int, number: int, to: str) -> None:
         """Bring a buffer into the user's rows."""
         kernel = transpose.emit_save(self.name("save"), self.frame.machine, self.frame.columns, place.real(number))
-        self.run(kernel, *self._user(place, buffer, to), more=self._extent(to))
+        self.run(kernel, *self.user(place, buffer, to), more=self.extent(to))
 
-    def _user(self, place: Place, buffer: int, array: str) -> tuple[str, str]:
+    def user(self, place: Place, buffer: int, array: str) -> tuple[str, str]:
+        """Addresses of the tile's first sample in the user's array and of a buffer."""
         stride = self.context[f"{array}_stride"]
         row = self.f.offset(self.context[array], self.f.op("mul", I64, self.first, stride))
         return self.f.offset(row, place.first), self.at(buffer)
 
-    def _extent(self, array: str) -> list[tuple[str, str]]:
+    def extent(self, array: str) -> list[tuple[str, str]]:
+        """Floats from sample to sample in the user's array, and how many samples there are."""
         return [(I64, self.context[f"{array}_stride"]), (I64, self.count)]
 
     def fill(self, buffer: int, units: int, first: int = 0) -> None:
@@ -146,6 +148,10 @@ class Tile:
     def rounds(self, place: Place) -> bool:
         """Whether a station's values are read as rows of halves."""
         return any(isinstance(use, SheetUse) for use in self.model.leaving(place.station.name))
+
+    def passes(self, place: Place) -> bool:
+        """Whether nobody looks at a station's values but for rows of halves."""
+        return self.rounds(place) and self.model.halved[place.station.name].passes
 
     def loss(self, place: Place, *, add: bool) -> None:
         """The loss at an output and its gradient, added if `add`."""

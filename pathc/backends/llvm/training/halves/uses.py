@@ -50,13 +50,20 @@ class PartPlace:
 
 @dataclass(frozen=True, eq=False)
 class SheetUse:
-    """A junction of sheets, the only use of its tensor, whose slots are those of the tensor."""
+    """A junction of sheets from so many `sources`, the only use of its tensor, whose slots are those of the cut."""
 
     src: str
     dst: str
     cut: SheetCut
     tensor: str
+    sources: int
     parts: tuple[PartPlace, ...]
+
+    @property
+    def once(self) -> bool:
+        """Whether every source is in one panel."""
+        heard = [panel.columns for held in self.parts for panel in held.part.panels.panels]
+        return np.array_equal(np.sort(np.concatenate(heard)), np.arange(self.sources))
 
     @property
     def room(self) -> int:
@@ -74,14 +81,6 @@ def kernel_of(panels: Whole, arrange: str, read: str, *, alone: bool) -> TileKer
 def local_bytes(panels: Whole, alone: bool) -> int:
     """Bytes that sources side by side take."""
     return kernel_of(panels, "", "", alone=alone).local(panels)
-
-
-@dataclass(frozen=True)
-class Halved:
-    """Rows of halves of a station in a tile, each behind the last one of zeros: values and gradients at its sums."""
-
-    values: int
-    deltas: int
 
 
 def _rows(units: Ints, absent: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint32]]:
