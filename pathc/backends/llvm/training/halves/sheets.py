@@ -1,14 +1,15 @@
 """Junctions cut into sheets: 16 destinations and all sources that one of them hears, some cells without an edge.
 
-A sheet serves all three products. Its slots are [source][16 destinations], float32, sources filled up to whole rounds
-of the products forwards. Two copies in bfloat16 have as many places: `ahead` [round][destination][source] multiplies
-values, `back` [16 sources][round][source][destination] multiplies gradients.
+A sheet serves all three products. Its cells are [source][16 destinations], sources filled up to whole rounds of the
+products forwards. Slots of float32 are its cells, or those with an edge alone, in the same order, where these are few.
+Copies in bfloat16 have all cells: `ahead` [round][destination][source] multiplies values, `back` [16 sources][round]
+[source][destination] multiplies gradients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,9 +23,11 @@ from pathc.backends.llvm.training.pieces import Edges, Ints, ranks
 SIZE = 2
 """Bytes of a factor."""
 PIECE = ROWS * ROWS
-"""Slots of 16 sources of a sheet."""
-HEAD = 6
-"""Numbers of a sheet in `Part.table`."""
+"""Cells of 16 sources of a sheet."""
+HEAD = 8
+"""Numbers of a sheet in `Part.tables`."""
+_FULL = 0.7
+"""Part of the cells with an edge from which on all have a slot."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,14 @@ class Part:
     """Panels of a junction that kernels walk through together: of one sheet each if `alone`, of several otherwise.
 
     Weights of panels are numbers of edges from 1 on. `reversed` are the panels that have sources, in the same order,
-    with sources and destinations in each other's role. Slots begin at `base`.
+    with sources and destinations in each other's role. Slots begin at `base`; if `packed`, only cells with an edge have
+    one.
     """
 
     panels: Whole
     reversed: Whole
     alone: bool
+    packed: bool
     base: int
 
     @cached_property
@@ -58,30 +63,52 @@ class Part:
         return tuple((panel, tile) for panel in self.panels.panels for tile in range(self.panels.tiles(panel)))
 
     @cached_property
-    def sizes(self) -> Ints:
-        """Slots of every sheet."""
+    def cells(self) -> Ints:
+        """Cells of every sheet."""
         return np.array([ROWS * len(self.panels.sources(panel)) for panel, _ in self.sheets], np.int64)
+
+    @cached_property
+    def edges(self) -> Ints:
+        """Edges of every sheet."""
+        return np.array([np.count_nonzero(p.weights[t * ROWS : (t + 1) * ROWS]) for p, t in self.sheets], np.int64)
+
+    @cached_property
+    def sizes(self) -> Ints:
+        """Slots of every sheet: whole vectors, and room for another where a vector of fewer edges is written last."""
+        return -(-self.edges // ROWS) * ROWS + ROWS if self.packed else self.cells
 
     @property
     def size(self) -> int:
         """Number of slots."""
         return int(self.sizes.sum())
 
+    def masks(self) -> NDArray[np.uint16]:
+        """Which destinations hear a source, for every source of every sheet."""
+        bits = 1 << np.arange(ROWS)
+        found: list[NDArray[np.int64]] = []
+        for (panel, tile), cells in zip(self.sheets, self.cells.tolist(), strict=True):
+            heard = panel.weights[tile * ROWS : (tile + 1) * ROWS].T != 0
+            masks = heard @ bits[: heard.shape[1]]
+            found.append(np.pad(masks, (0, cells // ROWS - len(masks))))
+        return np.concatenate(found).astype(np.uint16)
+
     def tables(self) -> tuple[NDArray[np.uint32], Ints]:
         """What kernels of gradients read of sheets [sheets, HEAD], and sources of panels filled up to 16 with -1.
 
         Of a sheet: the first slot behind `base`; pieces of 16 sources; rounds forwards; the place of its weights in
-        `back`, and from there to the next piece, in bytes; where its sources begin.
+        `back`, and from there to the next piece, in bytes; where its sources begin; its first cell; vectors of slots.
         """
         numbers: list[tuple[int, ...]] = []
         sources: list[Ids] = []
         depth, per = self.reversed.depth, self.reversed.depth // (SIZE * ROWS)
-        first, at, heard = 0, 0, 0
-        for (panel, tile), size in zip(self.sheets, self.sizes.tolist(), strict=True):
+        first, at, heard, cell = 0, 0, 0, 0
+        each = zip(self.sheets, self.sizes.tolist(), self.cells.tolist(), self.edges.tolist(), strict=True)
+        for (panel, tile), size, cells, edges in each:
             pieces, step = self._pieces(panel), self._step(panel)
             inside = tile // per * ROWS * depth + tile % per * SIZE * ROWS
-            numbers.append((first, pieces, self.panels.rounds(panel), at + inside, step, heard))
-            first += size
+            rounds, vectors = self.panels.rounds(panel), -(-edges // ROWS)
+            numbers.append((first, pieces, rounds, at + inside, step, heard, cell, vectors))
+            first, cell = first + size, cell + cells
             if tile == self.panels.tiles(panel) - 1:
                 sources.append(np.pad(panel.columns, (0, pieces * ROWS - len(panel.columns)), constant_values=-1))
                 at, heard = at + pieces * step, heard + pieces * ROWS
@@ -112,8 +139,9 @@ class Part:
         """Edges of every sheet and their slots."""
         first = self.base
         for (panel, tile), size in zip(self.sheets, self.sizes.tolist(), strict=True):
-            row, column = np.nonzero(panel.weights[tile * ROWS : (tile + 1) * ROWS])
-            yield panel.weights[tile * ROWS + row, column] - 1, first + column * ROWS + row
+            column, row = np.nonzero(panel.weights[tile * ROWS : (tile + 1) * ROWS].T)
+            places = np.arange(len(row)) if self.packed else column * ROWS + row
+            yield panel.weights[tile * ROWS + row, column] - 1, first + places
             first += size
 
 
@@ -133,8 +161,8 @@ class SheetCut:
 
     @property
     def holes(self) -> bool:
-        """Whether there are slots without an edge."""
-        return len(np.unique(self.slot)) < self.size
+        """Whether there are slots without an edge that may have a gradient."""
+        return any(not part.packed and part.cells.sum() > part.edges.sum() for part in self.parts)
 
 
 def cut_sheets(edges: Edges, n_src: int, n_dst: int) -> SheetCut:
@@ -163,4 +191,5 @@ def _part(panels: Sequence[Group], alone: bool, base: int) -> Part:
     turned = [Group(p.columns, p.rows, p.weights.T) for p in panels if len(p.columns)]
     depth = SIZE * ROWS if deepest <= ROWS else LINE
     back = SIZE * ROWS if alone else LINE
-    return Part(Whole(tuple(panels), SIZE, depth), Whole(tuple(turned), SIZE, back), alone, base)
+    made = Part(Whole(tuple(panels), SIZE, depth), Whole(tuple(turned), SIZE, back), alone, True, base)
+    return replace(made, packed=made.edges.sum() < _FULL * made.cells.sum())

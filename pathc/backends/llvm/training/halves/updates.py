@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pathc.backends.llvm.emit import Function
-from pathc.backends.llvm.training.halves.gradient import write_gradient, write_renewal, write_renewals
+from pathc.backends.llvm.training.halves.gradient import write_gradient
+from pathc.backends.llvm.training.halves.renewal import write_renewal, write_renewals
 from pathc.backends.llvm.training.halves.uses import PartPlace, SheetUse
 from pathc.backends.llvm.training.model import Model
 from pathc.backends.llvm.training.optimizers import Optimizer
@@ -36,7 +37,8 @@ class SheetUpdates:
             windowed = variant.windowed and tensor.aside >= 0
             sink = Sink(f, model.frame, tensor, self.optimizer if step else None, self.fixed, False, windowed)
             renew = self._renewal(held, tensor.working) if step else ""
-            write_gradient(f, held, model.halved[use.src].values, model.shape, model.tile_bytes, sink, renew)
+            places = model.halved[use.src].values, tensor.gradient, model.shape
+            write_gradient(f, held, places, model.tile_bytes, sink, renew)
             self.functions.append(f)
             found.append(_task(f.name, held))
         return found
@@ -60,4 +62,4 @@ class SheetUpdates:
 
 def _task(kernel: str, held: PartPlace) -> Task:
     sheets = len(held.part.sheets)
-    return Task(kernel, sheets, max(1, WORK * sheets // held.part.size))
+    return Task(kernel, sheets, max(1, WORK * sheets // int(held.part.cells.sum())))

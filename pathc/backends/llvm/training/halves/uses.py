@@ -21,7 +21,7 @@ class PartPlace:
     """Where a part lies; offsets are bytes in the parameters, but `turned`, which is in a tile.
 
     `ahead` and `back` are copies of the weights, `shapes` of registers and `tables` of panels forwards and backwards.
-    `sheets` and `sources` are the tables of gradients, `destinations` the rows that are turned into `turned`.
+    `sheets`, `sources` and `masks` are tables of gradients, `destinations` the rows that are turned into `turned`.
     """
 
     part: Part
@@ -32,6 +32,7 @@ class PartPlace:
     sheets: int
     sources: int
     destinations: int
+    masks: int
     turned: int
 
     @classmethod
@@ -40,11 +41,11 @@ class PartPlace:
         ahead, back = part.panels, part.reversed
         sheets, sources = part.tables()
         return cls(
-            part, memory.reserve(SIZE * part.size), memory.reserve(part.back_bytes),
+            part, memory.reserve(SIZE * int(part.cells.sum())), memory.reserve(part.back_bytes),
             (memory.put(ahead.shape.packed()), memory.put(back.shape.packed())),
             (memory.put(table_of(ahead, ROW, units[0])), memory.put(table_of(back, ROW, units[1]))),
             memory.put(sheets), memory.put(_rows(sources, units[0])),
-            memory.put(_rows(part.destinations(), units[1])), turned,
+            memory.put(_rows(part.destinations(), units[1])), memory.put(part.masks()), turned,
         )  # fmt: skip
 
 
