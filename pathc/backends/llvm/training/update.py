@@ -70,7 +70,7 @@ class Sink:
     def _copies(self, f: Function, optimizer: Optimizer, at: str, gradient: str) -> None:
         """One step for every path of a slot, and the sum of their weights."""
         frame, tensor = self.frame, self.tensor
-        with f.loop(tensor.copies, [(frame.kind, frame.zero())]) as loop:
+        with f.loop(self._most(f, at), [(frame.kind, frame.zero())]) as loop:
             own = gradient
             if tensor.counts >= 0:
                 number = f.broadcast(frame.lanes, f.assign(f"trunc i64 {loop.index} to i32"), "i32")
@@ -79,6 +79,16 @@ class Sink:
             weight = self._step(f, optimizer, added(f, at, moved), own)
             loop.following = [f.op("fadd", frame.kind, loop.carried[0], weight)]
         frame.store(f, loop.results[0], byte_offset(f, "%params", tensor.working), at)
+
+    def _most(self, f: Function, at: str) -> str | int:
+        """Copies of the slots of a vector, at least one: behind the most there are all are zero, and stay so."""
+        frame, tensor = self.frame, self.tensor
+        if tensor.counts < 0 or frame.lanes == 1:
+            return tensor.copies
+        whole, name = vector(frame.lanes, "i32"), f"llvm.vector.reduce.umax.{suffix(frame.lanes, 'i32')}"
+        counts = f.load(whole, byte_offset(f, byte_offset(f, "%params", tensor.counts), at), frame.bytes)
+        most = f.assign(f"zext i32 {f.call('i32', name, [(whole, counts)])} to {I64}")
+        return f.call(I64, "llvm.umax.i64", [(I64, most), (I64, "1")])
 
     def _existing(self, f: Function, at: str, gradient: str, number: str) -> str:
         """The gradient where copy `number` of a slot exists, zero elsewhere."""
