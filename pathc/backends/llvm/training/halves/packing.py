@@ -10,7 +10,7 @@ _MASK = vector(ROWS, "i1")
 
 
 def packed(f: Function, values: str, mask: str, to: str) -> str:
-    """Write the values at the bits of a 16-bit mask one behind the other, and something behind; gives where they end."""
+    """Write the values at the bits of a mask one behind the other, and zeros up to 16; gives where they end."""
     given = [(VECTOR, values), (VECTOR, "zeroinitializer"), (_MASK, _lanes(f, mask))]
     f.store(VECTOR, f.call(VECTOR, "llvm.x86.avx512.mask.compress.v16f32", given), to)
     return _behind(f, to, mask)

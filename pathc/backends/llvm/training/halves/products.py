@@ -24,7 +24,7 @@ def sum_forward(
 ) -> None:
     """Call what adds a junction up, from sums that begin as said, the second being where biases are.
 
-    The finished sums go through a stage into their buffer, with `rows` also, or only, into the station's rows of halves.
+    Finished sums go through a stage into their buffer, with `rows` also, or only, into the station's rows of halves.
     """
     init, bias = begin
     calls = (stage,) if stage is not None else ()

@@ -21,8 +21,8 @@ from pathc.ir.graph import Station
 class Halved:
     """Rows of halves of a station in a tile, each behind the last one of zeros: values and gradients at its sums.
 
-    `partial` has 16 sums of gradients of every unit, which together are the gradient of its bias. If `passes`, values in
-    float32 are gone once the halves are there; if `gradient_passes`, so are gradients.
+    `partial` has 16 sums of gradients of every unit, which together are that of its bias. If `passes`, values in
+    float32 are gone once the halves are there, and gradients if `gradient_passes`.
     """
 
     values: int
