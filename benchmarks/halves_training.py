@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from _timing import peak_call
@@ -62,7 +63,7 @@ def _line(name, sizes, paths, batch, peak) -> None:
     found = {key: min(taken) for key, taken in times(calls).items()}
     share = flop(graph, batch) / found["halved"] / (peak[1] / found["peak"])
     until = [0.0, *(found[part] for part in PARTS)]
-    shares = "".join(f"{max(b - a, 0.0) / until[-1]:9.0%}" for a, b in zip(until, until[1:], strict=False))
+    shares = "".join(f"{max(b - a, 0.0) / until[-1]:9.0%}" for a, b in pairwise(until))
     faster = found["plain"] / found["halved"]
     print(
         f"{name:31}{paths:7}{batch:6}{1e6 * found['plain']:12.1f}{1e6 * found['halved']:9.1f}{share:9.0%}{faster:7.2f}x"

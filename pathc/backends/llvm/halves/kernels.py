@@ -95,9 +95,9 @@ def emit_units_in(name: str, machine: Machine, real: int, calls: Sequence[Call],
                 value = vecmath.apply(f, 16, value, call, machine)
             values.append(value)
         if rows:
-            _halved(f, values, f.offset("%to", f.op("mul", I64, unit.index, str(ROW)), "i8"))
+            store_halves(f, values, f.offset("%to", f.op("mul", I64, unit.index, str(ROW)), "i8"))
         else:
-            _stored(f, values, f.offset("%to", f.op("mul", I64, unit.index, str(PITCH)), "i8"))
+            store_sums(f, values, f.offset("%to", f.op("mul", I64, unit.index, str(PITCH)), "i8"))
     return f
 
 
@@ -107,7 +107,7 @@ def emit_units_out(name: str, real: int) -> Function:
     masks = _masks(f)
     with f.loop(real) as unit:
         target = f.offset("%y", f.op("mul", I64, unit.index, "%stride"))
-        values = _loaded(f, f.offset("%tile", f.op("mul", I64, unit.index, str(PITCH)), "i8"))
+        values = load_sums(f, f.offset("%tile", f.op("mul", I64, unit.index, str(PITCH)), "i8"))
         for v, (value, mask) in enumerate(zip(values, masks, strict=True)):
             given = [(_VECTORS, value), ("ptr", f.offset(target, 16 * v)), (I32, "4"), (_FLAGS, mask)]
             f.call("void", "llvm.masked.store.v16f32.p0", given)
