@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from pathc.backends.llvm.training.filters.cut import FilterCut, cut_filter
 from pathc.backends.llvm.training.filters.passes import Padding, backward_passes, forward_pass
 from pathc.backends.llvm.training.filters.sums import GroupTable
 from pathc.backends.llvm.training.frame import SPARE_ROWS, Arena, Frame, Ints, lane_masks
-from pathc.backends.llvm.training.halves.rows import Halved
+from pathc.backends.llvm.training.halves.rows import Halved, halved_rows
 from pathc.backends.llvm.training.halves.sheets import SheetCut, cut_sheets
 from pathc.backends.llvm.training.halves.uses import TURNED, PartPlace, SheetUse
 from pathc.backends.llvm.training.panels import PanelTables
@@ -84,7 +84,9 @@ class Model:
         self._at = 0
         read = {lead.source for lead in leads}
         if self.halves:
-            self._halve(stations, [lead for lead in leads if not lead.tensor])
+            self._most = max(station.units for station in stations)
+            self._through = self._rows(self._most), self._rows(self._most)
+            self.halved.update(halved_rows(stations, leads, self._take))
         for station in stations:
             self.places[station.name] = placed(station, read, self._rows, self._numbers, self._passing(station))
         numbered(self.places, [station.name for station in self.graph.stations])
@@ -155,13 +157,6 @@ class Model:
 
     def _numbers(self, count: int) -> int:
         return self._take(4 * count)
-
-    def _halve(self, stations: Sequence[Station], skips: Sequence[Lead]) -> None:
-        """Rows of halves, and places for what passes."""
-        most = max(station.units for station in stations)
-        self._through = self._rows(most), self._rows(most)
-        ends = {skip.source for skip in skips}, {skip.destination for skip in skips}
-        self.halved.update((station.name, Halved.of(station, ends, self._take)) for station in stations)
 
     def _passing(self, station: Station) -> tuple[int, int]:
         """Where the sums and gradients of a station pass, -1 where they stay."""
@@ -264,7 +259,8 @@ class Model:
 
     def _sheets(self, lead: Lead, parts: SheetCut, tensor: Tensor) -> None:
         units = self.places[lead.source].units(-1), self.places[lead.destination].units(0)
-        held = [PartPlace.of(p, self.memory, units, self._take(TURNED * len(p.sheets))) for p in parts.parts]
+        absent = units[0], self._most
+        held = [PartPlace.of(p, self.memory, absent, self._take(TURNED * len(p.sheets))) for p in parts.parts]
         self.sheets.append(SheetUse(lead.source, lead.destination, parts, tensor.name, units[0], tuple(held)))
 
     def _shared(self) -> None:

@@ -6,7 +6,7 @@ tile are then touched twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pathc.backends.llvm.halves.kernels import ROW
@@ -15,11 +15,12 @@ from pathc.backends.llvm.tiles.code import LINE
 from pathc.backends.llvm.training.frame import SPARE_ROWS
 from pathc.backends.llvm.training.stages import number
 from pathc.ir.graph import Station
+from pathc.ir.interp.base import Junction
 
 
 @dataclass(frozen=True)
 class Halved:
-    """Rows of halves of a station in a tile, each behind the last one of zeros: values and gradients at its sums.
+    """Rows of halves of a station in a tile, values and gradients at its sums; behind the last are zeros.
 
     `partial` has 16 sums of gradients of every unit, which together are that of its bias. If `passes`, values in
     float32 are gone once the halves are there, and gradients if `gradient_passes`.
@@ -31,16 +32,33 @@ class Halved:
     passes: bool
     gradient_passes: bool
 
-    @classmethod
-    def of(
-        cls, station: Station, skipping: tuple[Collection[str], Collection[str]], take: Callable[[int], int]
-    ) -> Halved:
-        """Rows of a station; `skipping` are the sources of skips and their destinations."""
-        rows = (station.units + 1) * ROW
-        passes = station.role != "output" and station.name not in skipping[0] and _known_by_sign(station)
-        gradient_passes = station.role != "input" and station.name not in skipping[1]
-        partial = take((station.units + SPARE_ROWS) * LINE)
-        return cls(take(rows), take(rows), partial, passes, gradient_passes)
+
+def halved_rows(
+    stations: Sequence[Station], leads: Sequence[Junction], take: Callable[[int], int]
+) -> dict[str, Halved]:
+    """Rows of all stations, which are in the order of evaluation; `take` gives places in a tile.
+
+    Rows of gradients are as many as the largest station has units, and one of zeros. A place serves the next station as
+    soon as the gradients at all sources of a station are known.
+    """
+    skipped = [lead for lead in leads if not lead.tensor]
+    watched, added = {skip.source for skip in skipped}, {skip.destination for skip in skipped}
+    waiting = {s.name: {lead.source for lead in leads if lead.destination == s.name} for s in stations}
+    most = max(station.units for station in stations)
+    places, free = dict[str, int](), list[int]()
+    found: dict[str, Halved] = {}
+    for station in reversed(stations):
+        name = station.name
+        places[name] = free.pop() if free else take((most + 1) * ROW)
+        passes = station.role != "output" and name not in watched and _known_by_sign(station)
+        gradient_passes = station.role != "input" and name not in added
+        values, partial = take((station.units + 1) * ROW), take((station.units + SPARE_ROWS) * LINE)
+        found[name] = Halved(values, places[name], partial, passes, gradient_passes)
+        for other in {lead.destination for lead in leads if lead.source == name}:
+            waiting[other].discard(name)
+            if not waiting[other]:
+                free.append(places[other])
+    return found
 
 
 def _known_by_sign(station: Station) -> bool:

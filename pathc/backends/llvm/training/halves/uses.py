@@ -36,16 +36,16 @@ class PartPlace:
     turned: int
 
     @classmethod
-    def of(cls, part: Part, memory: Arena, units: tuple[int, int], turned: int) -> PartPlace:
-        """Tables put into an arena, of a junction between so many units; their rows of halves end with one of zeros."""
+    def of(cls, part: Part, memory: Arena, absent: tuple[int, int], turned: int) -> PartPlace:
+        """Tables put into an arena; `absent` are the rows of zeros among those of values and of gradients."""
         ahead, back = part.panels, part.reversed
         sheets, sources = part.tables()
         return cls(
             part, memory.reserve(SIZE * int(part.cells.sum())), memory.reserve(part.back_bytes),
             (memory.put(ahead.shape.packed()), memory.put(back.shape.packed())),
-            (memory.put(table_of(ahead, ROW, units[0])), memory.put(table_of(back, ROW, units[1]))),
-            memory.put(sheets), memory.put(_rows(sources, units[0])),
-            memory.put(_rows(part.destinations(), units[1])), memory.put(part.masks()), turned,
+            (memory.put(table_of(ahead, ROW, absent[0])), memory.put(table_of(back, ROW, absent[1]))),
+            memory.put(sheets), memory.put(_rows(sources, absent[0])),
+            memory.put(_rows(part.destinations(), absent[1])), memory.put(part.masks()), turned,
         )  # fmt: skip
 
 
