@@ -12,6 +12,7 @@ import pathc
 from pathc.backends.llvm.machine import host, machine
 from pathc.backends.llvm.tiles.code import tiled
 from pathc.backends.llvm.training import Adam, Momentum, Sgd, Trainer
+from pathc.backends.llvm.training.halves.sheets import cut_sheets
 from pathc.backends.llvm.training.optimizers import Optimizer
 from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.init import initial_weights
@@ -259,6 +260,33 @@ def moved(optimizer, weight, gradient, moments, step):
     if isinstance(optimizer, Momentum):
         gradient = optimizer.momentum * moments[0] + gradient
     return weight - optimizer.lr * gradient
+
+
+@needed
+def test_fixed_signs_stay():
+    graph = chain((40, 17, 10), 700, BIAS, Call("relu"), out=(SOFTMAX,), generator=GENERATORS[3])
+    weights = drawn(graph, 1)
+    trainer = Trainer(graph, weights, optimizer=Sgd(2.0), batch=64, fixed_signs=True, precision="bf16")
+    for x, labels in batches(graph, 5, 50):
+        trainer.step(x, labels)
+    after = trainer.weights()
+    for name in ("main.1", "main.2"):
+        np.testing.assert_array_equal(np.signbit(after[name]), np.signbit(weights[name]))
+    assert (after["main.2"] == 0).any()
+
+
+@pytest.mark.parametrize("generator", [GENERATORS[0], GENERATORS[3]])
+@pytest.mark.parametrize("units", [(64, 64), (300, 100), (1024, 16), (16, 1024)])
+def test_edges_share_slots_only_with_their_like(generator, units):
+    """Every edge has a slot of its own, and parallel paths are copies of one."""
+    edges = chain(units, 2048, generator=generator)
+    (use,) = Trainer(edges, drawn(edges, 1), loss="none")._model.uses
+    found = cut_sheets(use.cut.edges, *units)
+    keys = use.cut.edges.src * units[1] + use.cut.edges.dst
+    pairs = np.unique(np.stack((keys, found.slot)), axis=1)
+    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    assert len(np.unique(found.copy * found.size + found.slot)) == len(keys)
+    assert found.slot.max() < found.size == sum(part.size for part in found.parts)
 
 
 @needed
