@@ -25,7 +25,7 @@ CODES: tuple[Code, ...] = (
         "many as there are cores), `weights` and `precision` (f32 or bf16, where the processor multiplies it) and "
         "`arrays` (rows or units first). `integers=true` computes quantized nets with integers; `events=true` skips "
         "units that are zero, with `rate` also those that so many samples a unit do not hit, `from` the station on "
-        "that it names.",
+        "that it names. `pathc train` takes `precision` alone.",
     ),
     Code(
         "E0604",
