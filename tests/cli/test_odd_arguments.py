@@ -65,6 +65,8 @@ def test_names_that_no_file_has(
         ("bench", "small.path", "--seconds", "inf"),
         ("bench", "small.path", "--seconds", "nan"),
         ("bench", "small.path", "--seconds", "-1"),
+        ("bench", "small.path", "--rpc", "127.0.0.1:9190", "--key", "k", "--wait", "inf"),
+        ("bench", "small.path", "--rpc", "127.0.0.1:9190", "--key", "k", "--wait", "nan"),
     ],
     ids=" ".join,
 )
