@@ -15,6 +15,7 @@ from pathc.agreement import compare
 from pathc.backends.base import Request
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.backend import BACKEND
+from pathc.backends.llvm.call import BY_ROWS
 from pathc.backends.llvm.halves.executable import HalfExecutable
 from pathc.backends.llvm.halves.plan import product_of
 from pathc.backends.llvm.machine import machine
@@ -44,6 +45,11 @@ def compiled(graph: Graph, weights, cpu: str) -> HalfExecutable:
     made = BACKEND.compile(Request(graph, weights, {"precision": Word("bf16"), "cpu": Word(cpu), "threads": 1}))
     assert isinstance(made, HalfExecutable)
     return made
+
+
+def tiles(made: HalfExecutable, x: np.ndarray) -> np.ndarray:
+    """Outputs of the kernel of tiles, whatever costs less."""
+    return made.tiled(BY_ROWS)(x)
 
 
 def rounded_net(graph: Graph, weights, x: np.ndarray) -> np.ndarray:
@@ -101,7 +107,7 @@ def test_whole_numbers_bit_for_bit(net, batch, cpu):
     made = compiled(graph, weights, cpu)
     tiled = batch - (batch % 64 if batch % 64 <= made.plan.few else 0)
     assert tiled >= 64 or batch < 64
-    np.testing.assert_array_equal(made(x)[:tiled], wanted.astype(np.float32)[:tiled])
+    np.testing.assert_array_equal(tiles(made, x)[:tiled], wanted.astype(np.float32)[:tiled])
 
 
 @needed
@@ -109,9 +115,19 @@ def test_whole_numbers_bit_for_bit(net, batch, cpu):
 @given(models(), st.sampled_from(BATCHES), st.integers(0, 9), st.sampled_from(PROCESSORS or [""]))
 def test_random_models_are_within_the_bound(graph, batch, seed, cpu):
     weights, x = drawn(graph, seed), inputs(graph, batch, seed)
-    y = compiled(graph, weights, cpu)(x)
+    made = compiled(graph, weights, cpu)
     bound = error_bound(graph, weights, x, 2.0**-24, 2.0**-8, 2.0**-8) + slack(graph, weights)
-    assert (np.abs(y - forward(graph, weights, x)) <= bound).all()
+    for y in (made(x), tiles(made, x)):
+        assert (np.abs(y - forward(graph, weights, x)) <= bound).all()
+
+
+@needed
+def test_what_costs_less_serves_a_batch():
+    """Few samples and few paths are left to kernels that do not round values, many are not."""
+    made = [compiled(g, drawn(g, 1), PROCESSORS[0]) for g in (graph_of([1024] * 3, 65536), graph_of([256] * 2, 256))]
+    dense, thin = ([made_.kernel(batch, BY_ROWS) is made_.tiled(BY_ROWS) for batch in (1, 2, 256)] for made_ in made)
+    assert dense == [False, False, product_of(machine({"cpu": PROCESSORS[0]})) == "tdpbf16ps"]
+    assert not any(thin)
 
 
 @needed
@@ -121,7 +137,7 @@ def test_rounding_is_to_nearest_even_and_once(cpu):
     graph = graph_of([16, 16], 16, Call("abs"))
     weights = {name: np.ones_like(value) for name, value in drawn(graph, 0).items()}
     x = np.repeat(np.array([1 + 2.0**-8, 1 + 3 * 2.0**-8, -1 - 2.0**-8, 3 + 2.0**-7], np.float32)[:, None], 16, axis=1)
-    y = compiled(graph, weights, cpu)(np.tile(x, (16, 1)))
+    y = tiles(compiled(graph, weights, cpu), np.tile(x, (16, 1)))
     np.testing.assert_array_equal(y[:4, 0], np.array([1, 1 + 2.0**-6, 1, 3], np.float32))
 
 
@@ -131,9 +147,9 @@ def test_what_is_not_finite_stays_so(cpu):
     graph = graph_of([64, 64, 64], 1024, BIAS, Call("relu"))
     weights = drawn(graph, 3)
     x = inputs(graph, 128, 4)
-    clean = compiled(graph, weights, cpu)(x)
+    clean = tiles(compiled(graph, weights, cpu), x)
     x[5, 7], x[64, 0], x[100, 63] = np.nan, np.inf, -np.inf
-    y = compiled(graph, weights, cpu)(x)
+    y = tiles(compiled(graph, weights, cpu), x)
     assert np.isnan(y[5]).any()
     assert not np.isfinite(y[64]).all()
     others = np.setdiff1d(np.arange(128), [5, 64, 100])
@@ -171,7 +187,7 @@ def test_arrays_with_units_first(graph, batch, cpu, mixed):
     outputs = sum(s.real_units for s in graph.outputs)
     room = np.full((batch, outputs) if mixed else (outputs, batch + 2), np.nan, np.float32)
     y = room if mixed else room[:, :batch].T
-    made.bind(given, y, threads=2).call()
+    made.tiled(("units", "rows" if mixed else "units")).bind(given, y, threads=2).call()
     bound = error_bound(graph, weights, x, 2.0**-24, 2.0**-8, 2.0**-8) + slack(graph, weights)
     assert (np.abs(y - forward(graph, weights, x)) <= bound).all()
     assert mixed or np.isnan(room[:, batch:]).all()
@@ -183,9 +199,9 @@ def test_two_threads_and_given_arrays():
     weights, x = drawn(graph, 1), inputs(graph, 200, 2)
     made = compiled(graph, weights, PROCESSORS[0])
     y = np.full((200, 16), np.nan, np.float32)
-    made.bind(x, y, threads=2).call()
-    np.testing.assert_array_equal(y, made(x))
-    np.testing.assert_array_equal(made(x[:64]), y[:64])
+    made.tiled(BY_ROWS).bind(x, y, threads=2).call()
+    np.testing.assert_array_equal(y, tiles(made, x))
+    np.testing.assert_array_equal(tiles(made, x[:64]), y[:64])
     np.testing.assert_array_equal(made(x[0]), made(x[:1])[0])
 
 
@@ -200,7 +216,7 @@ def test_a_library_of_its_own(tmp_path):
     subprocess.run(["cc", "-o", "run", "pathc_net.c", "pathc_net.o", "-lm"], cwd=tmp_path, check=True)
     told = subprocess.run(["./run", "pathc_net.params"], cwd=tmp_path, check=True, capture_output=True, text=True)
     x = ((np.arange(70 * 256) % 7).astype(np.float32) / np.float32(7)).reshape(70, 256)
-    np.testing.assert_array_equal(np.array(told.stdout.split(), np.float32).reshape(70, 16), made(x))
+    np.testing.assert_array_equal(np.array(told.stdout.split(), np.float32).reshape(70, 16), tiles(made, x))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +225,7 @@ def test_a_library_of_its_own(tmp_path):
 def test_products_are_instructions(cpu, instruction):
     graph = graph_of([256, 256, 16], 4096, BIAS, Call("relu"))
     made = compiled(graph, drawn(graph, 1), cpu)
-    assert product_of(made.rows.machine) == instruction
+    assert product_of(made.floats.machine) == instruction
     assert instruction in str(made.emit("asm"))
     assert len(made.emit("o")) > 1000
     with pytest.raises(PathcError, match="E0804"):

@@ -129,8 +129,8 @@ def _halves(request: Request, machine: Machine, arrays: str) -> HalfExecutable |
         raise error("E0603", f"{machine} has no products of bfloat16", help=help)
     request = _simple(request)
     weights = audible(request.graph, request.weights)
-    rows = CpuExecutable(request.graph, machine, Choices("bf16", {}), weights, 1, orders=ARRAYS[arrays])
-    return rows if request.batch == 1 else HalfExecutable(rows, request.weights)
+    floats = CpuExecutable(request.graph, machine, Choices("bf16", {}), weights, request.batch, orders=ARRAYS[arrays])
+    return floats if request.batch == 1 else HalfExecutable(floats, request.weights)
 
 
 def _sequences(request: Request, machine: Machine, weight_type: WeightType) -> SequenceExecutable:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm import aot
-from pathc.backends.llvm.call import Bound, Kernel, as_floats
+from pathc.backends.llvm.call import BY_ROWS, Bound, Kernel, as_floats
 from pathc.backends.llvm.executable import CpuExecutable, orders_of
 from pathc.backends.llvm.halves.net import Program, emit_halves
 from pathc.backends.llvm.halves.plan import Plan, plan_halves, product_of
@@ -23,16 +23,20 @@ from pathc.backends.llvm.tiles.code import SAMPLES
 from pathc.ir.interp.network import prepare
 from pathc.support.diagnostics import Diagnostic
 
+_SURE = 0.8
+"""Share of their estimate that float32 kernels were measured to take."""
+
 
 @dataclass(frozen=True, eq=False)
 class HalfExecutable:
     """A flat net compiled for a processor that multiplies bfloat16: weights and what is read are rounded, sums are not.
 
-    Many samples go 64 at a time; `rows` computes few of them one by one, from weights of bfloat16 and values of
-    float32. Inputs and outputs are float32, [batch, units] or [units], or lie units first, as `x.T` does.
+    Many samples go 64 at a time. `floats` has weights of bfloat16 and values of float32: it computes what costs less
+    so, few samples, and nets with few paths a unit. Inputs and outputs are float32, [batch, units] or [units], or lie
+    units first, as `x.T` does.
     """
 
-    rows: CpuExecutable
+    floats: CpuExecutable
     weights: Mapping[str, NDArray[Any]]
     notes: tuple[Diagnostic, ...] = ()
     _kernels: dict[Orders, Kernel] = field(default_factory=dict[Orders, Kernel], init=False, repr=False)
@@ -40,47 +44,60 @@ class HalfExecutable:
     @cached_property
     def plan(self) -> Plan:
         """Panels of weights, and where values lie."""
-        rows = self.rows
-        product = product_of(rows.machine)
+        floats = self.floats
+        product = product_of(floats.machine)
         assert product is not None
-        alone = rows.row_plan.cycles / rows.row_plan.samples
-        return plan_halves(prepare(rows.graph, self.weights), self.weights, rows.machine, product, alone)
+        alone = floats.row_plan.cycles / floats.row_plan.samples
+        return plan_halves(prepare(floats.graph, self.weights), self.weights, floats.machine, product, alone)
 
     def _program(self, orders: Orders) -> Program:
-        rows, plan = self.rows, self.rows.row_plan
-        few = net_functions(plan, rows.machine, f"{rows.name}.few", internal=True)
-        made = emit_halves(self.plan, rows.name, few, rows.parameters(plan), 4 * plan.scratch, orders)
-        check_scratch(rows.graph, rows.machine, made.scratch)
+        floats, plan = self.floats, self.floats.row_plan
+        few = net_functions(plan, floats.machine, f"{floats.name}.few", internal=True)
+        made = emit_halves(self.plan, floats.name, few, floats.parameters(plan), 4 * plan.scratch, orders)
+        check_scratch(floats.graph, floats.machine, made.scratch)
         return made
 
-    def kernel(self, orders: Orders) -> Kernel:
-        """The net, compiled for arrays that lie so."""
+    def kernel(self, batch: int, orders: Orders) -> Kernel:
+        """The kernel that serves a batch in arrays that lie so: the one that costs less by estimate."""
+        floats, plan = self.floats.plan(batch, orders), self.plan
+        each = 1 if floats.family == "row" else self.floats.machine.width
+        other = floats.cycles * -(-batch // each) * each / floats.samples
+        whole, rest = divmod(batch, SAMPLES)
+        left = plan.clocks(orders)
+        if orders == BY_ROWS:
+            left = min(left, rest * plan.alone)
+        own = whole * plan.clocks(orders) + (left if rest else 0.0)
+        return self.floats.kernel(batch, orders) if _SURE * other <= own else self.tiled(orders)
+
+    def tiled(self, orders: Orders) -> Kernel:
+        """The kernel of tiles, compiled for arrays that lie so."""
         if orders not in self._kernels:
-            made, rows = self._program(orders), self.rows
-            plan = rows.row_plan
+            made, floats = self._program(orders), self.floats
+            plan = floats.row_plan
             self._kernels[orders] = Kernel(
-                compile_ir(made.ir, rows.machine), rows.name, plan.inputs, plan.outputs, made.parameters,
-                threads=rows.machine.workers, scratch=made.scratch, tile=SAMPLES, work=plan.work // 8, orders=orders,
+                compile_ir(made.ir, floats.machine), floats.name, plan.inputs, plan.outputs, made.parameters,
+                threads=floats.machine.workers, scratch=made.scratch, tile=SAMPLES, work=plan.work // 8, orders=orders,
             )  # fmt: skip
         return self._kernels[orders]
 
     def __call__(self, x: NDArray[Any], y: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Outputs of inputs [batch, units] or [units]; raises E0701 to E0705 for arrays that do not fit."""
-        return self.kernel(orders_of(x, y))(as_floats(x), y)
+        batch = x.shape[0] if x.ndim == 2 else 1
+        return self.kernel(batch, orders_of(x, y) if batch > 1 else BY_ROWS)(as_floats(x), y)
 
     def bind(
         self, x: NDArray[np.float32], y: NDArray[np.float32] | None = None, *, threads: int | None = None
     ) -> Bound:
         """Check the arrays once and tie the kernel to them."""
-        return self.kernel(orders_of(x, y)).bind(x, y, threads=threads)
+        return self.kernel(x.shape[0] if x.ndim == 2 else 1, orders_of(x, y)).bind(x, y, threads=threads)
 
     def program(self, batch: int = 0) -> aot.Program:
-        """The net as a program for files, any batch; the machine may be another one."""
-        rows = self.rows
-        made, plan, orders = self._program(rows.orders), rows.row_plan, rows.orders
+        """The net as a program of tiles for files, any batch; the machine may be another one."""
+        floats = self.floats
+        made, plan, orders = self._program(floats.orders), floats.row_plan, floats.orders
         ends = plan.inputs, plan.outputs
-        return aot.Program(rows.name, made.ir, rows.machine, *ends, made.parameters, made.scratch, orders)
+        return aot.Program(floats.name, made.ir, floats.machine, *ends, made.parameters, made.scratch, orders)
 
     def emit(self, kind: str) -> str | bytes:
         """A stage as text or bytes: `ll`, `asm`, `o`, `so`, `h`, `c`, `params`."""
-        return aot.without_plan(self.program, kind, "nets of bfloat16", self.rows.graph.loc)
+        return aot.without_plan(self.program, kind, "nets of bfloat16", self.floats.graph.loc)

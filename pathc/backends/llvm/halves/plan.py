@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from pathc.backends.groups import Group, groups_of, merged
 from pathc.backends.llvm import vecmath
+from pathc.backends.llvm.call import BY_ROWS
 from pathc.backends.llvm.column.common import encode
 from pathc.backends.llvm.lower import stages_of
 from pathc.backends.llvm.machine import Machine
+from pathc.backends.llvm.netplan import Orders
 from pathc.backends.llvm.tiles.code import SAMPLES, Product, tiled
 from pathc.backends.llvm.tiles.panels import Panels, panels_of
 from pathc.ir.graph import Station
@@ -24,8 +26,9 @@ from pathc.ir.weights import Tensors
 
 SIZE = 2
 """Bytes of a factor."""
-_END, _READ, _PAIR, _SLOWER = 22.0, 20.0, 7.5, 16.0
-"""Clock cycles of 64 samples of an input or output, of a row of sums, of two rows; dot products beside tiles."""
+_ROWS, _UNITS, _READ, _PAIR, _SLOWER = 22.0, 10.0, 20.0, 7.5, 16.0
+"""Clock cycles of 64 samples of an input or output with samples or units first, of a row of sums, of two rows; how much
+longer dot products take than tiles."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,21 @@ class Plan:
 
     @property
     def few(self) -> int:
-        """How many samples cost less one by one than as a tile."""
-        ends = (*self.network.graph.inputs, *self.network.graph.outputs)
-        clocks = _END * sum(station.real_units for station in ends)
+        """How many samples with samples first cost less one by one than as a tile."""
+        return min(int(self.clocks(BY_ROWS) / max(self.alone, 1.0)), SAMPLES - 1)
+
+    def clocks(self, orders: Orders) -> float:
+        """Estimated clock cycles of a tile of 64 samples in arrays that lie so."""
+        graph = self.network.graph
+        clocks = 0.0
+        for ends, order in zip((graph.inputs, graph.outputs), orders, strict=True):
+            clocks += (_UNITS if order == "units" else _ROWS) * sum(station.real_units for station in ends)
         for step in self.steps:
             panels = step.panels
             slow = 1.0 if self.product == "tdpbf16ps" else _SLOWER
             words = sum(len(panels.sources(panel)) for panel in panels.panels) // 2
             clocks += slow * panels.clocks + _PAIR * words + _READ * step.station.real_units
-        return min(int(clocks / max(self.alone, 1.0)), SAMPLES - 1)
+        return clocks
 
     @property
     def absent(self) -> int:
