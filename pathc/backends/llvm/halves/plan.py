@@ -26,9 +26,11 @@ from pathc.ir.weights import Tensors
 
 SIZE = 2
 """Bytes of a factor."""
-_ROWS, _UNITS, _READ, _PAIR, _SLOWER = 22.0, 10.0, 20.0, 7.5, 16.0
-"""Clock cycles of 64 samples of an input or output with samples or units first, of a row of sums, of two rows; how much
-longer dot products take than tiles, once more where two float32 multiply-adds start in a clock."""
+_ENDS = {"rows": (22.0, 65.0), "units": (10.0, 73.0)}
+"""Clock cycles of 64 samples of an input and of an output."""
+_READ, _PAIR, _SLOWER = 20.0, 7.5, 16.0
+"""Clock cycles of a row of sums, and of two rows brought side by side; how much longer dot products take than tiles,
+once more where two float32 multiply-adds start in a clock."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class Plan:
         """Estimated clock cycles of a tile of 64 samples in arrays that lie so."""
         graph = self.network.graph
         clocks = 0.0
-        for ends, order in zip((graph.inputs, graph.outputs), orders, strict=True):
-            clocks += (_UNITS if order == "units" else _ROWS) * sum(station.real_units for station in ends)
+        for k, ends in enumerate((graph.inputs, graph.outputs)):
+            clocks += _ENDS[orders[k]][k] * sum(station.real_units for station in ends)
         for step in self.steps:
             panels = step.panels
             slow = 1.0 if self.product == "tdpbf16ps" else _SLOWER * (1 + self.machine.dual)
