@@ -63,6 +63,7 @@ class Limits:
         if compiled.target.backend.name != "llvm":
             return None
         from pathc.backends.llvm.call import PARALLEL_WORK
+        from pathc.backends.llvm.halves.executable import FASTER
         from pathc.backends.llvm.integer.executable import IntegerExecutable
         from pathc.backends.llvm.machine import machine
         from pathc.backends.llvm.roofline import measure
@@ -76,7 +77,7 @@ class Limits:
         chosen = machine(options)
         if integers and not (chosen.vnni and chosen.width == _WIDE):
             return None
-        several = work.macs * batch >= PARALLEL_WORK * (4 if integers else 8 if halves else 1) and batch > 1
+        several = work.macs * batch >= PARALLEL_WORK * (4 if integers else FASTER if halves else 1) and batch > 1
         threads = min(chosen.workers, batch) if several else 1
         streamed = batch == 1 and all(len(station.shape) == 1 for station in compiled.graph.stations)
 

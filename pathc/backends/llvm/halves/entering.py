@@ -8,7 +8,7 @@ from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.common import repeat
 from pathc.backends.llvm.emit import I64, Function, constant, vector
 from pathc.backends.llvm.halves.kernels import ROW
-from pathc.backends.llvm.integer.vectors import I16, interleaved
+from pathc.backends.llvm.integer.vectors import I16, interleaved, joined
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.tiles.code import SAMPLES
 from pathc.ir.types import Call
@@ -81,16 +81,9 @@ def _turned(f: Function, eight: int, half: int) -> list[str]:
     for j in range(8):
         samples = [32 * half + 16 * (j // 4) + 4 * lane + j % 4 for lane in range(4)]
         parts = [f.load(_PART, f.offset("%local", 2 * (sample * _BLOCK + eight), "i8"), 16) for sample in samples]
-        pairs = [_beside(f, 8, parts[k], parts[k + 1]) for k in (0, 2)]
-        vectors.append(_beside(f, 16, *pairs))
+        vectors.append(joined(f, parts, 8, I16))
     for _ in range(3):
         vectors = [
             interleaved(f, 16, vectors[i], vectors[i + 4], I16, high=high) for i in range(4) for high in (False, True)
         ]
     return vectors
-
-
-def _beside(f: Function, lanes: int, a: str, b: str) -> str:
-    kind = vector(lanes, I16)
-    mask = ", ".join(f"i32 {k}" for k in range(2 * lanes))
-    return f.assign(f"shufflevector {kind} {a}, {kind} {b}, <{2 * lanes} x i32> <{mask}>")

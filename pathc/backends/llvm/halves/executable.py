@@ -23,6 +23,8 @@ from pathc.backends.llvm.tiles.code import SAMPLES
 from pathc.ir.interp.network import prepare
 from pathc.support.diagnostics import Diagnostic
 
+FASTER = 8
+"""Products of bfloat16 that take as long as a multiply-add of float32, to tell what several threads are worth."""
 _SURE = 0.8
 """Share of their estimate that float32 kernels were measured to take."""
 
@@ -76,7 +78,8 @@ class HalfExecutable:
             plan = floats.row_plan
             self._kernels[orders] = Kernel(
                 compile_ir(made.ir, floats.machine), floats.name, plan.inputs, plan.outputs, made.parameters,
-                threads=floats.machine.workers, scratch=made.scratch, tile=SAMPLES, work=plan.work // 8, orders=orders,
+                threads=floats.machine.workers, scratch=made.scratch, tile=SAMPLES,
+                work=plan.work // FASTER, orders=orders,
             )  # fmt: skip
         return self._kernels[orders]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,11 +76,6 @@ class Plan:
     def absent(self) -> int:
         """A unit behind all others that is always zero."""
         return max((first + real for first, real in self.sources.values()), default=0)
-
-    @cached_property
-    def work(self) -> int:
-        """Multiply-adds of one sample, those with zeros included."""
-        return sum(panel.weights.size for step in self.steps for panel in step.panels.panels)
 
 
 def product_of(machine: Machine) -> Product | None:

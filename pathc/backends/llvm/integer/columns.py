@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pathc.backends.llvm.column.transpose import quarters
-from pathc.backends.llvm.emit import F32, I64, Function, indices, vector
+from pathc.backends.llvm.emit import F32, I64, Function, vector
 from pathc.backends.llvm.integer.reading import F64, Reader
 from pathc.backends.llvm.integer.vectors import (
     I8,
@@ -19,6 +19,7 @@ from pathc.backends.llvm.integer.vectors import (
     dot,
     in_order,
     interleaved,
+    joined,
     splat,
     unpacked,
 )
@@ -44,7 +45,7 @@ def emit_turn(name: str, machine: Machine) -> Function:
                 f.load(part, f.offset(first, f.op("mul", I64, "%pitch", str(16 * n + i)), I8), 1)
                 for n in range(width // 4)
             ]
-            found.append(_joined(f, parts))
+            found.append(joined(f, parts, 16, I8))
         for _ in range(4):
             found = [
                 interleaved(f, width, found[i], found[i + 8], I8, high=high)
@@ -54,20 +55,6 @@ def emit_turn(name: str, machine: Machine) -> Function:
         for i, value in enumerate(found):
             f.store(kind, value, f.offset(target, i * size, I8), size)
     return f
-
-
-def _joined(f: Function, parts: Sequence[str]) -> str:
-    """Vectors of bytes one after the other, as one."""
-    size = 16
-    values = list(parts)
-    while len(values) > 1:
-        kind = vector(size, I8)
-        values = [
-            f.assign(f"shufflevector {kind} {a}, {kind} {b}, {indices(range(2 * size))}")
-            for a, b in zip(values[::2], values[1::2], strict=True)
-        ]
-        size *= 2
-    return values[0]
 
 
 def emit_arrange(name: str, machine: Machine) -> Function:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pathc.backends.llvm.emit import Function, vector
+from pathc.backends.llvm.emit import Function, indices, vector
 from pathc.backends.llvm.machine import Machine
 
 I8, I16, I32 = "i8", "i16", "i32"
@@ -126,3 +126,16 @@ def interleaved(f: Function, width: int, a: str, b: str, element: str, *, high: 
     half = each // 2 if high else 0
     mask = [first + half + i // 2 + count * (i % 2) for first in range(0, count, each) for i in range(each)]
     return f.shuffle(count, a, b, mask, element)
+
+
+def joined(f: Function, parts: Sequence[str], lanes: int, element: str) -> str:
+    """Vectors of so many lanes one after the other, as one; there is a power of two of them."""
+    values = list(parts)
+    while len(values) > 1:
+        kind = vector(lanes, element)
+        values = [
+            f.assign(f"shufflevector {kind} {a}, {kind} {b}, {indices(range(2 * lanes))}")
+            for a, b in zip(values[::2], values[1::2], strict=True)
+        ]
+        lanes *= 2
+    return values[0]

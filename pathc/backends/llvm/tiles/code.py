@@ -30,6 +30,11 @@ Product = Literal["tdpbsud", "tdpbf16ps", "vdpbf16ps"]
 """s8 weights times u8 sources in 32-bit integers, or bfloat16 ones in float32; the last one in vector registers."""
 
 
+def in_tiles(product: Product) -> bool:
+    """Whether a product adds to tile registers."""
+    return product != "vdpbf16ps"
+
+
 def tiled(machine: Machine, product: Product) -> bool:
     """Whether a processor has tile registers and this product of them."""
     wanted = {"tdpbsud": "amx-int8", "tdpbf16ps": "amx-bf16"}.get(product, "")

@@ -59,7 +59,7 @@ class TileKernel:
     @property
     def tiled(self) -> bool:
         """Whether sums are in tile registers."""
-        return self.product != "vdpbf16ps"
+        return code.in_tiles(self.product)
 
     def local(self, panels: Panels) -> int:
         """Bytes that sources side by side take."""
@@ -122,7 +122,7 @@ def sum_panels(
     multiplied by 2^shift.
     """  # fmt: skip
     rows, *given = ends
-    parts = panels.parts() if product != "vdpbf16ps" else ((False, panels),)
+    parts = panels.parts() if code.in_tiles(product) else ((False, panels),)
     for alone, part in parts:
         kernel = TileKernel(part.shape, product, part.size, *functions, alone)
         name = writer.kernels.add(kernel, emit_tiles, kernel)
