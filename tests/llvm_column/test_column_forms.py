@@ -27,7 +27,11 @@ from pathc.backends.llvm.column.dense import ColumnDense
 from pathc.backends.llvm.column.ell import LOCKSTEP, ColumnEll, sliced
 from pathc.backends.llvm.column.fused import ColumnFused
 from pathc.backends.llvm.column.skip import ColumnSkip
+from pathc.backends.llvm.column.unrolled import ColumnUnrolled, sets_of
+from pathc.backends.llvm.emit import module
 from pathc.backends.llvm.general.edges import coalesce, distinct_edges
+from pathc.backends.llvm.jit import emit_assembly
+from pathc.backends.llvm.machine import machine
 from pathc.ir.types import Call
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
@@ -189,6 +193,65 @@ def test_ell_numbers_units_beyond_16_bits():
         check(ColumnEll(), junction, 16, 16, "bias", "relu", weight_type, 5)
 
 
+WITH_512 = pytest.mark.skipif(not MACHINES[16].avx512, reason="runs instructions of AVX-512, which are missing here")
+
+
+@WITH_512
+@FEW
+@given(
+    st.integers(1, 700), st.integers(1, 150), st.integers(0, 3000), st.booleans(), st.integers(1, 28),
+    COLUMNS, INITS, ACTIVATIONS, WEIGHT_TYPES, SEEDS,
+)  # fmt: skip
+def test_unrolled(n_src, n_dst, count, skewed, rows, columns, init, activation, weight_type, seed):
+    rng = np.random.default_rng(seed)
+    dst = rng.integers(n_dst, size=count)
+    if skewed:
+        dst = dst * dst // n_dst
+    junction = paths(rng.integers(n_src, size=count), dst, n_src, n_dst)
+    check(ColumnUnrolled(), junction, 16, columns, init, activation, weight_type, seed, tile=(("rows", rows),))
+
+
+@WITH_512
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 700])
+def test_unrolled_moves_its_base_along_many_weights_and_far_sources(count):
+    rng = np.random.default_rng(count)
+    junction = paths(rng.permutation(5000)[:count], rng.integers(3, size=count), 5000, 3)
+    check(ColumnUnrolled(), junction, 16, 16, "bias", "relu", "f32", 4)
+
+
+def test_unrolled_takes_every_destination_and_every_edge_once():
+    rng = np.random.default_rng(3)
+    junction = paths(rng.integers(90, size=900), rng.integers(70, size=900) * 7 // 10, 90, 70)
+    sets = sets_of(junction, 12)
+    assert sorted(np.concatenate(sets.rows).tolist()) == list(range(70))
+    assert max(map(len, sets.rows)) <= 12
+    edges = distinct_edges(junction)
+    assert sorted(sets.order.tolist()) == list(range(edges.src.size))
+    assert sets.loads < edges.src.size
+
+
+def test_unrolled_keeps_minus_zero_that_nothing_is_added_to():
+    if not MACHINES[16].avx512:
+        pytest.skip("runs instructions of AVX-512, which are missing here")
+    junction = paths([0], [0], 2, 3)
+    before = np.full((3, 16), -0.0, np.float32)
+    step = step_of(ColumnUnrolled(), junction, "add")
+    x, one = np.zeros((2, 16), np.float32), np.ones(1, np.float32)
+    got = run_step(ColumnUnrolled(), step, MACHINES[16], x, {"main.1": one}, np.zeros(64, np.float32), before, 16)
+    assert np.signbit(got[1:]).all()
+    assert not np.signbit(got[0]).any()
+
+
+def test_unrolled_is_assembled_for_every_processor_with_avx512():
+    rng = np.random.default_rng(2)
+    junction = paths(rng.integers(300, size=400), rng.integers(40, size=400), 300, 40)
+    for cpu in ("znver4", "skylake-avx512", "avx512"):
+        on = machine({"cpu": cpu})
+        step = step_of(ColumnUnrolled(), junction, "bias", Call("relu"))
+        text = emit_assembly(module(ColumnUnrolled().emit(step, "kernel", on, 16), on.triple), on)
+        assert text.count("vfmadd231ps") == distinct_edges(junction).src.size
+
+
 @pytest.mark.parametrize("lengths", [[1, 2, 3, 9], [0, 0, 1], [5], [0], [70, 1, 70, 3, 2], [4] * 8])
 def test_rows_in_lockstep_are_filled_with_pieces_of_their_own_weights(lengths):
     dst = np.repeat(np.arange(len(lengths)), lengths)
@@ -246,16 +309,29 @@ def test_refusals_say_why():
     assert "differ" in ColumnSkip().refusal(simple("skip", 3, 4), on)
     assert "dense" in ColumnEll().refusal(simple("dense", 3, 4), on)
     assert "dense" in ColumnBlocks().refusal(simple("dense", 3, 4), on)
+    assert "dense" in ColumnUnrolled().refusal(simple("dense", 3, 4), on)
+    assert "AVX-512" in ColumnUnrolled().refusal(random, MACHINES[8])
+    many = paths(np.zeros(1 << 17), np.zeros(1 << 17), 90, 90)
+    assert "cache" in ColumnUnrolled().refusal(many, machine({"cpu": "avx512"}))
+    blocks = block_junction(rng, [blocks_of(rng, 3, 3, 1, 1)], 3, 3)
+    assert "blocks" in ColumnUnrolled().refusal(blocks, machine({"cpu": "avx512"}))
 
 
-@pytest.mark.parametrize("name", ["column-ell", "column-blocks"])
+@pytest.mark.parametrize("name", ["column-ell", "column-blocks", "column-unrolled"])
 def test_infinities_and_nan_reach_exactly_the_destinations_with_a_path(name):
     rng = np.random.default_rng(6)
     blocks = block_junction(rng, [blocks_of(rng, 5, 5, 1, 1, repeat_bits=1)], 5, 5)
     uneven = paths(*(np.concatenate(e) for e in zip(blocks.edges(), ([1, 2, 3], [4, 4, 4]), strict=True)), 32, 32)
-    form, junction = (ColumnEll(), uneven) if name == "column-ell" else (ColumnBlocks(), blocks)
+    form, junction = {
+        "column-ell": (ColumnEll(), uneven),
+        "column-blocks": (ColumnBlocks(), blocks),
+        "column-unrolled": (ColumnUnrolled(), uneven),
+    }[name]
     weights = rng.uniform(0.5, 1.0, junction.count).astype(np.float32)
-    for width, on in MACHINES.items():
+    machines = {width: on for width, on in MACHINES.items() if not form.refusal(junction, on)}
+    if not machines:
+        pytest.skip(f"{name} runs on none of {', '.join(map(str, MACHINES.values()))}")
+    for width, on in machines.items():
         for special in (np.nan, np.inf, -np.inf):
             x = np.ones((32, 32), np.float32)
             x[np.arange(32), np.arange(32)] = special

@@ -156,6 +156,6 @@ def test_long_texts_are_not_read():
 
 def test_tiles_stand_in_the_plans_of_forms_that_have_them():
     (step,) = [op.step for op in plans_of(graph_of((50, 30), 100, RELU))[1].runs]
-    assert step.tile == (("vectors", 2),)
+    assert step.tile == (("rows", 28),)
     assert all(isinstance(option, TileOption) for option in tile_options(step.form))
     assert replace(step, tile=()).option("vectors", 5) == 5

@@ -254,7 +254,9 @@ EDITS = [
     ("column", "destinations = 8, sources = 8", "destinations = 16, sources = 1", "blocks"),
     ("column", r", tile\(.*\)", "", "blocks"),
     ("column", r"column-blocks(.*), tile\(.*\)", r"column-ell\1", "branched"),
-    ("column", r"column-dense (\$main.2.* f32)", r"column-ell \1, tile(vectors = 1, pieces = 3)", "general"),
+    ("column", r"column-unrolled (\$main.2.* f32), tile\(.*\)", r"column-dense \1", "general"),
+    ("column", r"column-unrolled(.*), tile\(.*\)", r"column-ell\1, tile(vectors = 1, pieces = 3)", "general"),
+    ("column", r"tile\(rows = 28\)", "tile(rows = 5)", "general"),
     ("column", "samples = 32", "samples = 48", "blocks"),
     ("column", "samples = 32", "samples = 16", "fused"),
 ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import BY_ROWS, Bound, Kernel, as_floats, order_of
 from pathc.backends.llvm.column.tiling import tile_columns
-from pathc.backends.llvm.forms import Choices
+from pathc.backends.llvm.forms import UNROLLED, Choices
 from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.junctions import junctions_of
 from pathc.backends.llvm.lower import plan_net
@@ -97,10 +97,22 @@ class CpuExecutable:
             scattered = any(j.kind == "paths" and not j.blocks for j in self.junctions)
             sizes = [self.graph.station(name).units for name in station_order(self.graph)]
             columns = tile_columns(self.machine, sizes, scattered=scattered)
-            self._columns[orders] = plan_net(
-                self.graph, self.machine, "column", columns, self.choices, orders, self.junctions
-            )
+            self._columns[orders] = self._tiled(columns, orders)
         return self._columns[orders]
+
+    def _tiled(self, columns: int, orders: Orders) -> NetPlan:
+        """The plan for tiles of so many columns, or of a vector where that is cheaper.
+
+        Edges as instructions gain nothing from wider tiles, and the sources of narrow ones stay nearer.
+        """
+
+        def planned(samples: int) -> NetPlan:
+            return plan_net(self.graph, self.machine, "column", samples, self.choices, orders, self.junctions)
+
+        wide = planned(columns)
+        if columns == self.machine.width or all(run.step.form != UNROLLED for run in wide.runs):
+            return wide
+        return min(planned(self.machine.width), wide, key=lambda plan: plan.cycles / plan.samples)
 
     def plan(self, batch: int, orders: Orders = BY_ROWS) -> NetPlan:
         """The plan that serves a batch: the one the cost model finds cheaper.

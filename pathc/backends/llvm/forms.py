@@ -24,11 +24,14 @@ _FORMS = {
     "column-blocks": ("column.blocks", "ColumnBlocks"),
     "column-fused": ("column.fused", "ColumnFused"),
     "column-ell": ("column.ell", "ColumnEll"),
+    "column-unrolled": ("column.unrolled", "ColumnUnrolled"),
     "column-dense": ("column.dense", "ColumnDense"),
     "column-skip": ("column.skip", "ColumnSkip"),
 }
 ARRANGED = "interleaved"
 """The form that asks for layouts of its own."""
+UNROLLED = "column-unrolled"
+"""The form that gains nothing from tiles of more than a vector."""
 FUSED = "column-fused"
 """The form that takes two junctions at once."""
 

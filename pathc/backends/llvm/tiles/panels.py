@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.groups import Group, Ids
+from pathc.backends.llvm.sharing import Pool
 from pathc.backends.llvm.tiles.code import LINE, ROWS, TileShape
 
 _FEW = ROWS // 2
 """Rows up to which a group does not fill a tile of its own."""
-_WINDOW = 2048
-"""Groups among which the next one of a panel is looked for."""
 
 
 @dataclass(frozen=True)
@@ -97,56 +96,9 @@ def panels_of(groups: Sequence[Group], size: int) -> Panels:
 
 def _joined(groups: Sequence[Group]) -> Iterator[Group]:
     """Panels of at most 16 rows, each begun by the first group left and filled with what adds fewest sources."""
-    pool = _Pool([_numbered(group) for group in groups], np.array([len(group.rows) for group in groups], np.int64))
-    for chosen in pool.panels():
-        yield _panel([groups[k] for k in chosen], [pool.numbered[k] for k in chosen])
-
-
-class _Pool:
-    """Groups by their columns and numbers of rows, taken out in sets that share many columns."""
-
-    def __init__(self, numbered: Sequence[Ids], rows: Ids) -> None:
-        self.numbered, self.rows = numbered, rows
-        self.sizes = np.array([len(each) for each in numbered], np.int64)
-        whole = np.concatenate([*numbered, np.zeros(0, np.int64)])
-        self._kinds, found = np.unique(whole, return_inverse=True)
-        self._found = np.split(found, np.cumsum(self.sizes)[:-1])
-        owner = np.repeat(np.arange(len(numbered)), self.sizes)[np.argsort(found, kind="stable")]
-        self._hearers = np.split(owner, np.cumsum(np.bincount(found, minlength=len(self._kinds)))[:-1])
-        self._shared = np.zeros(len(numbered), np.int64)
-
-    def panels(self) -> Iterator[list[int]]:
-        """All groups, in sets of at most 16 rows."""
-        left = np.ones(len(self.rows), bool)
-        first = 0
-        while first < len(left):
-            if not left[first]:
-                first += 1
-                continue
-            near = first + np.flatnonzero(left[first : first + 2 * _WINDOW])[:_WINDOW]
-            chosen = self._chosen(near)
-            left[chosen] = False
-            yield chosen
-
-    def _chosen(self, near: Ids) -> list[int]:
-        """The first of some groups, and those that stand with it in a panel."""
-        chosen = [int(near[0])]
-        inside = set[int]()
-        near = near[1:]
-        while True:
-            for kind in self._found[chosen[-1]].tolist():
-                if kind not in inside:
-                    inside.add(kind)
-                    self._shared[self._hearers[kind]] += 1
-            near = near[self.rows[near] <= ROWS - int(self.rows[chosen].sum())]
-            if not len(near):
-                break
-            best = int(np.argmin(self.sizes[near] - self._shared[near]))
-            chosen.append(int(near[best]))
-            near = np.delete(near, best)
-        for kind in inside:
-            self._shared[self._hearers[kind]] = 0
-        return chosen
+    numbered = [_numbered(group) for group in groups]
+    for chosen in Pool(numbered, np.array([len(group.rows) for group in groups], np.int64), ROWS).sets():
+        yield _panel([groups[k] for k in chosen], [numbered[k] for k in chosen])
 
 
 def _numbered(group: Group) -> Ids:
