@@ -5,15 +5,17 @@
 One thread, ReLU between layers. Peers get CSR matrices, equal edges added up, and arrays [units, batch] at cache lines;
 pathc takes `x.T` and `y.T` of such arrays through `bind`, at batch 1 a row. `mkl` is MKL's inspector-executor, whose
 handles are made once; `tvm` is a loop nest over CSR with vectors of samples, `tvm tiled` keeps the sums of a row in
-registers. Calls from Python are part of the time of pathc (one a net), scipy and `mkl` (one a layer, one for ReLU);
-`mkl native`, `numba` and `tvm` repeat the net in native code. Ratios are times over that of pathc, `*` marks the best
-peer; `bf16` is `llvm{precision=bf16}`. Every output is held to the float64 interpreter first. Peers that are not
-installed are named and left out: pip install mkl numba apache-tvm
+registers. The time is that of pathc's kernel repeated in native code, as `mkl native`, `numba` and `tvm` are, and their
+ratios are times over it. scipy and `mkl` are called from Python layer by layer; they, and `bf16`, which is
+`llvm{precision=bf16}`, are compared with bound calls of pathc from Python. `*` marks the best peer. Every output is
+held to the float64 interpreter first. Peers that are not installed are named and left out:
+pip install mkl numba apache-tvm
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 from collections.abc import Callable
 
 import numpy as np
@@ -23,22 +25,60 @@ from units_first import NETS as WIDE
 from units_first import model
 
 from pathc.agreement import compare, disagreement
+from pathc.backends.llvm.emit import I64, Function, module
 from pathc.backends.llvm.halves.plan import product_of
+from pathc.backends.llvm.jit import compile_ir
 from pathc.backends.llvm.machine import host
+from pathc.backends.llvm.native import aligned
+from pathc.backends.llvm.netplan import Orders
 from pathc.driver import Compiled, compile_model
 
 NETS = {name: WIDE[name] for name in ("1024-1024", "8 x 1024", "1024-256-256-16", "784-300-300-10")}
 NETS["1000-2000-500"] = ((1000, 2000, 500), (16384,))
+FROM_PYTHON = ("scipy", "mkl")
+
+
+def arrays_of(net: Compiled, x: Values) -> tuple[Values, Values]:
+    """Inputs [units, batch] as [batch, units], units first unless there is one sample, and a place for outputs."""
+    batch, units = x.shape[1], net.graph.outputs[0].units
+    if batch > 1:
+        return x.T, floats(units * batch).reshape(units, batch).T
+    row = floats(x.size).reshape(1, -1)
+    row[:] = x.T
+    return row, floats(units).reshape(1, -1)
 
 
 def own(net: Compiled, x: Values) -> Callable[[], Values]:
     """A bound call of a compiled net for inputs [units, batch]; outputs are [batch, units]."""
-    batch, units = x.shape[1], net.graph.outputs[0].units
-    if batch == 1:
-        row = floats(x.size).reshape(1, -1)
-        row[:] = x.T
-        return net.executable.bind(row, floats(units).reshape(1, -1)).call
-    return net.executable.bind(x.T, floats(units * batch).reshape(units, batch).T).call
+    return net.executable.bind(*arrays_of(net, x)).call
+
+
+def native(net: Compiled, x: Values) -> Callable[[int], Values]:
+    """The kernel of a compiled net for inputs [units, batch], repeated in native code; outputs are [batch, units]."""
+    batch = x.shape[1]
+    orders: Orders = ("units", "units") if batch > 1 else ("rows", "rows")
+    kernel = net.executable.kernel(batch, orders)
+    given, made = arrays_of(net, x)
+    names = ("kernel", "x", "y", "params", "scratch", "batch", "x_stride", "y_stride")
+    kinds = ["ptr"] * 5 + [I64] * 3
+    f = Function("repeat", [*zip(kinds, names, strict=True), (I64, "rounds")], internal=False)
+    with f.loop("%rounds"):
+        arguments = ", ".join(f"{kind} %{name}" for kind, name in zip(kinds[1:], names[1:], strict=True))
+        f.line(f"call void %kernel({arguments})")
+    repeat = compile_ir(module([f], host().triple), host()).function(
+        "repeat", None, *[ctypes.c_void_p] * 5, *[ctypes.c_int64] * 4
+    )
+    scratch = aligned(max(kernel.scratch, 64))
+    held = given, made, kernel.params, scratch
+    places = kernel.library.address(kernel.name), *(array.ctypes.data for array in held)
+    strides = (batch, batch) if batch > 1 else (given.shape[1], made.shape[1])
+    kept = kernel, *held
+
+    def run(rounds: int) -> Values:
+        repeat(*places, batch, *strides, rounds)
+        return kept[2]
+
+    return run
 
 
 def hold(net: Compiled, x: Values, name: str, outputs: Values) -> None:
@@ -58,21 +98,23 @@ def measure(name: str, sizes: tuple[int, ...], count: int, batch: int, names: li
     targets = {"own": net}
     if batch > 1 and product_of(host()):
         targets["bf16"] = compile_model(text, "llvm{precision=bf16, threads=1}")
-    runs: dict[str, Callable[[int], object]] = {}
+    runs: dict[str, Callable[[int], Values]] = {}
     for target, compiled in targets.items():
         call = own(compiled, x)
         hold(compiled, x, target, call())
         runs[target] = repeated(call)
+    runs["native"] = native(net, x)
+    hold(net, x, "native", runs["native"](1))
     for peer in names:
         run = runs[peer] = PEERS[peer][1](matrices, stations(matrices, x))
         hold(net, x, peer, run(1).T)
     found = in_turns(runs, seconds)
-    best = found.pop("own")
-    halves = {"bf16": found.pop("bf16")} if "bf16" in found else {}
-    first = min(found, key=lambda peer: found[peer], default="")
-    shown = {f"{peer}{'*' if peer == first else ' '}": taken for peer, taken in found.items()}
+    best, bound = found.pop("native"), found.pop("own")
+    found = {peer: taken / (bound if peer in (*FROM_PYTHON, "bf16") else best) for peer, taken in found.items()}
+    first = min((peer for peer in found if peer != "bf16"), key=lambda peer: found[peer], default="")
+    shown = {f"{peer}{'*' if peer == first else ' '}": best * ratio for peer, ratio in found.items()}
     work = 2.0 * batch * sum(len(matrix.values) for matrix in matrices)
-    print(line(f"{name}/{count}, batch {batch}", best, work, shown | halves), flush=True)
+    print(line(f"{name}/{count}, batch {batch}", best, work, shown), flush=True)
 
 
 def main() -> None:
