@@ -103,7 +103,7 @@ class CpuExecutable:
     def _tiled(self, columns: int, orders: Orders) -> NetPlan:
         """The plan for tiles of so many columns, or of a vector where that is cheaper.
 
-        Edges as instructions gain nothing from wider tiles, and the sources of narrow ones stay nearer.
+        Of edges as instructions wide tiles share the fetching, but sources of narrow ones stay nearer.
         """
 
         def planned(samples: int) -> NetPlan:

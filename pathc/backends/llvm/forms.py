@@ -31,7 +31,7 @@ _FORMS = {
 ARRANGED = "interleaved"
 """The form that asks for layouts of its own."""
 UNROLLED = "column-unrolled"
-"""The form that gains nothing from tiles of more than a vector."""
+"""The form for which tiles of a vector may be as good as wider ones."""
 FUSED = "column-fused"
 """The form that takes two junctions at once."""
 

@@ -52,8 +52,10 @@ _MOST = 1 << 16
 """Edges at most, so that code is compiled in well under a second."""
 _SECONDARY = 1.25
 """Clock cycles more for a source that comes from the second-level cache."""
+_WRITTEN = 2.0
+"""The same for a sum that is written there."""
 _KEPT = 1.1
-"""How many first-level caches sources may fill before they push each other out."""
+"""How many first-level caches both stations may fill before they push each other out."""
 _RELU = Call("relu")
 
 
@@ -136,14 +138,16 @@ class ColumnUnrolled:
         return ""
 
     def cycles(self, step: Step, machine: Machine, samples: int) -> float:
-        """Estimated clock cycles for a tile of `samples` columns."""
+        """Estimated clock cycles for a tile of `samples` columns; wide ones share the fetching of code."""
         junction = step.junction
         sets = sets_of(junction, step.option("rows", SUMS))
-        held = 4 * junction.n_src * samples
-        far = 1.0 if step.src_layout.array else max(0.0, 1.0 - _KEPT * machine.l1 / held)
-        product, load = (0.7, 0.4) if machine.dual else (1.05, 0.5)
-        each = product * len(sets.edges.src) + (load + _SECONDARY * far) * sets.loads
-        return samples / machine.width * (each + (1.5 + vecmath.cycles(step.activation)) * junction.n_dst)
+        held = 4 * (junction.n_src + junction.n_dst) * samples
+        far = max(0.0, 1.0 - _KEPT * machine.l1 / held)
+        load = (0.4 if machine.dual else 0.5) + _SECONDARY * (1.0 if step.src_layout.array else far)
+        product = (0.57 if machine.dual else 0.95) + 0.13 * machine.width / samples
+        each = product * len(sets.edges.src) + load * sets.loads
+        each += (1.5 + _WRITTEN * far + vecmath.cycles(step.activation)) * junction.n_dst
+        return samples / machine.width * each
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> Bytes:
         """Weights in the order of the products, as float32 even where they are rounded to bfloat16."""
@@ -159,23 +163,24 @@ class ColumnUnrolled:
         source, target = ends(tile(machine, samples, 1), step)
         sets = sets_of(step.junction, step.option("rows", SUMS))
         weight = 0
-        with column_groups(f, source) as column:
-            src, dst = byte_offset(f, "%src", column), byte_offset(f, "%dst", column)
-            for rows, (units, places) in zip(sets.rows, sets.products(), strict=True):
-                code = Assembly(f, source, target, (src, dst, byte_offset(f, "%weights", 4 * weight)))
+        for rows, (units, places) in zip(sets.rows, sets.products(), strict=True):
+            weights = byte_offset(f, "%weights", 4 * weight)
+            with column_groups(f, source) as column:
+                src, dst = byte_offset(f, "%src", column), byte_offset(f, "%dst", column)
+                code = Assembly(f, source, target, (src, dst, weights))
                 code.start(step.init, rows)
                 code.products(units, places)
                 code.store(rows, relu=step.activation == _RELU)
                 code.call()
-                weight += len(units)
-            if step.activation not in (None, _RELU):
-                _finish(f, target, dst, step)
+            weight += len(units)
+        if step.activation not in (None, _RELU):
+            _finish(f, target, step)
         return [f]
 
 
-def _finish(f: Function, t: Tile, dst: str, step: Step) -> None:
+def _finish(f: Function, t: Tile, step: Step) -> None:
     """Write a loop that applies the activation to what lies in the destination."""
     finish = Finish("add", step.activation)
-    with f.loop(step.junction.n_dst) as loop:
-        at = unit_address(f, t, dst, place(f, t, loop.index, 0), 0)
+    with f.loop(step.junction.n_dst) as loop, column_groups(f, t) as column:
+        at = unit_address(f, t, "%dst", place(f, t, loop.index, column), 0)
         store_vectors(f, t, finish.end(f, t, finish.start(f, t, loop.index, at)), at)
