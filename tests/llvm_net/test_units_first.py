@@ -35,10 +35,10 @@ NETS = {
 }
 
 
-def executable_of(units, count=4096, options=None):
+def executable_of(units, count=4096, options=None, forms=None):
     graph = graph_of(units, count, BIAS, Call("relu"))
     weights = drawn(graph, 1)
-    return graph, weights, BACKEND.compile(Request(graph, weights, options or {}))
+    return graph, weights, BACKEND.compile(Request(graph, weights, options or {}, forms=forms or {}))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -132,8 +132,9 @@ def test_whole_tiles_stay_in_the_users_arrays():
 
 
 def test_inputs_that_are_read_many_times_are_brought_into_a_tile():
-    for count, array in ((1024, "x"), (65536, "")):
-        _, _, executable = executable_of((784, 300, 300), count, {"cpu": Word("avx512")})
+    cases = (1024, "column-ell", "x"), (65536, "column-ell", ""), (65536, "column-unrolled", "x")
+    for count, form, array in cases:
+        _, _, executable = executable_of((784, 300, 300), count, {"cpu": Word("avx512")}, {"*": form})
         assert next(op.layout.array for op in executable.columns(("units", "units")).ops) == array
 
 
