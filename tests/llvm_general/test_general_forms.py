@@ -15,7 +15,7 @@ from pathc.backends.llvm.general.gather import Gather, slices
 from pathc.backends.llvm.general.skip import Skip
 from pathc.backends.llvm.general.streamed import CHUNK, Streamed, arrangement, sequence
 from pathc.backends.llvm.general.windowed import Windowed
-from pathc.backends.llvm.general.windows import natural_order, operations, sorted_order, windows
+from pathc.backends.llvm.general.windows import gathered_order, natural_order, operations, windows
 from pathc.backends.llvm.jit import emit_object
 from pathc.backends.llvm.machine import machine
 from pathc.ir.generators.sobol import Sobol
@@ -209,7 +209,7 @@ def test_low_discrepancy_fills_the_windows():
 def test_sorted_destinations_are_all_there_and_the_last_fills_up(n_dst, lanes):
     src, dst = edges_of("sobol", 1000, n_dst, 5 * n_dst, 1)
     edges = coalesce(1000, n_dst, src, dst)
-    order = sorted_order(edges, lanes)
+    order = gathered_order(edges, lanes)
     flat = order.reshape(-1)
     assert order.shape == (-(-n_dst // lanes), lanes)
     assert np.array_equal(np.sort(flat[:n_dst]), np.arange(n_dst))
@@ -219,7 +219,7 @@ def test_sorted_destinations_are_all_there_and_the_last_fills_up(n_dst, lanes):
 def test_sorting_halves_the_operations_of_few_sources_a_unit():
     src, dst = edges_of("sobol", 1000, 2000, 16384, 1)
     edges = coalesce(1000, 2000, src, dst)
-    natural, moved = (operations(edges, o, 1 << 20) for o in (natural_order(2000, 16), sorted_order(edges, 16)))
+    natural, moved = (operations(edges, o, 1 << 20) for o in (natural_order(2000, 16), gathered_order(edges, 16)))
     assert moved <= natural / 1.9
     plan = sequence(edges, 16, True)
     assert plan.count == moved

@@ -1,8 +1,8 @@
 """Windowed permute as a stream: what `windowed` writes out as code is data here, for junctions of any length.
 
 Every operation names its window, so windows are loaded each time; otherwise the arithmetic is the same. Where a unit
-has few sources, destinations are sorted so that those side by side have sources in the same windows; their sums
-are then stored one by one.
+has few sources, destinations whose sources lie in the same windows are brought together; their sums are then stored
+one by one.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ from numpy.typing import NDArray
 from pathc.backends.llvm import vecmath
 from pathc.backends.llvm.column.common import PARAMETERS, Bytes, aligned, byte_offset, element_bytes, table_entry
 from pathc.backends.llvm.emit import I64, Function, vector
-from pathc.backends.llvm.general.edges import Distinct, distinct_edges
+from pathc.backends.llvm.general.edges import Distinct, Ints, distinct_edges
 from pathc.backends.llvm.general.permute import (
     SAMPLE,
     choose,
     operation_count,
+    packed_fields,
     packed_weights,
     permute_refusal,
     pick,
+    sign_of,
     weight_vector,
 )
 from pathc.backends.llvm.general.rows import clear_behind, finish, row, store_sums
 from pathc.backends.llvm.general.scattered import scatter, unit_bits
-from pathc.backends.llvm.general.windows import WINDOW, Windows, natural_order, operations, sorted_order, windows
+from pathc.backends.llvm.general.windows import WINDOW, Windows, gathered_order, natural_order, operations, windows
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Family, Junction, Step
 
 CHUNK = 4
-"""Operations whose places lie side by side, a byte for each lane."""
+"""Operations whose places share a word for each lane, a byte each."""
+FIELD = 8
 PRESENT = 128
 """The bit of a place, its sign, that says that the lane has an edge."""
-_EACH = {16: 3.5, 8: 3.0}
+_EACH = {16: 3.1, 8: 3.0}
 """Clock cycles of an operation, by lanes."""
 _SCATTERED = 12.0
 """Clock cycles to store the sums of a group one by one, or to fetch what they are added to."""
@@ -84,14 +87,15 @@ class Streamed:
         total = int(chunks.sum()) * CHUNK
         start = np.minimum(plan.base * lanes, junction.n_src - WINDOW * lanes)
         further = (plan.base * lanes - start)[:, None]
-        places = np.zeros((total, lanes), np.uint8)
+        places = np.zeros((total, lanes), np.uint32)
         places[at] = np.where(plan.edge >= 0, plan.index + further + PRESENT, 0)
         values = np.zeros((total, lanes), np.float32)
         values[at] = plan.weights(edges.sums(weights[junction.tensor]))
         starts = np.zeros(total, np.uint32)
         starts[at] = start
         coded = packed_weights(values, CHUNK, step.weight_type)
-        stream = np.concatenate((places.reshape(-1, CHUNK * lanes), coded), axis=1).reshape(-1)
+        words = packed_fields(places.reshape(-1, CHUNK, lanes), FIELD)
+        stream = np.concatenate((words, coded), axis=1).reshape(-1)
         rows = plan.order.astype(f"u{unit_bits(junction) // 8}") if moved else np.zeros(0, np.uint8)
         parts = [chunks.astype(np.uint32), starts, rows.reshape(-1)]
         bytes_ = [part.view(np.uint8) for part in parts]
@@ -136,39 +140,57 @@ class Streamed:
         return [f]
 
 
+_orders: WeakKeyDictionary[Distinct, dict[int, Ints]] = WeakKeyDictionary()
 _arrangements: WeakKeyDictionary[Distinct, dict[int, tuple[bool, float]]] = WeakKeyDictionary()
 _sequences: WeakKeyDictionary[Distinct, dict[tuple[int, bool], Windows]] = WeakKeyDictionary()
 
 
 def arrangement(junction: Junction, machine: Machine) -> tuple[bool, float]:
-    """Whether destinations are sorted, and about how many operations there are."""
+    """Whether destinations are brought together, and about how many operations there are."""
     natural = operation_count(junction, machine)
     if junction.blocks:
         return False, natural
     edges, lanes = distinct_edges(junction), machine.width
     known = _arrangements.setdefault(edges, {})
     if lanes not in known:
-        order = sorted_order(edges, lanes)
+        order = _gathered(edges, lanes)
         count = operations(edges, order, SAMPLE)
         pays = _EACH[lanes] * count + _SCATTERED * len(order) < _EACH[lanes] * natural
         known[lanes] = (True, count) if pays else (False, natural)
     return known[lanes]
 
 
-def sequence(edges: Distinct, lanes: int, moved: bool) -> Windows:
-    """The operations, group after group, of destinations sorted or in their own order.
+def _gathered(edges: Distinct, lanes: int) -> Ints:
+    """The order of destinations that brings similar ones together, found once."""
+    known = _orders.setdefault(edges, {})
+    if lanes not in known:
+        known[lanes] = gathered_order(edges, lanes)
+    return known[lanes]
 
-    Sorted ones are ordered once more by the number of chunks in their group, so that the ends of loops are foreseen.
+
+def sequence(edges: Distinct, lanes: int, moved: bool) -> Windows:
+    """The operations, group after group, of destinations brought together or in their own order.
+
+    The former are ordered once more by the number of chunks in their group, so that the ends of loops are foreseen.
     """
     known = _sequences.setdefault(edges, {})
     if (lanes, moved) not in known:
-        order = sorted_order(edges, lanes) if moved else natural_order(edges.n_dst, lanes)
+        order = _gathered(edges, lanes) if moved else natural_order(edges.n_dst, lanes)
         plan = windows(edges, lanes, 1, 1, fill=False, order=order)
         if moved:
             chunks = -(-np.bincount(plan.group, minlength=len(order)) // CHUNK)
             plan = windows(edges, lanes, 1, 1, fill=False, order=order[np.argsort(chunks, kind="stable")])
         known[lanes, moved] = plan
     return known[lanes, moved]
+
+
+def _present(f: Function, lanes: int, words: str, shift: int) -> str:
+    """Which lanes have an edge: masks are tested where there are masks, else a blend asks for signs."""
+    if lanes < 16:
+        return sign_of(f, lanes, words, shift + FIELD - 1)
+    whole = vector(lanes, "i32")
+    bit = (PRESENT << shift) - (1 << 32 if PRESENT << shift >> 31 else 0)
+    return f.assign(f"icmp ne {whole} {f.op('and', whole, words, f'splat (i32 {bit})')}, zeroinitializer")
 
 
 def _group(
@@ -181,17 +203,16 @@ def _group(
     with f.loop(chunks, carried) as loop:
         starts, data, *sums = loop.carried
         pointer = byte_offset(f, data, CHUNK * lanes)
+        words = f.load(whole, data, 4 * lanes)
         shared = ""
         for number in range(CHUNK):
             start = table_entry(f, starts, number)
-            packed = f.load(vector(lanes, "i8"), byte_offset(f, data, lanes * number), lanes)
-            places = f.assign(f"sext {vector(lanes, 'i8')} {packed} to {whole}")
-            present = f.assign(f"icmp slt {whole} {places}, zeroinitializer")
+            present = _present(f, lanes, words, FIELD * number)
             weight, shared = weight_vector(f, lanes, pointer, step.weight_type, number, shared)
             for r, line in enumerate(src):
                 first = f.offset(line, start)
                 window = f.load(kind, first), f.load(kind, f.offset(first, lanes))
-                value = choose(f, lanes, present, pick(f, lanes, window, places, 0), "zeroinitializer")
+                value = choose(f, lanes, present, pick(f, lanes, window, words, FIELD * number), "zeroinitializer")
                 k = 2 * r + number % 2
                 sums[k] = f.fma(lanes, value, weight, sums[k])
         loop.following = [byte_offset(f, starts, 4 * CHUNK), byte_offset(f, data, chunk_bytes), *sums]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm.general.edges import Distinct, Ints
+from pathc.backends.llvm.sharing import Pool
 
 WINDOW = 2
 """Vectors of sources in a window."""
@@ -21,6 +22,7 @@ WINDOW = 2
 _FAR = np.iinfo(np.int64).max
 _PIECES = 24
 _GROUPED_ROWS = 1024
+_GATHERED_ROWS = 4096
 _KEYS = 8
 """Sources of a destination that sorting looks at; of those behind them hardly any decides."""
 
@@ -93,19 +95,35 @@ def natural_order(n_dst: int, lanes: int) -> Ints:
     return order.reshape(-1, lanes)
 
 
-def sorted_order(edges: Distinct, lanes: int) -> Ints:
-    """Destinations sorted by the vectors their first sources lie in, `lanes` at a time; the last fills the rest.
+def gathered_order(edges: Distinct, lanes: int) -> Ints:
+    """Destinations whose sources lie in the same windows, `lanes` at a time; the last fills the rest.
 
     The paths of a digital net that meet a cell of destinations are a coset, one of few, so there are many cells whose
-    paths come from the same cells of sources, all over the layer. Sorting brings these together.
+    paths come from the same cells of sources, all over the layer. A group takes the destination that adds fewest
+    windows, of those that begin with any multiple of `lanes`; where destinations are many, they are sorted instead.
     """
+    order = _sorted(edges, lanes) if edges.n_dst > _GATHERED_ROWS else _gathered(edges, lanes)
+    return np.append(order, np.repeat(order[-1:], -edges.n_dst % lanes)).reshape(-1, lanes)
+
+
+def _sorted(edges: Distinct, lanes: int) -> Ints:
+    """Destinations by the vectors their first sources lie in."""
     lengths, first = edges.lengths, edges.start[:-1]
     keys = np.full((_KEYS, edges.n_dst), -1, np.int64)
     for k, key in enumerate(keys):
         longer = lengths > k
         key[longer] = edges.src[first[longer] + k] // lanes
-    order = np.lexsort(keys[::-1])
-    return np.append(order, np.repeat(order[-1:], -edges.n_dst % lanes)).reshape(-1, lanes)
+    return np.lexsort(keys[::-1])
+
+
+def _gathered(edges: Distinct, lanes: int) -> Ints:
+    """Destinations in sets that see few windows."""
+    vectors = edges.src // lanes
+    seen = np.stack((vectors // WINDOW * WINDOW, (vectors + 1) // WINDOW * WINDOW - 1), axis=1)
+    heard = [np.unique(each) for each in np.split(seen, edges.start[1:-1])]
+    sets = list(Pool(heard, np.ones(edges.n_dst, np.int64), lanes).sets())
+    sets.sort(key=len, reverse=True)
+    return np.concatenate([np.array(each, np.int64) for each in sets])
 
 
 def similar_order(edges: Distinct, lanes: int, near: int) -> Ints:
