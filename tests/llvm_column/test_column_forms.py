@@ -313,6 +313,8 @@ def test_refusals_say_why():
     assert "AVX-512" in ColumnUnrolled().refusal(random, MACHINES[8])
     many = paths(np.zeros(1 << 17), np.zeros(1 << 17), 90, 90)
     assert "cache" in ColumnUnrolled().refusal(many, machine({"cpu": "avx512"}))
+    wide = paths([0], [0], 1 << 21, 1), paths([0], [0], 1, 1 << 13)
+    assert all("at most" in ColumnUnrolled().refusal(each, machine({"cpu": "avx512"})) for each in wide)
     blocks = block_junction(rng, [blocks_of(rng, 3, 3, 1, 1)], 3, 3)
     assert "blocks" in ColumnUnrolled().refusal(blocks, machine({"cpu": "avx512"}))
 

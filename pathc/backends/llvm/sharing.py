@@ -10,6 +10,7 @@ from pathc.backends.groups import Ids
 
 _WINDOW = 2048
 """Groups among which the next one of a set is looked for."""
+_FAR = np.iinfo(np.int64).max
 
 
 class Pool:
@@ -27,6 +28,7 @@ class Pool:
         owner = np.repeat(np.arange(len(columns)), self.sizes)[np.argsort(found, kind="stable")]
         self._hearers = np.split(owner, np.cumsum(np.bincount(found, minlength=len(self._kinds)))[:-1])
         self._shared = np.zeros(len(columns), np.int64)
+        self._largest = int(rows.max(initial=0))
 
     def sets(self) -> Iterator[list[int]]:
         """All groups by number; each set is begun by the first one left and filled with what adds fewest columns."""
@@ -43,20 +45,24 @@ class Pool:
 
     def _chosen(self, near: Ids) -> list[int]:
         """The first of some groups, and those that stand with it."""
-        chosen = [int(near[0])]
-        inside = set[int]()
+        chosen, inside = [int(near[0])], set[int]()
+        room = self.most - int(self.rows[near[0]])
         near = near[1:]
-        while True:
+        sizes, rows = self.sizes[near], self.rows[near]
+        gone = rows > room
+        while not gone.all():
             for kind in self._found[chosen[-1]].tolist():
                 if kind not in inside:
                     inside.add(kind)
                     self._shared[self._hearers[kind]] += 1
-            near = near[self.rows[near] <= self.most - int(self.rows[chosen].sum())]
-            if not len(near):
-                break
-            best = int(np.argmin(self.sizes[near] - self._shared[near]))
+            added = sizes - self._shared[near]
+            added[gone] = _FAR
+            best = int(np.argmin(added))
             chosen.append(int(near[best]))
-            near = np.delete(near, best)
+            room -= int(rows[best])
+            gone[best] = True
+            if self._largest > room:
+                gone |= rows > room
         for kind in inside:
             self._shared[self._hearers[kind]] = 0
         return chosen

@@ -50,6 +50,9 @@ _CODE = 2
 """The part of the second-level cache that code may fill: one of so many."""
 _MOST = 1 << 16
 """Edges at most, so that code is compiled in well under a second."""
+_MOST_ROWS, _MOST_SOURCES = 1 << 12, 1 << 20
+"""Destinations at most, so that they are brought together in a fraction of a second, and sources, whose distances are
+numbers of 32 bits."""
 _SECONDARY = 1.25
 """Clock cycles more for a source that comes from the second-level cache."""
 _WRITTEN = 2.0
@@ -132,6 +135,8 @@ class ColumnUnrolled:
             return "its dense blocks need no code for each edge"
         if not machine.avx512 or machine.width != 16:
             return "its instructions are those of AVX-512"
+        if junction.n_dst > _MOST_ROWS or junction.n_src > _MOST_SOURCES:
+            return f"it is for at most {_MOST_ROWS} destinations and {_MOST_SOURCES} sources"
         most = min(_MOST, machine.l2 // (_CODE * _EDGE_BYTES))
         if junction.count > most:
             return f"the code of {junction.count} paths would not stay in the cache, that of {most} does"

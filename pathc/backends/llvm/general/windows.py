@@ -118,9 +118,10 @@ def _sorted(edges: Distinct, lanes: int) -> Ints:
 
 def _gathered(edges: Distinct, lanes: int) -> Ints:
     """Destinations in sets that see few windows."""
-    vectors = edges.src // lanes
-    seen = np.stack((vectors // WINDOW * WINDOW, (vectors + 1) // WINDOW * WINDOW - 1), axis=1)
-    heard = [np.unique(each) for each in np.split(seen, edges.start[1:-1])]
+    vectors, apart = edges.src // lanes, edges.n_src // lanes + WINDOW
+    seen = np.concatenate((vectors // WINDOW * WINDOW, (vectors + 1) // WINDOW * WINDOW - 1)) + 1
+    both = np.unique(np.tile(edges.dst, 2) * apart + seen)
+    heard = np.split(both % apart, np.searchsorted(both, np.arange(1, edges.n_dst) * apart))
     sets = list(Pool(heard, np.ones(edges.n_dst, np.int64), lanes).sets())
     sets.sort(key=len, reverse=True)
     return np.concatenate([np.array(each, np.int64) for each in sets])
