@@ -25,6 +25,11 @@ from pathc.ir.inputs import check_input, input_shape, output_shape
 from pathc.ir.sequences import fixed_steps, takes_sequences
 from pathc.support.diagnostics import Diagnostic, did_you_mean, error
 
+_KEPT = 16
+"""Shapes of inputs whose bound nets are kept between calls."""
+_KEPT_ROWS = 1024
+"""Steps of all sequences up to which they are: binding costs as much as some rows, and arrays of many take memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class SequenceExecutable:
@@ -41,6 +46,9 @@ class SequenceExecutable:
     rows: Rows
     notes: tuple[Diagnostic, ...] = ()
     _states: dict[str, Array] = field(default_factory=dict[str, Array], init=False, repr=False)
+    _kept: dict[tuple[int, ...], BoundSteps] = field(
+        default_factory=dict[tuple[int, ...], BoundSteps], init=False, repr=False
+    )
 
     @cached_property
     def segments(self) -> tuple[tuple[Segment, Any], ...]:
@@ -62,30 +70,50 @@ class SequenceExecutable:
     def reset(self) -> None:
         """Let stateful cells begin anew."""
         self._states.clear()
+        self._kept.clear()
 
     def __call__(self, x: NDArray[Any], y: Array | None = None) -> Array:
         """Outputs [batch, steps, ...] of inputs [batch, ...], or without the batch axis.
 
         Raises E0512, E0513 and E0371 for inputs that do not fit, E0702 for a state of another batch.
         """
-        check_input(x, input_shape(self.graph), "input", sequences=takes_sequences(self.graph))
+        sample, sequences, _ = self._shape
+        check_input(x, sample, "input", sequences=sequences)
         several = x.ndim == self._axes
-        whole = np.ascontiguousarray(as_floats(x if several else x[None]))
-        made = self.bind(whole).call()
+        made = self._made(as_floats(x if several else x[None]))
         result = made if several else made[0]
         if y is None:
             return result
         y[...] = result
         return y
 
+    def _made(self, x: Array) -> Array:
+        """Outputs [batch, steps, ...] of float32 inputs [batch, ...], in an array of their own.
+
+        Binding takes memory and the address of every array: what few rows are bound to is kept for inputs of the same
+        shape. A call takes it out and puts it back, so that another thread binds for itself meanwhile.
+        """
+        if len(x) * (self._shape[2] or x.shape[1]) > _KEPT_ROWS:
+            return self.bind(np.ascontiguousarray(x)).call()
+        bound = self._kept.pop(x.shape, None)
+        if bound is None:
+            bound = self.bind(np.array(x, order="C"))
+        else:
+            np.copyto(bound.x, x)
+        made = bound.call().copy()
+        if len(self._kept) >= _KEPT:
+            self._kept.clear()
+        self._kept[x.shape] = bound
+        return made
+
     def bind(self, x: Array, y: Array | None = None) -> BoundSteps:
         """Tie the net to x [batch, ...] and, if given, y [batch, steps, ...], both float32 and contiguous."""
         if x.ndim != self._axes or x.dtype != np.float32 or not x.flags.c_contiguous:
-            wanted = ", ".join(("batch", *(("steps",) if takes_sequences(self.graph) else ()), "..."))
+            wanted = ", ".join(("batch", *(("steps",) if self._shape[1] else ()), "..."))
             raise error("E0703", f"the input is {list(x.shape)} {x.dtype}", help=f"bind [{wanted}] in float32")
-        batch, steps = len(x), fixed_steps(self.graph) or x.shape[1]
-        size = math.prod(input_shape(self.graph))
-        rows = x.reshape(batch * (steps if takes_sequences(self.graph) else 1), size)
+        sample, sequences, fixed = self._shape
+        batch, steps = len(x), fixed or x.shape[1]
+        rows = x.reshape(batch * (steps if sequences else 1), math.prod(sample))
         known: dict[str, Array] = {}
         start = 0
         for station in self.graph.inputs:
@@ -163,10 +191,15 @@ class SequenceExecutable:
             raise error("E0702", text, cell.loc, help="call `reset()` between batches of different sizes")
         return state
 
+    @cached_property
+    def _shape(self) -> tuple[tuple[int, ...], bool, int]:
+        """The shape of a sample or a step, whether the net takes sequences, and the steps it has itself, or 0."""
+        return input_shape(self.graph), takes_sequences(self.graph), fixed_steps(self.graph)
+
     @property
     def _axes(self) -> int:
         """Axes of the input with that of the batch."""
-        return 1 + takes_sequences(self.graph) + len(input_shape(self.graph))
+        return 1 + self._shape[1] + len(self._shape[0])
 
     def emit(self, kind: str) -> str | bytes:
         """The time loops as LLVM IR (`ll`)."""
