@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pathc.driver import Compiled
-from pathc.ir.cost import cost
+from pathc.ir.cost import cost, per_edge, steps_of
 from pathc.ir.facts import Distinct
-from pathc.ir.filters import positions_of, taps_of
+from pathc.ir.generators import resolve
 from pathc.ir.init import ends
 from pathc.ir.passes.coalesce import Coalesce
 
@@ -24,7 +23,10 @@ _WIDE = 16
 
 @dataclass(frozen=True)
 class Work:
-    """What a net does for one sample: multiply-adds, and weights to read; paths that share an edge count once."""
+    """What a net does for one sample: multiply-adds, and weights to read; paths that share an edge count once.
+
+    Of an edge into a cell there is one for each gate. In nets of sequences a sample is a step.
+    """
 
     macs: int
     weights: int
@@ -34,15 +36,15 @@ class Work:
         """The work of a compiled net."""
         graph = Coalesce()(compiled.graph)
         spent = cost(graph)
-        macs, weights = spent.macs, spent.weights
+        macs, weights, steps = spent.macs, spent.weights, steps_of(graph)
         for fact in graph.facts_of(Distinct):
             line = graph.line(fact.line)
-            count = line.count or (graph.line(line.mirror).count if line.mirror else 0)
             source, destination = ends(line, fact.junction, graph)
-            repeated = (count - fact.edges) * math.prod(taps_of(destination))
-            macs -= repeated * positions_of(source, destination)
-            weights -= repeated
-        return Work(macs, max(0, weights))
+            each, every = per_edge(source, destination, steps[destination.name])
+            repeated = resolve(line, graph).count - fact.edges
+            macs -= repeated * every
+            weights -= 0 if line.tied else repeated * each
+        return Work(macs, weights)
 
 
 @dataclass

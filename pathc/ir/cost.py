@@ -14,7 +14,16 @@ from pathc.ir.init import ends
 from pathc.ir.recurrence import structure_weights
 from pathc.ir.sequences import fixed_steps, running
 
-__all__ = ["BYTES_PER_WEIGHT", "Cost", "LineCost", "cost", "recurrent_weights", "structure_weights"]
+__all__ = [
+    "BYTES_PER_WEIGHT",
+    "Cost",
+    "LineCost",
+    "cost",
+    "per_edge",
+    "recurrent_weights",
+    "steps_of",
+    "structure_weights",
+]
 
 BYTES_PER_WEIGHT = 4
 
@@ -57,7 +66,7 @@ class Cost:
 
 def cost(graph: Graph) -> Cost:
     """Count weights, multiply-adds and bytes of a graph; reads no paths."""
-    steps = _steps(graph)
+    steps = steps_of(graph)
     lines = tuple(_line_cost(line, graph, steps) for line in graph.lines)
     recurrent = sum(recurrent_weights(station) for station in graph.stations)
     biases, norms = (sum(_own(station, stage) for station in graph.stations) for stage in ("bias", "batchnorm"))
@@ -85,7 +94,17 @@ def recurrent_weights(station: Station) -> int:
     return len(cell.tensors) * structure_weights(cell.recur, cell.hidden, cell.loc)
 
 
-def _steps(graph: Graph) -> dict[str, int]:
+def per_edge(source: Station, destination: Station, steps: int) -> tuple[int, int]:
+    """Weights of an edge between two stations, and multiply-adds where the destination is computed `steps` times.
+
+    An edge has a weight for each tap of a filter and each gate, direction and step of the window of a cell.
+    """
+    cell = cell_of(destination)
+    weights = math.prod(taps_of(destination)) * (1 if cell is None else cell.copies)
+    return weights, weights * positions_of(source, destination) * steps
+
+
+def steps_of(graph: Graph) -> dict[str, int]:
     """How often each station is computed for a sample."""
     over, steps = running(graph), fixed_steps(graph) or 1
     return {station.name: steps if station.name in over else 1 for station in graph.stations}
@@ -98,13 +117,12 @@ def _line_cost(line: Line, graph: Graph, steps: dict[str, int]) -> LineCost:
         if line.kind == "skip":
             macs += source.units * math.prod(destination.shape[1:]) * steps[destination.name]
             continue
-        copies = _copies(destination)
-        taps = math.prod(taps_of(destination)) * copies
+        each, spent = per_edge(source, destination, steps[destination.name])
         pairs = math.prod(dense_sides(source, destination))
         edges = pairs if line.kind == "dense" else resolve(line, graph).count
-        weights += 0 if line.tied else edges * taps
-        dense += 0 if line.tied else pairs * taps
-        macs += edges * taps * positions_of(source, destination) * steps[destination.name]
+        weights += 0 if line.tied else edges * each
+        dense += 0 if line.tied else pairs * each
+        macs += edges * spent
     return LineCost(line.name, line.kind, weights, dense, macs, weights * BYTES_PER_WEIGHT)
 
 
@@ -113,9 +131,3 @@ def _own(station: Station, stage: str) -> int:
     cell = cell_of(station)
     each = 1 if cell is None else cell.bias_copies
     return each * station.real_units if station.stage(stage) is not None else 0
-
-
-def _copies(station: Station) -> int:
-    """How often a station's cell applies each input weight with values of its own."""
-    cell = cell_of(station)
-    return 1 if cell is None else cell.copies
