@@ -11,7 +11,7 @@ from typing import Any
 from pathc.support.diagnostics import Diagnostic, PathcError, UsageError, did_you_mean
 from pathc.train.samples import INPUT, LABELS
 from pathc.train.schedules import Schedule, parse_schedule
-from pathc.train.stepper import OPTIMIZERS, RATES, Loss, Plan, optimizer_for
+from pathc.train.stepper import OPTIMIZERS, RATES, Loss, Plan, loss_called, optimizer_for, target_of
 
 FEEDBACKS = ("paths", "direct")
 """How hidden layers learn their error: back along the paths, or straight from the output through a fixed matrix."""
@@ -52,12 +52,16 @@ class Settings:
     threads: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
-        """Raise UsageError with everything that cannot be: E0909, E0910 for the schedule."""
+        """Raise UsageError with everything that cannot be.
+
+        E0909, E0910 for the schedule, E0913 for the loss, E0806, E0915 and E0603 for the target.
+        """
         found = list(_mistakes(self))
-        try:
-            parse_schedule(self.schedule)
-        except PathcError as mistake:
-            found.extend(mistake.diagnostics)
+        for read, text in ((parse_schedule, self.schedule), (loss_called, self.loss), (target_of, self.target)):
+            try:
+                read(text)
+            except PathcError as mistake:
+                found.extend(mistake.diagnostics)
         if found:
             raise UsageError(*found)
 

@@ -117,17 +117,24 @@ def loss_for(graph: Graph, labels: bool, wanted: str = "") -> Loss:
     stations = graph.outputs
     ends = stations[0].pipeline[-1].name if len(stations) == 1 and stations[0].pipeline else ""
     fits: Loss = CROSS_ENTROPY if ends == "softmax" and labels else MSE
-    if not wanted:
+    called = loss_called(wanted)
+    if called is None:
         return fits
-    if wanted not in LOSSES:
-        raise error("E0913", f"there is no loss `{wanted}`", help=did_you_mean(wanted, LOSSES) or "cross-entropy, mse")
-    if wanted == MSE:
+    if called == MSE:
         return MSE
     if fits == MSE:
         reason = "there are no labels" if not labels else f"the output station ends in `{ends or 'nothing'}`"
         text = f"cross-entropy needs labels and one output station that ends in softmax: {reason}"
         raise error("E0913", text, stations[0].loc if stations else graph.loc, help="use --loss mse")
     return CROSS_ENTROPY
+
+
+def loss_called(name: str) -> Loss | None:
+    """The loss of that name, None for the net's own (""); raises E0913 for an unknown one."""
+    found: Loss | None = next((loss for loss in LOSSES if loss == name), None)
+    if name and found is None:
+        raise error("E0913", f"there is no loss `{name}`", help=did_you_mean(name, LOSSES) or "cross-entropy, mse")
+    return found
 
 
 def optimizer_for(name: str, lr: float | None = None, weight_decay: float = 0.0) -> Optimizer:
@@ -149,7 +156,7 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
     `target` may choose the factors of products, `llvm{precision=bf16}`. Raises PathcError: E0610 for stages that
     cannot be trained, E0915 for another target, E0603 and E0379 for what a precision does not know.
     """
-    target, precision = _target_of(target)
+    target, precision = target_of(target)
     from pathc.backends.llvm.recurrent.training import without_kernels
     from pathc.backends.llvm.training import untrainable
 
@@ -176,7 +183,7 @@ def stepper_for(graph: Graph, weights: Tensors, plan: Plan, target: str = "llvm"
     return ReferenceStepper(graph, weights, plan), [_slow(plan, lacking if target == "llvm" else [])]
 
 
-def _target_of(text: str) -> tuple[str, Precision]:
+def target_of(text: str) -> tuple[str, Precision]:
     """A target that trains, and the precision of its products; raises UsageError E0806 and E0915, E0603."""
     name, options = parse_target(text)
     if name not in TARGETS:

@@ -213,6 +213,12 @@ def test_divergence_is_found_by_repeating_the_epoch() -> None:
         ({"validation": 1.0}, ["E0909"]),
         ({"patience": 2}, ["E0909"]),
         ({"schedule": "cosin"}, ["E0910"]),
+        ({"loss": "cross-entrpy"}, ["E0913"]),
+        ({"target": "engine"}, ["E0915"]),
+        ({"target": "lvm", "epochs": 0}, ["E0909", "E0915"]),
+        ({"target": "llvm{"}, ["E0806"]),
+        ({"target": "llvm{precision=bf17}"}, ["E0603"]),
+        ({"target": "reference{precision=bf16}"}, ["E0603"]),
     ],
     ids=str,
 )
@@ -226,10 +232,7 @@ def test_settings_that_cannot_be(options, expected) -> None:
     ("text", "options", "expected"),
     [
         (NET.replace(": softmax", ""), {"loss": "cross-entropy"}, "E0913"),
-        (NET, {"loss": "cross-entrpy"}, "E0913"),
         (NET.replace("[4]", "[16]"), {"loss": "cross-entropy", "goal": "input"}, "E0913"),
-        (NET, {"target": "engine"}, "E0915"),
-        (NET, {"target": "lvm"}, "E0915"),
     ],
 )
 def test_nets_that_cannot_be_trained_so(text: str, options, expected: str) -> None:

@@ -249,6 +249,10 @@ def test_command_in_processes(folder: Path, capsys: pytest.CaptureFixture[str]) 
         (("--plot", "a.txt"), 2, "E0807"),
         (("--data", "nothing"), 1, "E0901"),
         (("--lr", "-1"), 2, "E0909"),
+        (("-t", "engine"), 2, "E0915"),
+        (("-t", "llvm{precision=bf17}"), 2, "E0603"),
+        (("-t", "llvm{"), 2, "E0806"),
+        (("--loss", "mes"), 2, "did you mean `mse`"),
         (("-o", "data.npz"), 1, "E0503"),
     ],
 )
@@ -257,6 +261,7 @@ def test_mistakes(folder: Path, capsys: pytest.CaptureFixture[str], arguments, c
     captured = capsys.readouterr()
     assert says in captured.err
     assert "Traceback" not in captured.err
+    assert list((folder / "out").rglob("*")) == [folder / "out" / "cells"]
 
 
 def test_failed_cells_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
