@@ -20,6 +20,7 @@ from _timing import floats
 from numpy.typing import NDArray
 
 from pathc.backends.tvm import facade
+from pathc.bench import mkl
 from pathc.bench.network import Edges, edges_of
 from pathc.driver import Compiled
 
@@ -47,12 +48,10 @@ def matrices_of(net: Compiled) -> list[Matrix]:
 
 
 def _matrix(edges: Edges) -> Matrix:
-    order = np.lexsort((edges.src, edges.dst))
-    starts = np.zeros(edges.shape[0] + 1, np.int32)
-    np.cumsum(np.bincount(edges.dst, minlength=edges.shape[0]), out=starts[1:])
-    values = floats(len(order))
-    values[:] = edges.weight[order]
-    return Matrix(starts, edges.src[order].astype(np.int32), values, edges.shape)
+    starts, columns, weight = edges.rows()
+    values = floats(len(weight))
+    values[:] = weight
+    return Matrix(starts.astype(np.int32), columns.astype(np.int32), values, edges.shape)
 
 
 def stations(matrices: Sequence[Matrix], x: Values) -> list[Values]:
@@ -80,65 +79,17 @@ def by_scipy(matrices: Sequence[Matrix], values: Sequence[Values]) -> Run:
     return run
 
 
-class _Kind(ctypes.Structure):
-    """MKL's `matrix_descr`."""
-
-    _fields_ = (("type", ctypes.c_int), ("mode", ctypes.c_int), ("diagonal", ctypes.c_int))
-
-
-_GENERAL = _Kind(20, 0, 0)
-_PLAIN, _ROW_MAJOR, _FROM_ZERO, _SEQUENTIAL = (ctypes.c_int(code) for code in (10, 101, 0, 1))
-_OFTEN = ctypes.c_int(1_000_000)
-
-
-@cache
-def _mkl() -> Any:
-    """MKL's run-time library, on one thread; it lies where pip put it, or where the system looks."""
-    files = importlib.metadata.files("mkl") or []
-    found = (str(file.locate()) for file in files if file.name.startswith(("libmkl_rt", "mkl_rt")))
-    library = ctypes.CDLL(next(found, "libmkl_rt.so"))
-    library.MKL_Set_Threading_Layer(_SEQUENTIAL)
-    return library
-
-
-def _done(status: int) -> None:
-    if status:
-        raise RuntimeError(f"MKL returned {status}")
-
-
-def _at(array: NDArray[Any]) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
-
-
-def _handles(matrices: Sequence[Matrix], batch: int) -> list[ctypes.c_void_p]:
-    """The inspector's part: matrices that MKL has seen and arranged for many products; they refer to our arrays."""
-    mkl, found = _mkl(), list[ctypes.c_void_p]()
-    for each in matrices:
-        handle, shape = ctypes.c_void_p(), map(ctypes.c_int, each.shape)
-        arrays = map(_at, (each.starts, each.starts[1:], each.columns, each.values))
-        _done(mkl.mkl_sparse_s_create_csr(ctypes.byref(handle), _FROM_ZERO, *shape, *arrays))
-        if batch == 1:
-            _done(mkl.mkl_sparse_set_mv_hint(handle, _PLAIN, _GENERAL, _OFTEN))
-        else:
-            _done(mkl.mkl_sparse_set_mm_hint(handle, _PLAIN, _GENERAL, _ROW_MAJOR, ctypes.c_int(batch), _OFTEN))
-        _done(mkl.mkl_sparse_optimize(handle))
-        found.append(handle)
-    return found
+def _inspected(matrices: Sequence[Matrix], batch: int) -> list[mkl.Inspected]:
+    """The matrices, seen by MKL's inspector; on one thread."""
+    mkl.library().MKL_Set_Threading_Layer(mkl.SEQUENTIAL)
+    return [mkl.Inspected(each.starts, each.columns, each.values, each.shape, batch) for each in matrices]
 
 
 def by_mkl(matrices: Sequence[Matrix], values: Sequence[Values]) -> Run:
     """MKL's inspector-executor, called from Python layer by layer."""
-    mkl, batch = _mkl(), ctypes.c_int(values[0].shape[1])
-    one, zero = ctypes.c_float(1.0), ctypes.c_float(0.0)
-    products: list[Callable[[], int]] = []
-    for handle, (x, y) in zip(_handles(matrices, batch.value), pairwise(values), strict=True):
-        head = _PLAIN, one, handle, _GENERAL
-        if batch.value == 1:
-            products.append(partial(mkl.mkl_sparse_s_mv, *head, _at(x), zero, _at(y)))
-        else:
-            products.append(partial(mkl.mkl_sparse_s_mm, *head, _ROW_MAJOR, _at(x), batch, batch, zero, _at(y), batch))
+    inspected = _inspected(matrices, values[0].shape[1])
+    products = [each.product(x, y) for each, (x, y) in zip(inspected, pairwise(values), strict=True)]
     first, later = products[0], list(zip(values[1:-1], products[1:], strict=True))
-    kept = matrices, values  # MKL refers to their memory
 
     def run(rounds: int) -> Values:
         for _ in range(rounds):
@@ -146,7 +97,7 @@ def by_mkl(matrices: Sequence[Matrix], values: Sequence[Values]) -> Run:
             for x, product in later:
                 np.maximum(x, 0.0, out=x)
                 product()
-        return kept[1][-1]
+        return values[-1]
 
     return run
 
@@ -157,7 +108,7 @@ def _mkl_loop(single: bool) -> Any:
     from numba import njit
 
     i, f, p, d = ctypes.c_int, ctypes.c_float, ctypes.c_void_p, ctypes.c_int64
-    head, plain, general, row_major = (i, i, f, p, d, i), _PLAIN.value, _GENERAL.type, _ROW_MAJOR.value
+    head, plain, general, row_major = (i, i, f, p, d, i), mkl.PLAIN, mkl.GENERAL.type, mkl.ROW_MAJOR
     mv = ctypes.CFUNCTYPE(*head, p, f, p)(_address("mkl_sparse_s_mv"))
     mm = ctypes.CFUNCTYPE(*head, i, p, i, i, f, p, i)(_address("mkl_sparse_s_mm"))
 
@@ -185,20 +136,21 @@ def _mkl_loop(single: bool) -> Any:
 
 
 def _address(name: str) -> int:
-    return ctypes.cast(getattr(_mkl(), name), ctypes.c_void_p).value or 0
+    return ctypes.cast(getattr(mkl.library(), name), ctypes.c_void_p).value or 0
 
 
 def by_native_mkl(matrices: Sequence[Matrix], values: Sequence[Values]) -> Run:
     """MKL's inspector-executor, called from a loop that numba compiles; so is ReLU."""
     batch = values[0].shape[1]
     net = _mkl_loop(batch == 1)
-    handles = np.array([handle.value for handle in _handles(matrices, batch)], np.int64)
+    inspected = _inspected(matrices, batch)
+    handles = np.array([each.handle.value for each in inspected], np.int64)
     places = np.array([each.ctypes.data for each in values], np.int64)
-    kept, flat = matrices, tuple(each.reshape(-1) for each in values)
+    kept, flat = inspected, tuple(each.reshape(-1) for each in values)
 
     def run(rounds: int) -> Values:
         net(rounds, handles, places, flat, batch)
-        return flat[-1].reshape(kept[-1].shape[0], batch)
+        return flat[-1].reshape(-1, kept[-1].batch)
 
     return run
 

@@ -30,6 +30,12 @@ class Edges:
     weight: Values
     shape: tuple[int, int]
 
+    def rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Values]:
+        """As CSR: where the row of each unit out begins, one entry more; units in, in order; weights."""
+        order = np.lexsort((self.src, self.dst))
+        starts = np.concatenate(([0], np.cumsum(np.bincount(self.dst, minlength=self.shape[0]))))
+        return starts.astype(np.int64), self.src[order], self.weight[order]
+
 
 class Library(Protocol):
     """What a net needs of a library. Activations lie as it likes them: [units, batch], [units] or [batch, units]."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pathc.bench import mkl
 from pathc.bench.network import Edges, Step, Values
 from pathc.support.diagnostics import Diagnostic, UsageError, did_you_mean
 
@@ -65,36 +66,29 @@ class Scipy(Peer):
 
     def step(self, edges: Edges) -> Step:
         """`csr @ x`."""
-        matrix = self.csr(edges)
+        sparse: Any = import_module("scipy.sparse")
+        starts, columns, weight = edges.rows()
+        matrix = sparse.csr_matrix((weight, columns, starts), shape=edges.shape)
         return lambda values: matrix @ values
 
-    def csr(self, edges: Edges) -> Any:
-        """The junction as scipy's CSR matrix, columns sorted."""
-        sparse: Any = import_module("scipy.sparse")
-        matrix = sparse.csr_matrix((edges.weight, (edges.dst, edges.src)), shape=edges.shape)
-        matrix.sort_indices()
-        return matrix
 
+class Mkl(Peer):
+    """Intel MKL's sparse products, matrices inspected once and for many calls."""
 
-class Mkl(Scipy):
-    """Intel MKL's sparse routines, through sparse_dot_mkl."""
-
-    name, module, install = "mkl", "sparse_dot_mkl", "scipy mkl sparse_dot_mkl"
+    name, module, install = "mkl", "mkl", "mkl"
 
     def missing(self) -> str:
-        """How to install the library, empty if it is there and finds MKL."""
-        reason = super().missing()
+        """How to install the library, empty if it is there."""
         try:
-            import_module(self.module)
-        except (ImportError, OSError) as fault:
-            return reason or f"pip install {self.install}   ({fault})"
-        return reason
+            mkl.library()
+        except (OSError, AttributeError) as fault:
+            return f"pip install {self.install}   ({fault})"
+        return ""
 
     def step(self, edges: Edges) -> Step:
-        """`dot_product_mkl(csr, x)`."""
-        multiply: Any = import_module(self.module).dot_product_mkl
-        matrix = self.csr(edges)
-        return lambda values: multiply(matrix, values)
+        """`mkl_sparse_s_mm`, `mkl_sparse_s_mv` for one sample."""
+        starts, columns, weight = edges.rows()
+        return mkl.Products(starts.astype(np.int32), columns.astype(np.int32), weight, edges.shape)
 
 
 class Torch(Peer):
@@ -105,9 +99,7 @@ class Torch(Peer):
     def step(self, edges: Edges) -> Step:
         """`csr @ x`."""
         torch: Any = import_module(self.module)
-        order = np.lexsort((edges.src, edges.dst))
-        rows = np.concatenate(([0], np.cumsum(np.bincount(edges.dst, minlength=edges.shape[0]))))
-        parts = (torch.from_numpy(part) for part in (rows, edges.src[order], edges.weight[order]))
+        parts = map(torch.from_numpy, edges.rows())
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
             matrix = torch.sparse_csr_tensor(*parts, size=edges.shape)
