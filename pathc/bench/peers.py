@@ -102,7 +102,7 @@ class Torch(Peer):
         parts = map(torch.from_numpy, edges.rows())
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-            matrix = torch.sparse_csr_tensor(*parts, size=edges.shape)
+            matrix = torch.sparse_csr_tensor(*parts, size=edges.shape, check_invariants=True)
         return lambda values: matrix @ values
 
     def given(self, x: Values) -> Any:
