@@ -78,6 +78,26 @@ def test_lines_that_come_back_to_a_place_fall_apart():
     assert "16 pieces" in found.notes[1]
 
 
+@pytest.mark.parametrize(
+    ("last", "finds"),
+    [
+        ((Axis(0, 4), Axis(1, 4), Axis(3, 4)), True),
+        ((Axis(0, 8), Axis(1, 8)), True),
+        ((Axis(0, 2), Axis(1, 2), Axis(3, 16)), False),
+        ((Axis(3, 8), Axis(4, 8)), False),
+    ],
+)
+def test_lines_near_where_they_are_carry_farther_to_fewer_places_or_new_dimensions(last, finds):
+    graph = near(4, 1024)
+    visits = (*graph.lines[0].visits[:2], Visit("s2", 0, axes=last))
+    stations = (*graph.stations[:2], replace(graph.stations[2], shape=(64,)))
+    line = replace(graph.lines[0], visits=visits)
+    found = [d for d in lint(replace(graph, stations=stations, lines=(line,))) if d.code == "W0301"]
+    assert len(found) == finds
+    for each in found:
+        assert "give `s2` fewer places than `s1`, or dimensions of its own" in each.help
+
+
 @pytest.mark.parametrize(("count", "help"), [(1000, "count = 768 or 1024"), (100, "count = 256")])
 def test_ragged_count(count, help):
     found = [d for d in lint(net((256, 256), (0, 1), count)) if d.code == "W0303"]

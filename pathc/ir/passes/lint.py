@@ -79,10 +79,12 @@ def _falls_apart(s: _Subject) -> Iterator[Diagnostic]:
         notes += (f"the paths of `{s.line.name}` form {fact.pieces} pieces that exchange nothing",)
     back = f"dimension {s.line.visits[visit].drawn} of `{names[visit - 2]}` comes back"
     cause = back if _comes_back(s.line, visit) else "nothing new mixes"
-    yield s.warn(
-        "W0301", f"the paths of {s.line.name}.{visit} carry no farther: {cause}", visit, notes,
-        "give every station of the line a dimension of its own",
-    )  # fmt: skip
+    cure = "give every station of the line a dimension of its own"
+    before, here = s.line.visits[visit - 1 : visit + 1]
+    if (before.axes or here.axes) and set(before.dims) & set(here.dims):
+        places = f"give `{names[visit]}` fewer places than `{names[visit - 1]}`"
+        cure = f"stations that share dimensions stay near each other: {places}, or dimensions of its own"
+    yield s.warn("W0301", f"the paths of {s.line.name}.{visit} carry no farther: {cause}", visit, notes, cure)
 
 
 def _stalls(s: _Subject, fact: Mixing) -> int | None:

@@ -83,7 +83,9 @@ LINT_CODES: tuple[Code, ...] = (
         "W0301",
         "a line carries no farther",
         "After this junction a unit sees no more inputs than before, although it could: the dimensions repeat what an "
-        "earlier junction did. Dimensions that alternate make the net fall apart into independent pieces.",
+        "earlier junction did. Dimensions that alternate make the net fall apart into independent pieces. Stations "
+        "whose axes share dimensions stay near each other: their units hear more where places get fewer, "
+        "`h@(0:4, 1:4, 2:64) -> g@(0:2, 1:2, 3:64)`, or from a station with dimensions of its own on.",
         "paths main : x@0 -> a@1 -> b@0 -> y@1 { count = 1024 }",
     ),
     Code(
