@@ -1,8 +1,9 @@
-"""Dropconnect by windows of paths: every step leaves out one aligned window, and all units keep the same valence.
+"""Dropconnect by windows of paths: every step leaves out one aligned window, and units keep about the same valence.
 
 A window of a Sobol' line visits every unit alike, and so do the paths that are left, so nothing is drawn by chance but
-the order of the windows. A step uses the part q of the paths; for inference, which uses them all, weights of paths
-are multiplied by q, so that every sum keeps its expectation.
+the order of the windows. Sizes that are no powers of two and several axes make that less even. A step uses the part q
+of the paths; for inference, which uses them all, weights of paths are multiplied by q, so that every sum keeps its
+expectation.
 """
 
 from __future__ import annotations

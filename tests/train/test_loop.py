@@ -7,6 +7,7 @@ import pytest
 from train_support import NET, REPEAT, changed, clusters, net
 
 import pathc
+from pathc.ir.generators import resolve
 from pathc.ir.init import initial_weights
 from pathc.ir.interp import evaluate
 from pathc.support.diagnostics import PathcError, UsageError
@@ -237,6 +238,24 @@ def test_settings_that_cannot_be(options, expected) -> None:
 )
 def test_nets_that_cannot_be_trained_so(text: str, options, expected: str) -> None:
     assert codes(train, net(text), clusters(), Settings(**options)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("units", "visit", "least", "most"),
+    [
+        (256, "@(0:16, 1:16)", 32, 32),
+        (784, "@0", 10, 11),
+        (1568, "@1", 5, 6),
+        (784, "@(0:28, 1:28)", 8, 13),
+        (1568, "@(0:7, 1:7, 2:32)", 2, 10),
+    ],
+)
+def test_windows_visit_units_as_the_docs_say(units: int, visit: str, least: int, most: int) -> None:
+    """docs/training.md, "Dropconnect": windows of 8,192 of the 65,536 paths of examples/mnist_local.path."""
+    graph = net(f"pathc 1\nmodel n\ninput x[{units}]\noutput y[10]\npaths p : x{visit} -> y@4 {{ count = 65536 }}\n")
+    paths = resolve(graph.lines[0], graph)
+    visits = [np.bincount(paths.units(0, k, k + 8192), minlength=units) for k in range(0, 65536, 8192)]
+    assert (np.min(visits), np.max(visits)) == (least, most)
 
 
 def test_weights_to_begin_with_must_fit() -> None:
