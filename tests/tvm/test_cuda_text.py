@@ -21,6 +21,7 @@ from pathc.backends.tvm.lower import fusable, plan_net
 from pathc.backends.tvm.pack import pack
 from pathc.backends.tvm.program import program
 from pathc.backends.tvm.schedule import Tile
+from pathc.ir.graph import Graph, Line, Station, Visit
 from pathc.ir.types import Call
 
 pytestmark = [
@@ -80,6 +81,20 @@ def test_one_kernel_for_the_whole_net(name, lanes, batch):
 @pytest.mark.parametrize("fused", [False, True])
 def test_table_forms(form, lanes, fused):
     conforms("blocks", lanes, min(lanes, 9), fused, form, orders=(1, 2))
+
+
+@pytest.mark.parametrize("units", [(1, 17), (37, 40), (101, 33), (41, 1)], ids=str)
+@pytest.mark.parametrize("lanes", [32, 256])
+def test_dense_lines_of_sizes_that_do_not_divide(units, lanes):
+    """One source at a time is copied by some of the threads that read it."""
+    stations = Station("s0", "input", (units[0],)), Station("s1", "output", (units[1],))
+    graph = Graph("net", stations, (Line("main", "dense", (Visit("s0", 0), Visit("s1", 1))),))
+    plan = plan_net(graph, lanes, {})
+    made = program(Lowered(plan, gpu=True), "sm_90")
+    assert made.shared <= 48 * 1024
+    weights, x = drawn(graph, 1), inputs(graph, 33, 2)
+    for order in gpu.ORDERS:
+        check(graph, weights, x, gpu.run(made, pack(plan, graph, weights), x, order))
 
 
 @settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))

@@ -18,6 +18,8 @@ _REGISTERS = 32
 """Sums a thread holds at most."""
 _STAGED = 32
 """Sources of a block that are staged in shared memory at a time."""
+_WHOLE_BYTES = 32 * 1024
+"""Bytes of shared memory that all sources of a dense line may take where they do not divide into equal parts."""
 _OUTER = 16
 """Rows and columns of weights whose gradients a block of threads sums at most."""
 _OUTER_STAGED = 40 * 1024
@@ -57,7 +59,14 @@ def default_tile(op: Op, plan: NetPlan, gpu: bool) -> Tile:
         return Tile(1, _divisor(plan.lanes, 4 if plan.lanes >= 4 * WARP else 1))
     lanes = next((v for v in (4, 2, 1) if plan.lanes % v == 0 and plan.lanes // v >= WARP), 1)
     rows = _divisor(op.fan_out, _REGISTERS // lanes if plan.lanes > 1 else 1)
-    return Tile(rows, lanes, _divisor(op.fan_in, _STAGED))
+    return Tile(rows, lanes, _columns(op, plan))
+
+
+def _columns(op: Blocks, plan: NetPlan) -> int:
+    """Sources that are staged at a time; all of a dense line where a divisor would stage few (37 sources)."""
+    columns = _divisor(op.fan_in, _STAGED)
+    few = 4 * columns < min(op.fan_in, _STAGED)
+    return op.fan_in if few and op.count == 1 and 4 * plan.lanes * op.fan_in <= _WHOLE_BYTES else columns
 
 
 def schedule(steps: Schedule, plan: NetPlan, gpu: bool, tiles: Tiles) -> None:
@@ -282,15 +291,19 @@ class _Scheduler:
         steps.bind(steps.fuse(block_out, row_out), "blockIdx.x")
         for loop, axis in ((block_in, "z"), (row_thread, "y"), (lane_thread, "x")):
             steps.bind(loop, f"threadIdx.{axis}")
-        steps.scope(stage, "shared.dyn")
-        steps.compute_at(stage, column_out)
-        staged = steps.fuse(*steps.loops(stage)[-3:])
-        factors = [None, several, deep, wide, tile.lanes]
-        _, z, y, x, vector = steps.split(staged, factors)
-        for loop, axis in ((z, "z"), (y, "y"), (x, "x")):
-            steps.bind(loop, f"threadIdx.{axis}")
-        if tile.lanes > 1:
-            steps.vectorize(vector)
+        if tile.columns == 1:
+            # One source is used once a thread. TVM would set no barrier either: a thread reads the number of the thread
+            # that copied it, and which other threads do so is not looked at.
+            steps.inline(stage)
+        else:
+            steps.scope(stage, "shared.dyn")
+            steps.compute_at(stage, column_out)
+            staged = steps.fuse(*steps.loops(stage)[-3:])
+            _, z, y, x, vector = steps.split(staged, [None, several, deep, wide, tile.lanes])
+            for loop, axis in ((z, "z"), (y, "y"), (x, "x")):
+                steps.bind(loop, f"threadIdx.{axis}")
+            if tile.lanes > 1:
+                steps.vectorize(vector)
         steps.scope(sums, "local")
         steps.store_at(self._block("store"), lane_thread)
         if tile.lanes > 1:
