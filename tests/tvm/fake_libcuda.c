@@ -1,5 +1,6 @@
 /* A libcuda.so.1 whose GPU is the processor: memory is the host's, poisoned; kernels are functions of the library that
-   FAKE_KERNELS names. FAKE_CAPABILITY is 90 for sm_90, FAKE_SHARED the bytes of shared memory. */
+   FAKE_KERNELS names. FAKE_CAPABILITY is 90 for sm_90, FAKE_SHARED the bytes of shared memory, FAKE_OFFSET how far behind a
+   multiple of 256 bytes memory begins. */
 
 #include <dlfcn.h>
 #include <stdint.h>
@@ -65,10 +66,10 @@ int cuFuncSetAttribute(void* function, int which, int value) {
 }
 static int allocate(uint64_t* place, size_t size) {
   if (!size || size > (size_t)1 << 30 || !fake_state[1]) return 2;
-  char* memory = aligned_alloc(256, (size + 255) / 256 * 256);
-  memset(memory, 0xFF, size);
+  char* memory = aligned_alloc(256, (size + 511) / 256 * 256);
+  memset(memory, 0xFF, size + 256);
   ++fake_state[0];
-  *place = (uint64_t)memory;
+  *place = (uint64_t)memory + setting("FAKE_OFFSET", 0);
   return 0;
 }
 int cuMemAlloc_v2(uint64_t* place, size_t size) { return allocate(place, size); }
@@ -78,7 +79,7 @@ int cuMemAllocAsync(uint64_t* place, size_t size, void* stream) {
   return allocate(place, size);
 }
 int cuMemFree_v2(uint64_t place) {
-  free((void*)place);
+  free((void*)(place & ~(uint64_t)255));
   --fake_state[0];
   return fake_state[1] ? 0 : 201;
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -58,6 +59,12 @@ def errors(net: GpuLibrary, x) -> None:
     said["numbers"] = fault(lambda: net._told(lambda: net._module["run"](*axes[1:], x)))
     said["large"] = fault(lambda: net._told(lambda: net._module["run"](1 << 40, *axes[1:], x)))
     said["long"] = fault(lambda: net._told(lambda: net._module["run"](*axes[1:], 1 << 40, x)))
+    os.environ["FAKE_OFFSET"] = "4"
+    crooked = [there(array, 0) for array in net._weights]
+    del os.environ["FAKE_OFFSET"]
+    said["crooked"] = fault(
+        lambda: net._told(lambda: net._module["forward"](x, *crooked, *net._zeros(len(read(x)), 0)))
+    )
     if axes[1:]:
         said["stepless"] = fault(lambda: net(there(host[:, :0], 0)))
 

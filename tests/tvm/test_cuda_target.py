@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import gpu_on_cpu as gpu
 import numpy as np
@@ -102,12 +103,16 @@ def test_faults_of_the_driver_are_told():
         ({"fused": Word("maybe")}, "E0667"),
         ({"gradients": 1}, "E0667"),
         ({"gradients": True, "fused": True}, "E0667"),
+        ({"arch": Word("sm_75"), "precision": Word("fp16")}, r"E0667.*sm_75 has no products.*arch=sm_80 or newer"),
+        ({"arch": Word("sm_75"), "integers": True}, r"E0667.*sm_75 has no products.*arch=sm_80 or newer"),
+        ({"arch": Word("sm_95")}, "E0661.*--upgrade nvidia-cuda-nvrtc"),
         ({"colour": 3}, "E0806"),
     ],
 )
 def test_options_that_make_no_sense(options, code):
-    with pytest.raises(PathcError, match=code):
+    with pytest.raises(PathcError) as caught:
         compiled(**options)
+    assert re.search(code, f"{caught.value} {caught.value.diagnostics[0].help}", re.DOTALL)
 
 
 def test_nets_that_do_not_fit_shared_memory():

@@ -79,6 +79,7 @@ def test_arrays_that_do_not_fit_are_refused(plain, fake):
         "missing": "`forward` takes 5 arguments, not 1",
         "few": "takes",
         "large": "samples are too many for a call",
+        "crooked": "` does not begin at a multiple of 16 bytes",
     }
     for name, expected in words.items():
         assert said[name].startswith("PathcError E0512: "), (name, said[name])

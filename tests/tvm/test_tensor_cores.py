@@ -156,7 +156,7 @@ def test_gradients_through_tensor_cores():
 def test_they_compile_without_spills_to_mma(arch, precision):
     graph = chain((1024, 1024, 256, 8), 32768, BIAS, RELU)
     if precision == "fp8" and arch == "sm_80":
-        with pytest.raises(PathcError, match="sm_80 has no products of fp8"):
+        with pytest.raises(PathcError, match="sm_80 has no products on tensor cores for `precision=fp8`"):
             BACKEND.compile(Request(graph, drawn(graph, 1), {"arch": Word(arch), "precision": Word(precision)}))
         return
     executable = BACKEND.compile(

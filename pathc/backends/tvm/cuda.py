@@ -143,6 +143,7 @@ class CudaBackend:
         nvrtc.check_arch(arch)
         if _switch(request, "integers"):
             _refuse_beside_integers(request)
+            _check_tensor_cores(request, arch, "integers=true", tensorcore.FROM)
             return CudaIntegers.of(request, arch)
         tune, parts = _switch(request, "tune"), None
         if is_recurrent(request.graph):
@@ -234,16 +235,22 @@ def choose(request: Request, arch: str, what: str = "the whole net") -> tuple[Lo
 
 def _precision(request: Request, arch: str) -> tensorcore.Precision | None:
     given = str(request.options.get("precision", "f32"))
-    if given == "fp8" and int(arch.strip("sm_af")) < tensorcore.FP8_FROM:
-        text = f"{arch} has no products of fp8"
-        raise error("E0667", text, request.graph.loc, help=f"arch=sm_{tensorcore.FP8_FROM} or newer, or bf16")
     for known in tensorcore.PRECISIONS:
         if given == known:
+            first = tensorcore.FP8_FROM if known == "fp8" else tensorcore.FROM
+            _check_tensor_cores(request, arch, f"precision={known}", first)
             return known
     if given == "f32":
         return None
     text = f"there is no precision `{given}`"
     raise error("E0667", text, request.graph.loc, help=f"f32, {', '.join(tensorcore.PRECISIONS)}")
+
+
+def _check_tensor_cores(request: Request, arch: str, option: str, first: int) -> None:
+    """Raise E0667 for an architecture in front of the first one that has the products an option needs."""
+    if nvrtc.number_of(arch) < first:
+        text = f"{arch} has no products on tensor cores for `{option}`"
+        raise error("E0667", text, request.graph.loc, help=f"arch=sm_{first} or newer, or leave out {option}")
 
 
 def _in_float32(lowered: Lowered) -> tuple[Diagnostic, ...]:

@@ -14,7 +14,8 @@
 #include <tvm/ffi/extra/c_env_api.h>
 
 enum { BATCH, STEPS, ROWS };
-enum { MOST_DEVICES = 64, ALIGNMENT = 256 };
+/* What is not `x`, `y` and their gradients is read and written by vectors of so many bytes. */
+enum { MOST_DEVICES = 64, ALIGNMENT = 256, VECTOR = 16 };
 enum { MAJOR = 75, MINOR = 76, SHARED_MOST = 97, SHARED_WANTED = 8, NOT_SUPPORTED = 801 };
 
 /* An array has fixed + per_sequence * batch + per_row * rows + per_tile * tiles elements, where rows are samples, or steps

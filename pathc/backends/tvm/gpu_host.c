@@ -59,6 +59,8 @@ static int take(const Array* wanted, const TVMFFIAny* given, Size size, int* dev
   if (count != needed) return misfit("`%s` has %lld numbers, not %lld", name, (long long)count, (long long)needed);
   *device = array->device.device_id;
   *place = (Place)array->data + array->byte_offset;
+  int aligned = wanted - arrays < FIRST_BUFFER ? wanted->bits / 8 : VECTOR;
+  if (count && *place % aligned) return misfit("`%s` does not begin at a multiple of %d bytes", name, aligned);
   return 0;
 }
 

@@ -79,8 +79,10 @@ def _missing(why: str) -> ctypes.CDLL:
 def check_arch(arch: str) -> None:
     """Raise E0661 for a name that is none of an architecture, or of one that NVRTC does not know."""
     known = ", ".join(supported()) if library_path() else ", ".join(ARCHITECTURES)
-    if not _NAME.fullmatch(arch) or (library_path() and arch.rstrip("af") not in supported()):
-        raise error("E0661", f"there is no GPU architecture `{arch}`", help=f"architectures: {known}")
+    named = _NAME.fullmatch(arch)
+    if not named or (library_path() and arch.rstrip("af") not in supported()):
+        newer = "; for newer ones pip install --upgrade nvidia-cuda-nvrtc" if named else ""
+        raise error("E0661", f"there is no GPU architecture `{arch}`", help=f"architectures: {known}{newer}")
 
 
 def number_of(arch: str) -> int:

@@ -30,8 +30,8 @@ _PACKED = {"tf32": 1, "bf16": 2, "fp16": 2, "fp8": 4}
 """Factors of a register."""
 _FACTOR = 16
 """Weights of fp8 are so many times larger when they are rounded: it has few steps below 1/64."""
-FP8_FROM = 89
-"""The first architecture with products of fp8."""
+FROM, FP8_FROM = 80, 89
+"""The first architectures with these products and copies, and with those of fp8."""
 _HELD = {"tf32": 64, "bf16": 64, "fp16": 64, "fp8": 32}
 """Samples whose sums a warp holds at most: the units of a step take registers, too."""
 

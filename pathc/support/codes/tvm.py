@@ -54,9 +54,9 @@ CODES: tuple[Code, ...] = (
         "E0667",
         "an option of the target `cuda` that makes no sense",
         "`lanes` is a power of two from 1 to 256, `fused` and `gradients` are true or false, not both true: a backward "
-        "pass reads the layers of the forward pass from main memory. `precision` is f32, tf32, bf16, fp16 or fp8 "
-        "(from sm_89 on); other than f32 it does not go with `fused=true`. Of nets with extents, `lanes` "
-        "and `fused` are about the flat layers.",
+        "pass reads the layers of the forward pass from main memory. `precision` is f32, tf32, bf16, fp16 (from sm_80 "
+        "on) or fp8 (from sm_89 on); other than f32 it does not go with `fused=true`. `integers` is from sm_80 on. Of "
+        "nets with extents, `lanes` and `fused` are about the flat layers.",
     ),
     Code(
         "W0668",
