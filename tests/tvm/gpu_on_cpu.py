@@ -21,7 +21,9 @@ HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 ORDERS = (0, 1, 2, 3)
 """Ascending, descending, and two random orders of threads."""
 ERRORS = {1: "a thread ended while others wait at a barrier", 2: "a part of a warp waits for the rest"}
-_SIGNATURE = re.compile(r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\) \{', re.MULTILINE)
+_SIGNATURE = re.compile(
+    r'^extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\) \{', re.MULTILINE
+)
 _DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?(\w+) (\w+)\[\];")
 _libraries: dict[str, ctypes.CDLL] = {}
 

@@ -124,6 +124,41 @@ def test_a_missing_wait_is_caught(precision):
         assert differs(), removed.value
 
 
+SEEN = """extern "C" { int seen_at[2][32][64], seen_count[2][32]; }
+inline int seen(int what, int index) {
+  const int lane = (int)threadIdx.x;
+  if (!blockIdx.x && !blockIdx.y && lane < 32) seen_at[what][lane][seen_count[what][lane]++] = index;
+  return index;
+}
+"""
+
+
+@runs
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_warp_asks_for_whole_sectors(precision):
+    """Blocks of one step are not staged: every request is four sectors of 32 bytes with all their bytes, each once."""
+    graph = chain((1024, 1024), 16384, BIAS)
+    plan, made = made_for(graph, 64, precision)
+    (op,) = (op for op in plan.ops if op.name == "k1")
+    assert (op.fan_in, made.launches[1].shared) == (16, 0)
+    text, loads = re.subn(r"from\[(units\[[^]]*\] \* 64 \+ b_)\]", r"from[seen(0, \1)]", made.text)
+    text, stores = re.subn(r"\(float2\*\)\(to \+ ([^)]*)\)", r"(float2*)(to + seen(1, \1))", text)
+    assert loads
+    assert stores
+    library = gpu.build(SEEN + text)
+    gpu.run(made, pack(plan, graph, drawn(graph, 1)), inputs(graph, 256, 2), 0, SEEN + text)
+    at = np.array((ctypes.c_int * (2 * 32 * 64)).in_dll(library, "seen_at")).reshape(2, 32, 64)
+    counts = np.array((ctypes.c_int * 64).in_dll(library, "seen_count")).reshape(2, 32)
+    for what, wide, sectors in ((0, 1, 4), (1, 2, 8)):
+        (requests,) = set(counts[what])
+        for request in at[what, :, :requests].T:
+            floats = (request[:, None] + np.arange(wide)).ravel()
+            assert len(np.unique(floats)) == 32 * wide
+            assert len(np.unique(floats // 8)) == sectors
+        units = op.fan_in if what == 0 else tensorcore.ROWS
+        assert requests * sectors * 8 == units * 64
+
+
 @runs
 def test_special_values_stay_in_their_sample():
     graph = chain((64, 32), 1024, RELU)
@@ -162,7 +197,9 @@ def test_they_compile_without_spills_to_mma(arch, precision):
     executable = BACKEND.compile(
         Request(graph, drawn(graph, 1), {"arch": Word(arch), "precision": Word(precision), "lanes": 64})
     )
-    used = executable.binary.resources
+    plan = plan_net(chain((1024, 256, 256, 16), 16384, BIAS, RELU), 64, {})
+    other = program(Lowered(plan, True, precision=precision), arch)
+    used = (*executable.binary.resources, *nvrtc.compile_text(other.text, arch).resources)
     assert [one for one in used if one.spilled or one.stack] == []
     product = {"tf32": "m16n8k8", "bf16": "m16n8k16", "fp16": "m16n8k16", "fp8": "m16n8k32"}[precision]
     assert product in executable.binary.ptx

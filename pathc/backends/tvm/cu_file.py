@@ -21,7 +21,7 @@ _C_TYPES = {
     "int8": "signed char",
     "uint8": "unsigned char",
 }
-_SIGNATURE = re.compile(r"__global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\)")
+_SIGNATURE = re.compile(r"__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\)")
 
 
 def cu_file(program: Program, parameters: Mapping[str, NDArray[Any]]) -> str:

@@ -25,6 +25,8 @@ PRECISIONS: tuple[Precision, ...] = ("tf32", "bf16", "fp16", "fp8")
 ROWS, SAMPLES = 16, 8
 """Destinations and samples of one instruction."""
 WARPS = 4
+_TOGETHER = 7
+"""Blocks of threads that shall fit a multiprocessor: 72 registers, where ptxas else spills to have more threads."""
 _DEPTH = {"tf32": 8, "bf16": 16, "fp16": 16, "fp8": 32}
 _PACKED = {"tf32": 1, "bf16": 2, "fp16": 2, "fp8": 4}
 """Factors of a register."""
@@ -125,10 +127,12 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
     lanes, depth, jobs = plan.lanes, _DEPTH[precision], op.fan_out // ROWS
     held, staged = _held(plan, precision), _staged(op, precision)
     source, target = (_c(unit(address, "k", place)) for address, place in ((op.sources, "c"), (op.destinations, "r")))
-    start = _start(op, names)
+    # Two samples that are neighbours at a time: one by one they would be halves of every sector.
+    at = f"u * {lanes} + sample + n * 8 + place * 2"
+    start = _start(op, names, at)
     factor, back = (f" * {_FACTOR}.0f", f" * {1 / _FACTOR}f") if precision == "fp8" else ("", "")
     lines = [
-        f'extern "C" __global__ void __launch_bounds__({32 * WARPS}) {op.name}_kernel({given}) {{',
+        f'extern "C" __global__ void __launch_bounds__({32 * WARPS}, {_TOGETHER}) {op.name}_kernel({given}) {{',
         f"  const int job = (int)blockIdx.x * {WARPS} + ((int)threadIdx.x >> 5);",
         f"  if (job >= {op.count * jobs}) return;",
         f"  const int k = job / {jobs}, first = job % {jobs} * {ROWS};",
@@ -146,11 +150,11 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
         f"  for (int sample = 0; sample < {lanes}; sample += {held}) {{",
         f"    float sums[{held // SAMPLES}][4];",
         f"    for (int n = 0; n < {held // SAMPLES}; n++)",
-        "      for (int e = 0; e < 4; e++) {",
-        "        const int r = first + group + (e >> 1) * 8;",
-        f"        const int u = {target}, at = u * {lanes} + sample + n * 8 + place * 2 + (e & 1);",
-        f"        sums[n][e] = {start}{factor};",
-        "        (void)at;",
+        "      for (int e = 0; e < 4; e += 2) {",
+        "        const int r = first + group + e * 4;",
+        f"        const int u = {target};",
+        f"        const float2 s = {start};",
+        f"        sums[n][e] = s.x{factor}, sums[n][e + 1] = s.y{factor};",
         "      }",
         *(["    stage(turn, 0, sample);", "    copies_end();"] if staged else []),
         f"    for (int step = 0; step < {op.fan_in}; step += {depth}) {{",
@@ -159,11 +163,15 @@ def kernel(plan: NetPlan, op: Blocks, precision: Precision) -> tuple[str, tuple[
         *_fragments(op, precision, *_values(plan, precision, staged)),
         "    }",
         f"    for (int n = 0; n < {held // SAMPLES}; n++)",
-        "      for (int e = 0; e < 4; e++) {",
-        "        const int r = first + group + (e >> 1) * 8;",
+        "      for (int e = 0; e < 4; e += 2) {",
+        "        const int r = first + group + e * 4;",
         f"        const int u = {target};",
-        f"        const float v = sums[n][e]{back};",
-        f"        to[u * {lanes} + sample + n * 8 + place * 2 + (e & 1)] = {_stored(op)};",
+        "        float kept[2];",
+        "        for (int h = 0; h < 2; h++) {",
+        f"          const float v = sums[n][e + h]{back};",
+        f"          kept[h] = {_stored(op)};",
+        "        }",
+        f"        *(float2*)(to + {at}) = make_float2(kept[0], kept[1]);",
         "      }",
         "  }",
         "}",
@@ -250,10 +258,12 @@ def _fragments(op: Blocks, precision: Precision, *values: str) -> list[str]:
     ]
 
 
-def _start(op: Blocks, names: dict[str, str]) -> str:
-    if op.end.init == "bias":
-        return f"{names[f'{op.name}_b']}[u]"
-    return "so_far[at]" if op.end.init == "add" else "0.0f"
+def _start(op: Blocks, names: dict[str, str], at: str) -> str:
+    """What the sums of two samples start from."""
+    if op.end.init == "add":
+        return f"*(const float2*)(so_far + {at})"
+    bias = f"{names[f'{op.name}_b']}[u]" if op.end.init == "bias" else "0.0f"
+    return f"make_float2({bias}, {bias})"
 
 
 def _stored(op: Blocks) -> str:
