@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _cuda_nets import fitting, load
+from _cuda_nets import bound_of, fitting, load
 
 from pathc.backends.tvm import driver
 from pathc.support.diagnostics import PathcError
@@ -19,76 +18,86 @@ GRADIENT_ERROR = 1e-3
 TOOLS = ("memcheck", "racecheck")
 SANITIZED = ("pyramid", "mnist", "odd", "borders", "turns")
 """Nets that compute-sanitizer watches: every kind of kernel, and sizes that it gets through."""
-_FAULT = 77
+FAULT = 77
 """What compute-sanitizer exits with for a fault that it found, apart from a wrong output."""
+_PLACES = (None, "/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer")
 
 
-def conforms(folder: Path, stem: str, gpu: driver.Device) -> dict[str, Any]:
-    """Outputs at odd batches, and gradients, beside the interpreter's: largest error as a share of its bound."""
+def conforms(folder: Path, name: str, kind: str, gpu: driver.Device, plain: bool = False) -> dict[str, Any]:
+    """Outputs at odd batches, and gradients, beside the interpreter's: largest error as a share of its bound.
+
+    If it is not `plain`, the library for apache-tvm-ffi is compared, too, launched and replayed from a graph.
+    """
+    stem = f"{name}-{kind}"
     loaded = load(folder, stem, gpu)
     found: dict[str, Any] = {"net": stem, "good": True}
-    with np.load(folder / f"{stem}.npz", allow_pickle=False) as expected:
-        samples = len(expected["x"])
-        batches = 1, max(2, samples // 9), samples
-        shares = [_share(loaded(expected["x"][:batch]), expected, batch) for batch in batches]
-        found["share"] = max(shares)
-        if "dy" in expected:
-            dx, _ = loaded.gradients(expected["x"], expected["dy"])
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as expected:
+        x, right, bound = (expected[key] for key in ("x", "right", bound_of(kind)))
+        batches = 1, max(2, len(x) // 9), len(x)
+        found["share"] = max(_share(loaded(x[:batch]), right[:batch], bound[:batch]) for batch in batches)
+        found["good"] = found["share"] <= 1
+        if kind == "back":
+            dx, _ = loaded.gradients(x, expected["dy"])
             found["gradients"] = float(np.linalg.norm(dx - expected["dx"]) / np.linalg.norm(expected["dx"]))
-            found["good"] = found["gradients"] <= GRADIENT_ERROR
-        again = _through_library(folder / f"{stem}-{fitting(gpu)}.so", expected["x"])
-        if isinstance(again, str):
-            found["library"] = again
-        else:
-            found["library_share"] = _share(again, expected, samples)
-            shares.append(found["library_share"])
-    found["good"] = found["good"] and max(shares) <= 1
-    words = [f"{key} {value:.2g}" for key, value in found.items() if isinstance(value, float)]
-    print(
-        f"{stem:14} {'right' if found['good'] else 'WRONG'}: {', '.join(words)} {found.get('library', '')}", flush=True
-    )
+            found["good"] = found["good"] and found["gradients"] <= GRADIENT_ERROR
+    if not plain:
+        found |= _through_library(folder / f"{stem}-{fitting(gpu)}.so", x, right, bound)
     return found
 
 
-def _share(y: Any, expected: Any, batch: int) -> float:
-    off = np.abs(y - expected["right"][:batch])
-    share = float(np.max(off / np.maximum(expected["bound"][:batch], 1e-30)))
+def said_of(found: Mapping[str, Any]) -> str:
+    """A line for a comparison."""
+    words = [f"{key} {value:.2g}" for key, value in found.items() if isinstance(value, float)]
+    verdict = "right" if found["good"] and found.get("library_share", 0) <= 1 else "WRONG"
+    return f"{found['net']:14} {verdict}: {', '.join(words)} {found.get('library', '')}".rstrip()
+
+
+def _share(y: Any, right: Any, bound: Any) -> float:
+    share = float(np.max(np.abs(y - right) / np.maximum(bound, 1e-30)))
     return share if np.isfinite(y).all() else float("inf")
 
 
-def _through_library(path: Path, x: Any) -> Any:
-    """Outputs of the shared library on a tensor of PyTorch that lies on the GPU; why not, as text."""
+def _through_library(path: Path, x: Any, right: Any, bound: Any) -> dict[str, Any]:
+    """How far the shared library is off on a tensor of PyTorch that lies on the GPU; why it was not tried, as text."""
     try:
         import torch
 
         from pathc.backends.tvm.library import GpuLibrary
-    except ModuleNotFoundError as reason:
-        return f"library not tried: {reason}"
-    if not path.exists() or not torch.cuda.is_available():
-        return "library not tried: " + ("PyTorch sees no GPU" if path.exists() else "it was not built")
+
+        net = GpuLibrary(path)
+    except (ImportError, OSError, PathcError) as reason:
+        return {"library": f"library not tried: {' '.join(str(reason).split())[:120]}"}
+    if not torch.cuda.is_available():
+        return {"library": "library not tried: PyTorch sees no GPU"}
     try:
         there = torch.from_numpy(np.ascontiguousarray(x)).cuda()
-        return GpuLibrary(path)(there).cpu().numpy()
+        launched = net(there).cpu().numpy()
+        return {"library_share": max(_share(y, right, bound) for y in (launched, _replayed(torch, net, there)))}
     except (PathcError, RuntimeError) as reason:
-        print(f"{path.name}: {reason}", file=sys.stderr)
-        return np.full((*x.shape[:-1], 1), np.nan, np.float32)
+        return {"library_share": float("inf"), "library": " ".join(str(reason).split())[:200]}
+
+
+def _replayed(torch: Any, net: Any, x: Any) -> Any:
+    """The outputs of a graph that was captured with other inputs."""
+    given = torch.zeros_like(x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = net(given)
+    given.copy_(x)
+    graph.replay()
+    return y.cpu().numpy()
 
 
 def sanitizer() -> str | None:
     """Where compute-sanitizer is; it comes with the CUDA toolkit."""
-    return shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
+    return next(filter(None, (shutil.which("compute-sanitizer", path=place) for place in _PLACES)), None)
 
 
-def sanitize(folder: Path, script: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """The comparison under memcheck and racecheck: `clean`, or what is wrong, by tool; empty without the tool."""
-    tool = sanitizer()
-    if tool is None:
-        print("compute-sanitizer is not installed; it is part of the CUDA toolkit", file=sys.stderr)
-        return {}
-    watched = [name for name in names if name in SANITIZED] or list(names)
-    again = [sys.executable, str(script), "run", str(folder), "--check", "--nets", ",".join(watched)]
-    found: dict[str, str] = {}
-    for kind in TOOLS:
-        code = subprocess.run([tool, "--tool", kind, "--error-exitcode", str(_FAULT), *again], check=False).returncode
-        found[kind] = {0: "clean", _FAULT: "faults found"}.get(code, f"exit code {code}")
-    return found
+def watched(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The nets that compute-sanitizer watches of those that were asked for."""
+    return tuple(name for name in names if name in SANITIZED) or names
+
+
+def watching(tool: str, kind: str) -> list[str]:
+    """What is written in front of a command so that compute-sanitizer watches it."""
+    return [tool, "--tool", kind, "--error-exitcode", str(FAULT)]

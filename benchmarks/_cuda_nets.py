@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,18 +36,19 @@ EMPTY = 'extern "C" __global__ void empty_kernel() {}\n'
 class Net:
     """A net, and what computes as many units or channels without paths.
 
-    `samples` are compared, each a sequence of so many `steps` if that is not 0. `batches` are measured.
+    `samples` are compared, so few that what is built can be carried anywhere, each a sequence of so many `steps` if
+    that is not 0. `batches` are measured.
     """
 
     text: str
     dense: Dense
     kinds: tuple[str, ...]
     batches: tuple[int, ...] = ()
-    samples: int = 300
+    samples: int = 70
     steps: int = 0
 
 
-def flat(units: Units, count: int, batches: tuple[int, ...] = BATCHES, samples: int = 300) -> Net:
+def flat(units: Units, count: int, batches: tuple[int, ...] = BATCHES, samples: int = 70) -> Net:
     """A net of paths with rectified layers."""
     roles = ["input ", *["layer "] * (len(units) - 2), "output"]
     tails = ["", *[" : bias | relu"] * (len(units) - 2), " : bias"]
@@ -56,7 +58,7 @@ def flat(units: Units, count: int, batches: tuple[int, ...] = BATCHES, samples: 
     return Net(_model(lines), Chain(units), tuple(KINDS), batches, samples)
 
 
-def filters(channels: int, extent: int, count: int, batches: tuple[int, ...] = (), samples: int = 20) -> Net:
+def filters(channels: int, extent: int, count: int, batches: tuple[int, ...] = (), samples: int = 3) -> Net:
     """3x3 filters on so many rows and columns, as many channels out as in, drawn by paths."""
     lines = [
         f"input x[{channels}, {extent}x{extent}]",
@@ -66,7 +68,7 @@ def filters(channels: int, extent: int, count: int, batches: tuple[int, ...] = (
     return Net(_model(lines), Convolution(channels, extent), _FLOAT32, batches, samples)
 
 
-def cells(stage: str, units: int, batches: tuple[int, ...] = (), steps: int = 128, samples: int = 4) -> Net:
+def cells(stage: str, units: int, batches: tuple[int, ...] = (), steps: int = 128, samples: int = 3) -> Net:
     """A recurrent cell behind paths of fan-in 16 from as many inputs."""
     lines = [
         f"input x[{units}]",
@@ -86,26 +88,26 @@ NETS = {
     "pyramid": flat((1024, 256, 256, 16), 16384),
     "mnist": flat((784, 300, 300, 10), 16384),
     "wide": flat((4096, 4096), 65536),
-    "planes": filters(64, 56, 1024, (1, 64, 256)),
+    "planes": filters(64, 56, 1024, (1, 64, 256), samples=2),
     "channels": filters(256, 14, 4096, (1, 64, 1024)),
     "lstm": cells("lstm(recur = diag)", 512, (1, 64, 1024)),
     "gru": cells("gru(recur = band(width = 21))", 512, (1, 64, 1024)),
     "rnn": cells("rnn(recur = grouped(groups = 4))", 512, (1, 64, 1024)),
     "odd": flat((301, 77, 1, 10), 999, ()),
     "thin": flat((64, 1024, 64), 1024, ()),
-    "borders": filters(12, 11, 50),
+    "borders": filters(12, 11, 50, samples=20),
     "turns": cells("gru(recur = sparse(density = 9%), reset = before, bidirectional = sum)", 30, steps=7, samples=20),
 }
 """The last ones are compared only."""
 
 
-def build(folder: Path, names: tuple[str, ...]) -> None:
+def build(folder: Path, names: tuple[str, ...], archs: Sequence[str]) -> None:
     """Compile nets for single samples and for many, with inputs, what must come out, and their edges for others."""
     from pathc.driver import Options, compile_model
     from pathc.support.source import Source
 
     folder.mkdir(parents=True, exist_ok=True)
-    for arch in nvrtc.ARCHITECTURES:
+    for arch in archs:
         (folder / f"empty-{arch}.cubin").write_bytes(nvrtc.compile_text(EMPTY, arch).cubin)
     for name in names:
         net = NETS[name]
@@ -113,7 +115,7 @@ def build(folder: Path, names: tuple[str, ...]) -> None:
         for kind in net.kinds:
             batch, options, _ = KINDS[kind]
             stem = f"{name}-{kind}"
-            for arch in nvrtc.ARCHITECTURES:
+            for arch in archs:
                 compiled = compile_model(source, f"cuda{{arch={arch}{options}}}", None, Options(batch=batch))
                 for stage in ("json", "params", "cubin", "so"):
                     try:
@@ -123,27 +125,36 @@ def build(folder: Path, names: tuple[str, ...]) -> None:
                         continue
                     path = folder / f"{stem}-{arch}.{stage}"
                     path.write_bytes(data.encode() if isinstance(data, str) else data)
-            np.savez(folder / f"{stem}.npz", **expected(net, kind, compiled))
             print(f"built: {stem}", flush=True)
-        np.savez(folder / f"{name}-work.npz", **work(net, compiled))
+        np.savez(folder / f"{name}.npz", **expected(net, compiled))
+        np.savez_compressed(folder / f"{name}-work.npz", **work(net, compiled))
 
 
-def expected(net: Net, kind: str, compiled: Compiled) -> dict[str, NDArray[Any]]:
-    """Inputs as rows, what the interpreter makes of them, and how far a right kernel may be off."""
+def bound_of(kind: str) -> str:
+    """The key of the bounds of a kind: those of kinds that round alike are the same."""
+    return f"bound {KINDS[kind][2]}"
+
+
+def expected(net: Net, compiled: Compiled) -> dict[str, NDArray[Any]]:
+    """Inputs as rows, what the interpreter makes of them, and how far right kernels of every kind may be off."""
     from pathc.ir.inputs import as_samples
     from pathc.ir.interp import backward, error_bound, forward
 
-    graph, weights, roundoff = compiled.graph, compiled.weights, KINDS[kind][2]
+    graph, weights = compiled.graph, compiled.weights
     axes = (net.samples, net.steps) if net.steps else (net.samples,)
     units = math.prod(input_shape(graph))
     x = np.random.default_rng(1).normal(size=(*axes, units)).astype(np.float32)
     given = as_samples(graph, x)
     right = forward(graph, weights, given).reshape(*axes, -1)
-    bound = error_bound(graph, weights, given, max(2 * roundoff, 2.0**-24), roundoff).reshape(right.shape)
-    arrays: dict[str, NDArray[Any]] = {"x": x, "right": right, "bound": bound}
-    if kind == "back":
+    arrays: dict[str, NDArray[Any]] = {"x": x, "right": right.astype(np.float32)}
+    stored = np.abs(right - arrays["right"])
+    for kind in net.kinds:
+        roundoff = KINDS[kind][2]
+        bound = error_bound(graph, weights, given, max(2 * roundoff, 2.0**-24), roundoff).reshape(right.shape)
+        arrays[bound_of(kind)] = np.nextafter((bound + stored).astype(np.float32), np.float32(np.inf))
+    if "back" in net.kinds:
         arrays["dy"] = np.random.default_rng(2).normal(size=right.shape).astype(np.float32)
-        arrays["dx"] = backward(graph, weights, x, arrays["dy"])[0]
+        arrays["dx"] = backward(graph, weights, x, arrays["dy"])[0].astype(np.float32)
     return arrays
 
 
@@ -161,7 +172,7 @@ def work(net: Net, compiled: Compiled) -> dict[str, NDArray[Any]]:
 
 
 def fitting(gpu: driver.Device) -> str:
-    """The newest architecture that was built and that a GPU runs; ends the program if there is none."""
+    """The newest architecture that can be built and that a GPU runs; ends the program if there is none."""
     found = [arch for arch in nvrtc.ARCHITECTURES if arch[:-1] == gpu.arch[:-1] and arch <= gpu.arch]
     if not found:
         sys.exit(f"{gpu.name} is {gpu.arch}; binaries were made for {', '.join(nvrtc.ARCHITECTURES)}")

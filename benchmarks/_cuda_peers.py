@@ -1,7 +1,8 @@
-"""What `cuda.py` measures beside: dense layers under CUDA graphs, sparse products of cuSPARSE, a library in a graph."""
+"""What `cuda.py` measures beside: dense layers under CUDA graphs, sparse products of cuSPARSE; and graphs of nets."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,10 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pathc.backends.tvm import driver
 from pathc.backends.tvm.driver import fastest
 
 Seconds = dict[str, float | str]
 """Seconds by name, or why there are none."""
+_NON_BLOCKING, _RELAXED = 1, 2
+"""A stream that does not wait for others, and captures that only it takes part in."""
 PEERS = ("dense f32", "dense tf32", "dense bf16", "csr torch", "csr cupy")
 
 
@@ -104,9 +108,19 @@ def beside(folder: Path, name: str, dense: Dense, batch: int, least: float) -> S
     return found
 
 
-def captured(path: Path, shape: tuple[int, ...], least: float) -> float | str:
-    """Seconds of a library called on PyTorch's tensors and captured as a graph, as the dense layers are."""
-    return _tried(lambda: _captured(path, shape, least))
+def graph_seconds(gpu: driver.Device, launch: Callable[..., object], least: float) -> float | str:
+    """Seconds of launches that are captured as a graph, as the dense layers are; it needs the driver alone."""
+
+    def measure() -> float:
+        stream, graph, ready = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+        gpu.call("cuStreamCreate", ctypes.byref(stream), _NON_BLOCKING)
+        gpu.call("cuStreamBeginCapture_v2", stream, _RELAXED)
+        launch(stream=stream.value)
+        gpu.call("cuStreamEndCapture", stream, ctypes.byref(graph))
+        gpu.call("cuGraphInstantiateWithFlags", ctypes.byref(ready), graph, ctypes.c_uint64(0))
+        return fastest(lambda: gpu.call("cuGraphLaunch", ready, stream), gpu.synchronize, least)
+
+    return _tried(measure)
 
 
 def measured_peaks(least: float) -> Seconds:
@@ -176,18 +190,8 @@ def _chain(y: Any, matrices: list[Any], step: Callable[[Any, Any], Any]) -> Any:
     return y
 
 
-def _captured(path: Path, shape: tuple[int, ...], least: float) -> float:
-    import torch
-
-    from pathc.backends.tvm.library import GpuLibrary
-
-    net = GpuLibrary(path)
-    x = torch.zeros(shape, device="cuda")
-    return _timed(torch, lambda: net(x), least, must=True)
-
-
-def _timed(torch: Any, run: Callable[[], object], least: float, must: bool = False) -> float:
-    """The fastest of several series, captured as a graph where that can be (where it `must`, else an error)."""
+def _timed(torch: Any, run: Callable[[], object], least: float) -> float:
+    """The fastest of several series, captured as a graph where that can be."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -203,6 +207,4 @@ def _timed(torch: Any, run: Callable[[], object], least: float, must: bool = Fal
         call = graph.replay
     except RuntimeError:
         torch.cuda.synchronize()
-        if must:
-            raise
     return fastest(call, torch.cuda.synchronize, least)

@@ -81,6 +81,19 @@ class Results:
     empty_round_trip: float | None = None
     peaks: Seconds = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def faults(self) -> list[str]:
+        """What is wrong, and what was not done."""
+        wrong = [f"{one['net']}: wrong" for one in self.conformance if not one["good"]]
+        wrong += [f"{one['net']}: the library is wrong" for one in self.conformance if one.get("library_share", 0) > 1]
+        wrong += [f"{tool}: {said}" for tool, said in self.sanitizer.items() if said != "clean"]
+        return wrong + [f"{job}: {reason}" for job, reason in self.failed.items()]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong and everything was done."""
+        return not self.faults()
 
     def as_json(self) -> str:
         """All of it."""
@@ -90,7 +103,9 @@ class Results:
         """STEM.json and STEM.md."""
         paths = [stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.md")]
         for path, text in zip(paths, (self.as_json(), markdown(self)), strict=True):
-            path.write_text(text)
+            fresh = path.with_suffix(f"{path.suffix}.new")
+            fresh.write_text(text)
+            fresh.replace(path)
         return paths
 
 
@@ -135,6 +150,8 @@ def markdown(results: Results) -> str:
         f"{good} of {len(results.conformance)} programs agree with the interpreter. "
         + _sentence(results.sanitizer, "compute-sanitizer was not run."),
     ]
+    if results.failed:
+        lines.append(f"Not done: {', '.join(results.failed)}.")
     if results.empty_launch is not None and results.empty_round_trip is not None:
         lines.append(
             f"An empty kernel takes {_micro(results.empty_launch)} us in a row of launches, and"

@@ -17,6 +17,9 @@ class FakeCuda:
         self.launched: list[str] = []
         self.allowed: dict[int, int] = {}
         self.kernels: list[str] = []
+        self.captured: list[tuple[str, tuple[int, ...], list[int]]] | None = None
+        self.captured: list[tuple[object, ...]] | None = None
+        self.graphs: list[list[tuple[object, ...]]] = []
 
     def cuInit(self, flags):  # noqa: N802
         return 0
@@ -81,8 +84,39 @@ class FakeCuda:
 
     def cuLaunchKernel(self, function, gx, gy, gz, bx, by, bz, shared, stream, arguments, extra):  # noqa: N802
         assert self.allowed[function.value] >= shared
-        name = self.kernels[function.value - 1]
+        name, extents = self.kernels[function.value - 1], (gx, gy, gz, bx, by, bz)
+        if stream.value and self.captured is not None:
+            self.captured.append((name, extents, [ctypes.c_uint64.from_address(place).value for place in arguments]))
+            return 0
+        return self.launch(name, extents, arguments)
+
+    def launch(self, name, extents, arguments):
         run = gpu.build(self.text)[f"run_{name}"]
         run.argtypes = [ctypes.c_void_p, gpu.Extent, gpu.Extent, ctypes.c_int]
         self.launched.append(name)
-        return run(arguments, gpu.Extent(gx, gy, gz), gpu.Extent(bx, by, bz), 0)
+        return run(arguments, gpu.Extent(*extents[:3]), gpu.Extent(*extents[3:]), 0)
+
+    def cuStreamCreate(self, stream, flags):  # noqa: N802
+        stream._obj.value = 1
+        return 0
+
+    def cuStreamBeginCapture_v2(self, stream, mode):  # noqa: N802
+        self.captured = []
+        return 0
+
+    def cuStreamEndCapture(self, stream, graph):  # noqa: N802
+        graph._obj.value = 1
+        return 0
+
+    def cuGraphInstantiateWithFlags(self, ready, graph, flags):  # noqa: N802
+        ready._obj.value = graph.value
+        return 0
+
+    def cuGraphLaunch(self, ready, stream):  # noqa: N802
+        for name, extents, values in self.captured:
+            held = (ctypes.c_uint64 * max(1, len(values)))(*values)
+            places = [ctypes.addressof(held) + 8 * at for at in range(len(values))]
+            fault = self.launch(name, extents, (ctypes.c_void_p * len(values))(*places))
+            if fault:
+                return fault
+        return 0

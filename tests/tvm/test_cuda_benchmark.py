@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not gpu.available(), reason="needs g++ to execute CUDA text: apt-get install g++"),
 ]
 UNITS, PATHS, SAMPLES = (64, 32, 16), 256, 40
-PARTS = ("_cuda_nets", "_cuda_check", "_cuda_peers", "_cuda_results", "cuda")
+PARTS = ("_cuda_nets", "_cuda_check", "_cuda_jobs", "_cuda_peers", "_cuda_results", "cuda")
 
 
 @pytest.fixture(scope="module")
@@ -67,31 +69,42 @@ def gpu_for(name, folder, kind):
 @pytest.mark.parametrize("kind", ["bf16", "back"])
 def test_it_builds_carries_and_compares(script, parts, tmp_path, monkeypatch, kind):
     only(script, monkeypatch, "small", kind)
-    script.build(tmp_path, ("small",))
-    found = script.conforms(tmp_path, f"small-{kind}", gpu_for("small", tmp_path, kind))
+    script.build(tmp_path, ("small",), ("sm_90",))
+    found = script.conforms(tmp_path, "small", kind, gpu_for("small", tmp_path, kind))
     assert found["good"]
     assert 0 < found["share"] <= 1
     assert ("gradients" in found) == (kind == "back")
     assert "not tried" in found["library"]
-    with np.load(tmp_path / f"small-{kind}.npz") as kept:
+    with np.load(tmp_path / "small.npz") as kept:
         arrays = dict(kept)
     wrong = {"dx": -arrays["dx"]} if kind == "back" else {"right": arrays["right"] + 1}
-    np.savez(tmp_path / f"small-{kind}.npz", **(arrays | wrong))
-    assert not script.conforms(tmp_path, f"small-{kind}", gpu_for("small", tmp_path, kind))["good"]
+    np.savez(tmp_path / "small.npz", **(arrays | wrong))
+    found = script.conforms(tmp_path, "small", kind, gpu_for("small", tmp_path, kind), plain=True)
+    assert not found["good"]
+    assert "WRONG" in script.said_of(found)
 
 
 def on(there, monkeypatch):
-    """Make this machine have that GPU."""
+    """Make this machine have that GPU, for workers, too, which are then this process."""
+    script = importlib.import_module("cuda")
     monkeypatch.setattr(driver, "missing", lambda: "")
     monkeypatch.setattr(driver, "device", lambda: there)
-    monkeypatch.setattr(importlib.import_module("cuda"), "sanitizer", lambda: None)
+    monkeypatch.setattr(script, "sanitizer", lambda: None)
+
+    def here(command, jobs, seconds, deadline, report):
+        given = script.parsed([*command[2:], *jobs])
+        for job in jobs:
+            report(job, json.loads(json.dumps(script.done(given.folder, given, there, job))))
+        return 0
+
+    monkeypatch.setattr(script, "supervise", here)
 
 
 @pytest.mark.parametrize(("name", "macs", "rows"), [("filters", 32 * 9 * 36, 3), ("cells", 16 * 3 * (16 + 5), 10)])
 def test_filters_and_cells_are_compared_and_measured(script, parts, tmp_path, monkeypatch, capsys, name, macs, rows):
     only(script, monkeypatch, name, "many")
     there = gpu_for(name, tmp_path, "many")
-    script.build(tmp_path, (name,))
+    script.build(tmp_path, (name,), ("sm_90",))
     on(there, monkeypatch)
     arguments = ["run", str(tmp_path), "--out", str(tmp_path / "found"), "--seconds", "0.001", "--nets", name]
     assert script.main(arguments) == 0
@@ -106,8 +119,9 @@ def test_filters_and_cells_are_compared_and_measured(script, parts, tmp_path, mo
     assert ("| cells | many | 2 x 5 |" if name == "cells" else "| filters | many | 3 |") in (
         tmp_path / "found.md"
     ).read_text()
-    with np.load(tmp_path / f"{name}-many.npz") as kept:
-        np.savez(tmp_path / f"{name}-many.npz", **(dict(kept) | {"right": kept["right"] + 1}))
+    assert figure["graph"] > 0
+    with np.load(tmp_path / f"{name}.npz") as kept:
+        np.savez(tmp_path / f"{name}.npz", **(dict(kept) | {"right": kept["right"] + 1}))
     assert script.main([*arguments, "--check"]) == 1
 
 
@@ -125,7 +139,7 @@ def test_what_is_beside_has_the_shapes_of_the_nets(parts):
 
 def test_a_whole_run_writes_results(script, parts, tmp_path, monkeypatch, capsys):
     only(script, monkeypatch, "small", "one")
-    script.build(tmp_path, ("small",))
+    script.build(tmp_path, ("small",), ("sm_90",))
     there = gpu_for("small", tmp_path, "one")
     on(there, monkeypatch)
     arguments = ["run", str(tmp_path), "--out", str(tmp_path / "found"), "--seconds", "0.001", "--batches", "1"]
@@ -144,10 +158,11 @@ def test_a_whole_run_writes_results(script, parts, tmp_path, monkeypatch, capsys
     table = (tmp_path / "found.md").read_text()
     assert "| small | one | 1 |" in table
     assert f"`python benchmarks/cuda.py {' '.join(arguments)} --nets small`" in table
-    np.savez(
-        tmp_path / "small-one.npz", x=np.ones((40, 64), np.float32), right=np.full((40, 16), 5.0), bound=np.ones(1)
-    )
-    assert script.main([*arguments, "--nets", "small", "--check"]) == 1
+    with np.load(tmp_path / "small.npz") as kept:
+        np.savez(tmp_path / "small.npz", **(dict(kept) | {"right": kept["right"] + 1}))
+    assert script.main([*arguments, "--nets", "small"]) == 1
+    assert "small-one: wrong" in capsys.readouterr().out
+    assert json.loads((tmp_path / "found.json").read_text())["figures"] == [], "what is wrong is not measured"
 
 
 def _weights(folder, stem="small-one"):
@@ -163,11 +178,14 @@ def test_the_plan_is_what_was_asked_for(parts, monkeypatch, capsys):
     assert len(plan.compared) == 2 * len(parts["_cuda_nets"].KINDS)
     assert plan.tools == ("memcheck", "racecheck")
     assert plan.measured == (("mnist", 1, ("one",)), ("mnist", 256, ("many", "tf32", "bf16", "fp16", "back")))
+    first = script.planned(script.parsed(["plan", "--nets", "square,gru"])).measured
+    assert [one[:2] for one in first[:4]] == [("square", 4096), ("gru", 64), ("square", 1), ("gru", 1)]
+    assert len(first) == len(set(first)) == 7
     check = script.planned(script.parsed(["run", "folder", "--check"]))
     assert (check.tools, check.measured) == ((), ())
-    assert check.compared == tuple(f"{name}-{kind}" for name, net in script.NETS.items() for kind in net.kinds)
+    assert check.compared == tuple((name, kind) for name, net in script.NETS.items() for kind in net.kinds)
     own = script.planned(script.parsed(["plan", "--nets", "gru,turns"])).measured
-    assert own == (("gru", 1, ("one",)), ("gru", 64, ("many",)), ("gru", 1024, ("many",)))
+    assert own == (("gru", 64, ("many",)), ("gru", 1, ("one",)), ("gru", 1024, ("many",)))
     only = script.planned(script.parsed(["run", "folder", "--sanitize"]))
     assert (only.compared, only.tools, only.measured) == ((), ("memcheck", "racecheck"), ())
     assert script.main(["plan"]) == 0
@@ -177,7 +195,7 @@ def test_the_plan_is_what_was_asked_for(parts, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [["build"], ["run"], ["plan", "--nets", "other"], ["plan", "--batches", "1,,2"], ["plan", "--batches", "0"],
-     ["run", "f", "--check", "--sanitize"]],
+     ["run", "f", "--check", "--sanitize"], ["work"], ["run", "f", "check/odd/one"]],
     ids=" ".join,
 )  # fmt: skip
 def test_command_lines_that_make_no_sense(parts, arguments, capsys):
@@ -193,19 +211,90 @@ def test_without_a_gpu_it_says_so(parts, tmp_path, capsys):
         assert "no CUDA driver" in capsys.readouterr().err
 
 
-def test_the_sanitizer_watches_both_kinds_of_faults(parts, tmp_path, monkeypatch, capsys):
-    check = parts["_cuda_check"]
+WORKER = """import json, sys, time
+folder, *jobs = sys.argv[1:]
+for job in jobs:
+    with open(folder + "/log", "a") as log:
+        log.write(job + "\\n")
+    if job == "dies":
+        raise SystemExit(9)
+    if job == "hangs":
+        time.sleep(60)
+    print("something else")
+    print("found: " + json.dumps({"failed": "fault"} if job == "faults" else {"job": job}), flush=True)
+    if job == "faults":
+        raise SystemExit(1)
+raise SystemExit(77 if "last" in jobs else 0)
+"""
+
+
+def test_the_rest_is_done_when_a_job_dies_hangs_or_faults(parts, tmp_path, monkeypatch):
+    jobs = parts["_cuda_jobs"]
+    monkeypatch.setattr(jobs, "STARTING", 1.0)
+    said = {}
+    command, asked = [sys.executable, "-c", WORKER, str(tmp_path)], ["a", "dies", "b", "hangs", "faults", "last"]
+    code = jobs.supervise(command, asked, 0.5, float("inf"), said.__setitem__)
+    assert list(said) == asked
+    assert [said[one] for one in ("a", "b", "last")] == [{"job": "a"}, {"job": "b"}, {"job": "last"}]
+    assert said["dies"] == {"failed": "its process ended with 9"}
+    assert said["faults"] == {"failed": "fault"}
+    assert "took more than" in said["hangs"]["failed"]
+    assert code == 77
+    assert (tmp_path / "log").read_text().split() == asked, "no job is done twice"
+
+
+def test_no_job_outlasts_the_time_there_is(parts, tmp_path):
+    jobs, said = parts["_cuda_jobs"], {}
+    command = [sys.executable, "-c", WORKER, str(tmp_path)]
+    jobs.supervise(command, ["a", "hangs", "b"], 30, time.monotonic() + 1.5, said.__setitem__)
+    assert said == {"a": {"job": "a"}, "hangs": {"failed": jobs.NO_TIME}, "b": {"failed": jobs.NO_TIME}}
+    said.clear()
+    jobs.supervise(command, ["dies"] * 5, 30, float("inf"), lambda job, found: said.setdefault(len(said), found))
+    assert [found["failed"] for found in said.values()][3:] == ["3 processes in a row did nothing"] * 2
+
+
+def test_a_worker_ends_with_the_first_job_that_raises(parts, capsys):
+    def do(job):
+        print("noise")
+        if job == "bad":
+            raise RuntimeError("the GPU is gone")
+        return {"job": job}
+
+    assert parts["_cuda_jobs"].work(["good", "bad", "other"], do) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        'found: {"job": "good"}',
+        'found: {"failed": "RuntimeError: the GPU is gone"}',
+    ]
+    assert said.err.count("noise") == 2
+
+
+def test_the_sanitizer_watches_both_kinds_of_faults(script, parts, tmp_path, monkeypatch, capsys):
+    """The tool watches the worker itself, and what it could not get through is told."""
     tool = tmp_path / "compute-sanitizer"
-    tool.write_text('#!/bin/sh\necho "$@" >> "$0.log"\ncase "$*" in *racecheck*) exit 77;; esac\n')
+    tool.write_text(
+        '#!/bin/sh\necho "$@" >> "$0.log"\n'
+        'for job; do case $job in check/*) echo \'found: {"net": "x", "good": true}\';; esac; done\n'
+        'case "$*" in *racecheck*) exit 77;; esac\n'
+    )
     tool.chmod(0o755)
-    monkeypatch.setattr(check, "sanitizer", lambda: str(tool))
-    found = check.sanitize(tmp_path, Path("cuda.py"), ("square", "mnist", "odd"))
-    assert found == {"memcheck": "clean", "racecheck": "faults found"}
+    monkeypatch.setattr(script, "sanitizer", lambda: str(tool))
+    monkeypatch.setattr(driver, "missing", lambda: "")
+    monkeypatch.setattr(driver, "device", lambda: driver.Device(FakeCuda()))
+    arguments = ["run", str(tmp_path), "--sanitize", "--nets", "small", "--out", str(tmp_path / "found")]
+    assert script.main(arguments) == 1
+    assert json.loads((tmp_path / "found.json").read_text())["sanitizer"] == {
+        "memcheck": "clean",
+        "racecheck": "faults found",
+    }
     called = Path(f"{tool}.log").read_text().splitlines()
     assert [line.split()[1] for line in called] == ["memcheck", "racecheck"]
-    assert all(line.endswith("--check --nets mnist,odd") for line in called)
-    monkeypatch.setattr(check, "sanitizer", lambda: None)
-    assert check.sanitize(tmp_path, Path("cuda.py"), ("mnist",)) == {}
+    for line in called:
+        given = script.parsed(line.partition("cuda.py ")[2].split())
+        assert (given.what, given.folder, given.plain) == ("work", tmp_path, True)
+        assert given.jobs == [f"check/small/{kind}" for kind in parts["_cuda_nets"].KINDS]
+    monkeypatch.setattr(script, "sanitizer", lambda: None)
+    assert script.main(arguments) == 3
     assert "not installed" in capsys.readouterr().err
 
 
