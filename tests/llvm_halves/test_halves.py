@@ -26,6 +26,7 @@ from pathc.ir.interp.activations import activation
 from pathc.ir.interp.network import prepare
 from pathc.ir.types import Call, Word
 from pathc.support.diagnostics import PathcError, UsageError
+from pathc.support.source import Source
 from pathc.support.tensors import round_to_bfloat16
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "llvm_net"))
@@ -248,6 +249,22 @@ def test_what_does_not_go_together(options, code):
     graph = graph_of([16, 16], 16)
     with pytest.raises((UsageError, PathcError), match=code):
         pathc.compile(graph, f"llvm{{cpu=sapphirerapids, precision=bf16, {options}}}", weights=drawn(graph, 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input x[3, 5]\noutput y[2] : conv(3) | relu",
+        "input x[5]\noutput y[2] : batchnorm",
+        "input x[5]\noutput y[2] : lstm",
+    ],
+)
+def test_what_is_not_flat_has_rounded_weights_for_a_cure(text):
+    source = Source("n.path", f"pathc 1\nmodel n\n{text}\ndense d : x -> y\n")
+    with pytest.raises(PathcError) as caught:
+        pathc.compile(source, "llvm{cpu=sapphirerapids, precision=bf16}")
+    assert {d.help for d in caught.value.diagnostics} == {"`llvm{weights=bf16}` rounds the weights alone"}
+    pathc.compile(source, "llvm{weights=bf16}")
 
 
 @pytest.mark.parametrize("value", ["bf17", "fp16", "3"])

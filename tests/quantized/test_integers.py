@@ -242,6 +242,13 @@ def test_what_does_not_fit_is_refused(code, damage):
         integer_network(*damage(*two_stations()))
 
 
+def test_integers_without_scales_of_stations_name_the_file_that_has_them():
+    graph, tensors = two_stations()
+    with pytest.raises(PathcError) as caught:
+        integer_network(drop(graph, Scale), tensors)
+    assert ".pir file" in caught.value.diagnostics[0].help
+
+
 def test_weights_beyond_their_format_are_refused():
     with pytest.raises(PathcError, match="E1306"):
         integer_network(*two_stations("i4"))

@@ -20,7 +20,7 @@ from pathc.ir.graph import Graph, Station
 from pathc.ir.interp.activations import activation
 from pathc.ir.interp.recurrent.matrix import Matrix
 from pathc.ir.quantized.activations import Reading, reading
-from pathc.ir.quantized.formats import Format, format_of
+from pathc.ir.quantized.formats import CALIBRATED, Format, format_of
 from pathc.ir.quantized.rounding import Integers
 from pathc.ir.types import Call
 from pathc.ir.weights import Tensors
@@ -101,7 +101,7 @@ def integer_cell(graph: Graph, weights: Tensors, station: Station, format: Forma
     fact = next((fact for fact in graph.facts_of(Recurrent) if fact.station == station.name), None)
     if fact is None or any(weights[name].dtype.kind not in "iu" for name in cell.tensors):
         text = f"the weights `{cell.tensors[0]}` are not quantized"
-        raise error("E1302", text, station.loc, help="quantize with --data, which calibrates every station")
+        raise error("E1302", text, station.loc, help=CALIBRATED)
     stored = format_of(fact.type, fact.loc or station.loc)
     matrices = tuple(weights[name].astype(np.int64).reshape(-1) for name in cell.tensors)
     for name, values in zip(cell.tensors, matrices, strict=True):

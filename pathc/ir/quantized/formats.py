@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from pathc.ir.types import ScalarType
 from pathc.support.diagnostics import Place, error
 
+CALIBRATED = "run the .pir file that `pathc quantize --data D -o Q` writes beside the weights: it has the scales"
+"""The cure where number formats are missing (E1302)."""
+
 _RANGES = {
     "u8": (0, 255),
     "i8": (-128, 127),

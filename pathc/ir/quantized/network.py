@@ -20,7 +20,7 @@ from pathc.ir.misfits import flat_only
 from pathc.ir.quantized.activations import Reading, reading
 from pathc.ir.quantized.cells import IntegerCell, gated, integer_cell, state_function, state_range, without_cell
 from pathc.ir.quantized.extents import beyond_integers
-from pathc.ir.quantized.formats import Format, format_of
+from pathc.ir.quantized.formats import CALIBRATED, Format, format_of
 from pathc.ir.quantized.rounding import Integers
 from pathc.ir.quantized.sums import bits_of_bounds, too_wide
 from pathc.ir.quantized.windows import EXACT, Step, Steps, Window, steps_of
@@ -329,4 +329,4 @@ def _skip_scale(junction: Junction) -> float:
 
 
 def _lacks(what: str, station: Station) -> PathcError:
-    return error("E1302", what, station.loc, help="quantize with --data, which calibrates every station")
+    return error("E1302", what, station.loc, help=CALIBRATED)

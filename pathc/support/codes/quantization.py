@@ -15,7 +15,8 @@ CODES: tuple[Code, ...] = (
         "E1302",
         "a station or junction without a number format",
         "Integer arithmetic needs a `scale` fact for every station that is read and integer weights with a scale "
-        "for every junction and every cell. `pathc quantize FILE --weights W --data D --method int8 -o Q` makes both.",
+        "for every junction and every cell. `pathc quantize FILE --weights W --data D --method int8 -o Q` makes both; "
+        "the scales are in the .pir file beside Q, which is the net to run.",
     ),
     Code(
         "E1303",
