@@ -6,7 +6,7 @@ from pathc.frontend import ast
 from pathc.frontend.attributes import GENERATOR_OPTIONS, LINE_ATTRIBUTES, collect, option_of
 from pathc.frontend.draft import Draft
 from pathc.frontend.scope import evaluate
-from pathc.frontend.values import call_value, option_value
+from pathc.frontend.values import call_value, option_value, show_number
 from pathc.ir.catalogue import MAX_DIMENSION, Kind, canonical, find, options_of
 from pathc.ir.graph import Axis, Line, Visit
 from pathc.ir.types import Call, Value, Word
@@ -133,7 +133,7 @@ def _drawn(draft: Draft, visit: ast.Visit) -> _Drawn:
 def _dimension(draft: Draft, node: ast.Expression) -> int:
     value = evaluate(node, draft.scope)
     if not isinstance(value, int) or not 0 <= value <= MAX_DIMENSION:
-        message = f"a dimension is an integer from 0 to {MAX_DIMENSION}, not {value:.6g}"
+        message = f"a dimension is an integer from 0 to {MAX_DIMENSION}, not {show_number(value)}"
         raise error("E0209", message, node.span)
     return value
 
@@ -141,7 +141,7 @@ def _dimension(draft: Draft, node: ast.Expression) -> int:
 def _parts(draft: Draft, node: ast.Expression) -> int:
     value = evaluate(node, draft.scope)
     if not isinstance(value, int) or value < 1:
-        raise error("E0209", f"an axis has a positive number of places, not {value:.6g}", node.span)
+        raise error("E0209", f"an axis has a positive number of places, not {show_number(value)}", node.span)
     return value
 
 

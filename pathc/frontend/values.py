@@ -114,7 +114,7 @@ def _takes_number(option: Option) -> bool:
 def _number(option: Option, node: ast.Expression, scope: Scope) -> int | float:
     value = evaluate(node, scope)
     if isinstance(value, float) and "float" not in option.accepts:
-        raise error("E0208", f"`{option.name}` must be an integer, not {value:.6g}", node.span)
+        raise error("E0208", f"`{option.name}` must be an integer, not {show_number(value)}", node.span)
     check_bounds(option, value, node)
     return float(value) if "float" in option.accepts else value
 
@@ -122,11 +122,16 @@ def _number(option: Option, node: ast.Expression, scope: Scope) -> int | float:
 def check_bounds(option: Option, value: float, node: ast.Expression) -> None:
     """Raise PathcError E0209 unless the value lies within the bounds of the option."""
     if option.low is not None and value < option.low:
-        message = f"`{option.name}` must be at least {option.low:g}, not {value:.6g}"
+        message = f"`{option.name}` must be at least {option.low:g}, not {show_number(value)}"
         raise error("E0209", message, node.span)
     if option.high is not None and value > option.high:
-        message = f"`{option.name}` may be at most {show_bound(option.high)}, not {value:.6g}"
+        message = f"`{option.name}` may be at most {show_bound(option.high)}, not {show_number(value)}"
         raise error("E0209", message, node.span)
+
+
+def show_number(value: float) -> str:
+    """An integer in all digits, a fraction in six."""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def show_bound(bound: float) -> str:

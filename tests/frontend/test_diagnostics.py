@@ -120,6 +120,19 @@ def test_load_raises_all_errors_at_once_and_parse_only_those_of_the_text() -> No
         parse(Source("m.path", "input x[0q]\n"))
 
 
+@pytest.mark.parametrize(
+    ("line", "ends"),
+    [
+        ("x -> y { count = 1099511627777 }", "2^40, not 1099511627777"),
+        ("x@1234567 -> y@1 { count = 4 }", "65535, not 1234567"),
+        ("x@(0:4) -> y@(1:2.5) { count = 4 }", "places, not 2.5"),
+    ],
+)
+def test_integers_that_do_not_fit_are_named_in_all_digits(line: str, ends: str) -> None:
+    _, found = check(Source("m.path", f"input x[4]\noutput y[4]\npaths p : {line}\n"))
+    assert [(d.code, d.message.endswith(ends)) for d in found] == [("E0209", True)]
+
+
 def test_number_of_faults_is_bounded() -> None:
     _, diagnostics = check(Source("m.path", "foo\n" * 5000))
     assert len([d for d in diagnostics if d.code == "E0102"]) == 100
