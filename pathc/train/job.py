@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.driver import load
+from pathc.driver import load, weights_of
 from pathc.ir.catalogue import find
 from pathc.ir.graph import Graph
 from pathc.ir.types import Call
-from pathc.ir.weights import expected_tensors, load_weights, save_weights
+from pathc.ir.weights import SCALE, expected_tensors, load_weights, save_weights
 from pathc.support.diagnostics import Diagnostic, Severity, UsageError, did_you_mean, error
 from pathc.support.source import Source
 from pathc.support.tensors import safetensors_metadata
@@ -35,9 +35,9 @@ _SUFFIXES = (".safetensors", ".npz")
 class Job:
     """One training.
 
-    `weights` is a file to begin with, of this net or of one with fewer paths; `grow` names a `let` and the values it
-    takes one after the other, each trained for all epochs; `grown` says how new paths begin. `output` is the file of
-    weights, `checkpoint` by default the one beside it, which is removed when the output is written.
+    `weights` is a file to begin with, of this net, of one with fewer paths, or quantized; `grow` names a `let` and the
+    values it takes one after the other, each trained for all epochs; `grown` says how new paths begin. `output` is the
+    file of weights, `checkpoint` by default the one beside it, which is removed when the output is written.
     """
 
     model: str | Path | Source | Graph
@@ -172,6 +172,8 @@ def _stage_of(checkpoint: Path, graphs: list[Graph]) -> int:
 
 def _begin(job: Job, graph: Graph, tell: Callable[[list[Diagnostic]], None]) -> dict[str, NDArray[np.float32]]:
     stored = load_weights(job.weights)
+    if any(name + SCALE in stored for name in stored):
+        stored = weights_of(graph, job.weights)
     grown = _grown(job, graph, stored)
     larger = [n for n, shape in expected_tensors(graph).items() if n in stored and stored[n].shape != shape]
     if larger:

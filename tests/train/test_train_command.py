@@ -121,6 +121,26 @@ def test_sign_rules_reach_the_weights(folder: Path) -> None:
     assert all((weights[name] >= 0).all() for name in ("main.1", "main.2"))
 
 
+@pytest.mark.parametrize("per", ["tensor", "unit"])
+def test_quantized_weights_begin_as_what_they_stand_for(folder: Path, capsys, per: str) -> None:
+    assert pathc(*TRAIN, "-o", "w.npz", "-q") == 0
+    assert pathc("quantize", "small.path", "--weights", "w.npz", "--per", per, "-o", "q.npz", "-q") == 0
+    capsys.readouterr()
+    losses = []
+    for name in ("w.npz", "q.npz"):
+        assert pathc(*TRAIN, "--weights", name, "--epochs", 1, "--lr", "1e-9", "--json", "-q") == 0
+        losses.append(json.loads(capsys.readouterr().out.splitlines()[-1])["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_quantized_weights_of_another_net_do_not_begin(folder: Path, capsys) -> None:
+    assert pathc(*TRAIN, "-o", "w.npz", "-q") == 0
+    assert pathc("quantize", "small.path", "--weights", "w.npz", "--per", "unit", "-o", "q.npz", "-q") == 0
+    for count in (128, 512):
+        assert pathc(*TRAIN, "--set", f"P={count}", "--weights", "q.npz") == 1
+        assert "E0507" in capsys.readouterr().err
+
+
 def test_weights_of_fewer_paths_are_grown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pathc(*TRAIN, "--set", "P=128", "-o", "small.npz", "-q") == 0
     assert pathc(*TRAIN, "--weights", "small.npz", "-o", "large.npz") == 0
