@@ -41,6 +41,9 @@ class Windows:
             raise error("E0912", f"the net `{graph.name}` {what}", graph.loc, help=cure)
         if dropped & (dropped - 1) or counts[0] % dropped or dropped == counts[0]:
             text = f"windows of {dropped} paths do not divide {counts[0]} paths into equal parts of a power of two"
+            widest = counts[0] & -counts[0]
+            widest //= 1 + (widest == counts[0])
+            cure = f"use a power of two up to {widest}" if widest > 1 else "draw a count that has more factors of two"
             raise error("E0912", text, lines[0].loc, help=cure)
         self.count = counts[0] // dropped
         self.share = 1.0 - 1.0 / self.count

@@ -170,6 +170,15 @@ def test_windows_need_paths() -> None:
     assert codes(train, dense, clusters(), Settings(drop=4)) == ["E0912"]
 
 
+@pytest.mark.parametrize(("count", "cure"), [(1000, "up to 8"), (256, "up to 128"), (255, "more factors of two")])
+def test_windows_that_divide_the_paths_are_named(count: int, cure: str) -> None:
+    graph = net(NET.replace("P = 256", f"P = {count}"))
+    for paths in (512, 3, 1024):
+        with pytest.raises(PathcError, match="E0912") as caught:
+            Windows(graph, paths, seed=0)
+        assert cure in caught.value.diagnostics[0].help
+
+
 def test_direct_feedback_learns() -> None:
     settings = Settings(epochs=8, batch=16, lr=0.02, feedback="direct")
     result = train(net(), clusters(), settings)
