@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pathc.backends.llvm import aot
 from pathc.backends.llvm.call import BY_ROWS, Bound, Kernel, as_floats, order_of
+from pathc.backends.llvm.column.stretch import stretch_of
 from pathc.backends.llvm.column.tiling import tile_columns
 from pathc.backends.llvm.forms import UNROLLED, Choices
 from pathc.backends.llvm.jit import compile_ir
@@ -141,6 +142,7 @@ class CpuExecutable:
         key = plan.family, sizes, orders
         if key not in self._kernels:
             ir = self._code(plan, sizes)
+            stretch = stretch_of(plan, self.machine)
             self._kernels[key] = Kernel(
                 compile_ir(ir, self.machine),
                 self.name,
@@ -149,7 +151,7 @@ class CpuExecutable:
                 self.parameters(plan),
                 threads=self.machine.workers,
                 scratch=plan.scratch * 4,
-                tile=sizes[0],
+                tile=stretch.unit if stretch else sizes[0],
                 work=plan.work,
                 orders=orders,
             )

@@ -12,6 +12,7 @@ from pathc.backends.llvm import ends
 from pathc.backends.llvm.column import post as column_post
 from pathc.backends.llvm.column import transpose, units_first
 from pathc.backends.llvm.column.common import when_positive
+from pathc.backends.llvm.column.stretch import emit_stretch, stretch_of
 from pathc.backends.llvm.emit import I64, Function, module
 from pathc.backends.llvm.forms import form
 from pathc.backends.llvm.general import post as row_post
@@ -40,7 +41,7 @@ def emit_net(plan: NetPlan, machine: Machine, name: str, sizes: Sequence[int] = 
 
     `sizes` are the numbers of samples kernels are made for, falling: a batch is taken in pieces of the first, what
     is left in pieces of the next. Rows must end with 1; the last tile of columns may be partly filled. The default
-    is all that serve any batch well.
+    is all that serve any batch well. The first size of a plan with a `Stretch` is the most it takes at a time.
     """
     return module(net_functions(plan, machine, name, sizes), machine.triple)
 
@@ -53,12 +54,15 @@ def net_functions(
     sizes = sizes or sizes_of(plan, machine, 0)
     for samples in sizes:
         functions.extend(_samples(plan, machine, samples))
-    return [*functions, _entry(plan, name, sizes, internal)]
+    return [*functions, _entry(plan, machine, name, sizes, internal)]
 
 
 def sizes_of(plan: NetPlan, machine: Machine, batch: int) -> tuple[int, ...]:
     """The kernels a batch needs: one size where it divides the batch, a small one for the rest; 0 is any batch."""
     small = 1 if plan.family == "row" else machine.width
+    if stretch := stretch_of(plan, machine):
+        whole = batch > 0 and batch % stretch.unit == 0
+        return (stretch.most,) if whole else (stretch.most, small)
     if batch and batch < plan.samples:
         return (small,)
     whole = batch > 0 and batch % plan.samples == 0
@@ -110,16 +114,21 @@ def _ordered(
     return ordered
 
 
-def _entry(plan: NetPlan, name: str, sizes: Sequence[int], internal: bool) -> Function:
-    """The function of a whole batch: runs of `samples` samples, then what is left."""
+def _entry(plan: NetPlan, machine: Machine, name: str, sizes: Sequence[int], internal: bool) -> Function:
+    """The function of a whole batch: runs of `samples` samples, or stretches up to as many, then what is left."""
     f = Function(name, SIGNATURE, internal=internal)
     arguments = [("ptr", "%params"), ("ptr", "%scratch")]
     strides = [(kind, f"%{stride}") for kind, stride in _STRIDES]
+    stretch = stretch_of(plan, machine)
     done = "0"
     for samples in sizes:
         last = samples == sizes[-1]
+        end = "%batch"
         count = f.op("sub", I64, "%batch", done)
-        if last and plan.family == "column":
+        if stretch and samples == stretch.most:
+            end = f.op("and", I64, "%batch", str(-stretch.unit))
+            count = f.op("add", I64, end, str(samples - 1))
+        elif last and plan.family == "column":
             count = f.op("add", I64, count, str(samples - 1))
         whole = f.op("udiv", I64, count, str(samples))
         with ends.repeated(f, whole) as index:
@@ -130,10 +139,10 @@ def _entry(plan: NetPlan, name: str, sizes: Sequence[int], internal: bool) -> Fu
             )
             given = [("ptr", x), ("ptr", y), *arguments, *strides]
             if plan.family == "column":
-                left = f.op("sub", I64, "%batch", first)
+                left = f.op("sub", I64, end, first)
                 given.append((I64, ends.at_most(f, left, samples)))
             f.call("void", _body(plan, samples), given, declare=False)
-        done = f.op("add", I64, done, f.op("mul", I64, whole, str(samples)))
+        done = end if end != "%batch" else f.op("add", I64, done, f.op("mul", I64, whole, str(samples)))
     return f
 
 
@@ -171,13 +180,20 @@ def _columns(plan: NetPlan, machine: Machine, samples: int) -> list[Function]:
     kept = {_buffer_of(op): op for op in plan.ops if isinstance(op, Load | Save) and op.layout.array}
     places = {name: _place(f, op, buffers[name], machine, samples) for name, op in kept.items()}
     parts = _parts(f)
+    stretch = stretch_of(plan, machine)
     for number, op in enumerate(plan.ops):
         name = f"{_body(plan, samples)}.{number}"
         if isinstance(op, Run):
-            kernels.extend(form(op.step.form).emit(op.step, name, machine, samples))
+            length: list[tuple[str, str]] = []
+            if stretch and samples == stretch.most:
+                kernels.append(emit_stretch(op.step, name, machine, stretch))
+                length = [(I64, f.op("shl", I64, "%valid", "2"))]
+            else:
+                kernels.extend(form(op.step.form).emit(op.step, name, machine, samples))
             ends = [places.get(end, (buffers[end], "")) for end in (op.src, op.dst)]
             pitches = [(I64, pitch) for _, pitch in ends if pitch]
-            f.call("void", name, [*(("ptr", at) for at, _ in ends), *next(parts), *pitches], declare=False)
+            given = [*(("ptr", at) for at, _ in ends), *next(parts), *pitches, *length]
+            f.call("void", name, given, declare=False)
         elif not (isinstance(op, Load | Save) and op.layout.array):
             kernels.append(_column_end(f, op, name, machine, samples, buffers))
         elif samples == machine.width:

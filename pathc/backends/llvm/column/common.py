@@ -33,13 +33,15 @@ class Tile:
 
     `columns` samples lie side by side, `lanes` of them in a vector; a register tile holds `vectors` neighbouring
     vectors of a unit, so `groups` rounds cover all columns. `pitch` is the value that holds the bytes from one unit
-    to the next where they are not `stride`: in an array of the user, which is aligned to its floats only.
+    to the next where they are not `stride`: in an array of the user, which is aligned to its floats only. `length` is
+    the value that holds the bytes of a unit's columns where there are not `columns`, but any multiple of them.
     """
 
     machine: Machine
     columns: int
     vectors: int
     pitch: str = ""
+    length: str = ""
 
     @property
     def lanes(self) -> int:
@@ -169,10 +171,10 @@ def store_vectors(f: Function, t: Tile, values: Sequence[str], pointer: str) -> 
 @contextmanager
 def column_groups(f: Function, t: Tile) -> Generator[str | int]:
     """The loop over groups of columns, or just its body for one group; yields the byte offset of the group."""
-    if t.groups == 1:
+    if t.groups == 1 and not t.length:
         yield 0
         return
-    with f.loop(t.stride, step=t.vectors * t.vector_bytes) as loop:
+    with f.loop(t.length or t.stride, step=t.vectors * t.vector_bytes) as loop:
         yield loop.index
 
 

@@ -230,29 +230,34 @@ class ColumnFused:
         assert step.fused is not None
         if step.init == "add":
             raise ValueError("units that are kept in registers cannot start from what a buffer holds")
-        group = group_of(step.junction, step.fused)
         f = Function(name, parameters(step))
-        t = tile(machine, samples, 1)
-        kind = step.weight_type
-        per_group = _group_weights(group, kind)
-        table = round_up(4 * group.count)
-        sources, middles, destinations, weights = (byte_offset(f, "%weights", k * table) for k in range(4))
-        source, target = ends(t, step)
-        ahead, behind = Finish(step.init, step.activation), Finish(step.fused_init, step.fused_activation)
-        second_bias = f.offset("%bias", round_up(step.junction.n_dst, machine.width))
-        with repeat(f, group.count) as number:
-            src = table_entry(f, sources, number)
-            middle = table_entry(f, middles, number)
-            dst = table_entry(f, destinations, number)
-            size = str(per_group * element_bytes(kind))
-            packed = byte_offset(f, weights, f.op("mul", I64, str(number), size, "nuw nsw"))
-            at = len(group.first_blocks) * group.first.fan_in * padded_row(group.first.fan_out, kind)
-            rest = byte_offset(f, packed, at * element_bytes(kind))
-            first = _first(f, source, group, (src, middle), (packed, kind), ahead)
-            second = _second(f, target, group, dst, (rest, kind), (behind, second_bias))
-            with column_groups(f, t) as column:
-                second(column, first(column))
+        write_pair(f, ends(tile(machine, samples, 1), step), step)
         return [f]
+
+
+def write_pair(f: Function, tiles: tuple[Tile, Tile], step: Step) -> None:
+    """Write the loops over groups and columns of a pair, for tiles of one vector as `ends` gives them."""
+    assert step.fused is not None
+    group = group_of(step.junction, step.fused)
+    source, target = tiles
+    kind = step.weight_type
+    per_group = _group_weights(group, kind)
+    table = round_up(4 * group.count)
+    sources, middles, destinations, weights = (byte_offset(f, "%weights", k * table) for k in range(4))
+    ahead, behind = Finish(step.init, step.activation), Finish(step.fused_init, step.fused_activation)
+    second_bias = f.offset("%bias", round_up(step.junction.n_dst, target.lanes))
+    with repeat(f, group.count) as number:
+        src = table_entry(f, sources, number)
+        middle = table_entry(f, middles, number)
+        dst = table_entry(f, destinations, number)
+        size = str(per_group * element_bytes(kind))
+        packed = byte_offset(f, weights, f.op("mul", I64, str(number), size, "nuw nsw"))
+        at = len(group.first_blocks) * group.first.fan_in * padded_row(group.first.fan_out, kind)
+        rest = byte_offset(f, packed, at * element_bytes(kind))
+        first = _first(f, source, group, (src, middle), (packed, kind), ahead)
+        second = _second(f, target, group, dst, (rest, kind), (behind, second_bias))
+        with column_groups(f, target) as column:
+            second(column, first(column))
 
 
 def _first(
