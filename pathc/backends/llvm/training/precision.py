@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pathc.backends.llvm.machine import Machine
@@ -12,6 +13,7 @@ from pathc.support.diagnostics import Diagnostic, PathcError, error
 
 Precision = Literal["f32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("f32", "bf16")
+_CURE = "train with precision f32"
 
 
 def check_precision(graph: Graph, machine: Machine, precision: str) -> None:
@@ -22,11 +24,11 @@ def check_precision(graph: Graph, machine: Machine, precision: str) -> None:
         return
     if not tiled(machine, "tdpbf16ps"):
         text = f"{machine} has no tile registers for bfloat16 (AMX), which training with them takes"
-        raise error("E0603", text, help="train with precision f32")
-    found = flat_only(graph, "training with bfloat16 has")
+        raise error("E0603", text, help=_CURE)
+    found = [replace(each, help=_CURE) for each in flat_only(graph, "training with bfloat16 has")]
     tied = next((line for line in graph.lines if line.tied), None)
     if tied is not None:
         text = f"`{tied.name}` shares its weights with another line, for which training with bfloat16 has no kernels"
-        found.append(Diagnostic("E0603", text, tied.loc, help="train with precision f32"))
+        found.append(Diagnostic("E0603", text, tied.loc, help=_CURE))
     if found:
         raise PathcError(*found)
