@@ -112,12 +112,14 @@ def _samples(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
     if dataset.characters:
         text = f"`{dataset.name}` is a text, and no station of `{graph.name}` is recurrent"
         raise error("E0903", text, help="give a layer a cell: `layer h[64] : bias | gru`")
-    if stored.ndim < 2 or math.prod(stored.shape[1:]) != units or not len(stored):
-        text = f"`{name}` of `{dataset.name}` has shape {list(stored.shape)}, the net takes {units} units a sample"
+    what = f"`{name}` of `{dataset.name}`"
+    _filled(stored, what)
+    if stored.ndim < 2 or math.prod(stored.shape[1:]) != units:
+        text = f"{what} has shape {list(stored.shape)}, the net takes {units} units a sample"
         raise error("E0903", text, help="store [samples, units] or [samples, height, width]")
     if 4 * stored.size > memory_limit():
-        raise error("E0502", f"`{name}` needs {4 * stored.size} bytes as float32, more than the memory can take")
-    rows = _converted(stored.reshape(len(stored), units), dataset.divisor(name), f"`{name}` of `{dataset.name}`")
+        raise error("E0502", f"{what} needs {4 * stored.size} bytes as float32, more than the memory can take")
+    rows = _converted(stored.reshape(len(stored), units), dataset.divisor(name), what)
     steps = fixed_steps(graph)
     if goal == INPUT and steps:
         text = "a net with `steps` learns a label for every step, not its samples"
@@ -142,7 +144,8 @@ def _sequences(graph: Graph, dataset: Dataset, part: str, goal: str) -> Samples:
             raise error("E0903", text, help=f"give the input {dataset.characters} units, and the output as many")
         labels = _labels(graph, dataset, f"y_{part}", stored.shape)
         return Samples(np.ascontiguousarray(stored), labels, dataset.characters, units)
-    if stored.ndim < 3 or math.prod(stored.shape[2:]) != units or not stored.size:
+    _filled(stored, what)
+    if stored.ndim < 3 or math.prod(stored.shape[2:]) != units:
         text = f"{what} has shape {list(stored.shape)}, the net takes sequences of {units} units"
         raise error("E0903", text, help="store [samples, steps, units], or train with a .txt file")
     if 4 * stored.size > memory_limit():
@@ -176,8 +179,9 @@ def _converted(stored: NDArray[Any], divisor: float, what: str) -> Rows:
         if divisor != 1.0:
             chunk *= factor
         if stored.dtype.kind == "f" and not np.isfinite(chunk).all():
-            sample, unit = (int(i) for i in np.argwhere(~np.isfinite(chunk))[0])
-            text = f"{what} holds {float(stored[start + sample, unit]):g} in sample {start + sample}, unit {unit}"
+            at = np.argwhere(~np.isfinite(chunk))[0] + (start, *[0] * (rows.ndim - 1))
+            where = f"{_place(at[:-1])}, unit {at[-1]}"
+            text = f"{what} holds {float(stored[tuple(at)]):g} in {where}"
             raise error("E0904", text, help="clean the data; values must be finite as float32")
     return rows
 
@@ -196,10 +200,23 @@ def _labels(graph: Graph, dataset: Dataset, name: str, shape: tuple[int, ...]) -
     wrong = np.flatnonzero((flat < 0) | (flat >= units))
     if wrong.size:
         first = int(wrong[0])
-        text = f"{what} holds the label {int(flat[first])} in sample {first}, the net has the classes 0 to {units - 1}"
+        where = _place(np.array(np.unravel_index(first, shape)))
+        text = f"{what} holds the label {int(flat[first])} in {where}, the net has the classes 0 to {units - 1}"
         found = Diagnostic("E0905", text, help="number the classes from 0, or give the output station more units")
         raise PathcError(found.note(f"{wrong.size} of {samples} labels are out of range"))
     return np.ascontiguousarray(flat, np.int64).reshape(shape)
+
+
+def _place(at: NDArray[np.intp]) -> str:
+    """A sample, or a step of one, in words."""
+    return ", ".join(f"{axis} {index}" for axis, index in zip(("sample", "step"), at, strict=False))
+
+
+def _filled(stored: NDArray[Any], what: str) -> None:
+    """Raise E0903 for arrays that hold nothing."""
+    if not stored.size:
+        text = f"{what} has shape {list(stored.shape)}: it holds no value"
+        raise error("E0903", text, help="store at least one sample, and leave out `x_test` where nothing is tested")
 
 
 def _empty_classes(train: Labels, test: Labels | None) -> list[Diagnostic]:

@@ -176,6 +176,12 @@ def test_nan_is_found_where_it_is() -> None:
         split_for(net(), changed(clusters(), x_train=rows))
 
 
+def test_arrays_without_samples_are_named() -> None:
+    for name in ("x_train", "x_test"):
+        with pytest.raises(PathcError, match=f"`{name}` .* holds no value"):
+            split_for(net(), changed(clusters(), **{name: np.zeros((0, 16))}))
+
+
 def test_empty_classes_are_a_warning() -> None:
     labels = clusters().arrays["y_train"] // 2 * 2
     (found,) = split_for(net(), changed(clusters(), y_train=labels)).notes

@@ -109,6 +109,28 @@ def test_arrays_with_steps(here: Path) -> None:
     assert initial_weights(graph).keys() == result.weights.keys()
 
 
+def sequences(**other: np.ndarray) -> None:
+    arrays = {"x_train": np.zeros((4, 5, 3), np.float32), "y_train": np.zeros((4, 5), np.int64)}
+    np.savez("s.npz", **{**arrays, **other})
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"x_train": np.where(np.arange(60).reshape(4, 5, 3) == 37, np.nan, 0.0)}, "nan in sample 2, step 2, unit 1"),
+        ({"y_train": np.where(np.arange(20).reshape(4, 5) == 13, 2, 0)}, "the label 2 in sample 2, step 3,"),
+        ({"x_train": np.zeros((4, 0, 3)), "y_train": np.zeros((4, 0), np.int64)}, "shape [4, 0, 3]: it holds no value"),
+    ],
+)
+def test_wrong_values_of_sequences_are_found_where_they_are(other, said: str, here: Path, capsys) -> None:
+    sequences(**other)
+    (here / "s.path").write_text(
+        "pathc 1\nmodel s\ninput x[3]\nlayer h[8] : rnn\noutput y[2] : softmax\ndense d : x -> h -> y\n"
+    )
+    assert main(["train", "s.path", "--data", "s.npz", "-o", "w.safetensors"]) == 1
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
