@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pathc.ir.graph import Graph
 from pathc.ir.types import Value
-from pathc.support.diagnostics import Diagnostic
+from pathc.support.diagnostics import Diagnostic, error
 from pathc.support.source import Source
 
 Weights = Mapping[str, NDArray[Any]]
@@ -95,3 +95,11 @@ class Backend(Protocol):
     def compile(self, request: Request) -> Executable:
         """Compile; PathcError for what is refused, UnavailableError where the target is not available."""
         ...
+
+
+def switch(options: dict[str, Value], name: str) -> bool:
+    """Take a switch out of the options, false if it is not there; E0603 for what is neither true nor false."""
+    value = options.pop(name, False)
+    if not isinstance(value, bool):
+        raise error("E0603", f"`{name}` cannot be `{value}`", help="it is true or false")
+    return value

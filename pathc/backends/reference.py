@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.base import Request
+from pathc.backends.base import Request, switch
 from pathc.ir.graph import Graph
 from pathc.ir.interp import forward, supports
 from pathc.ir.quantized import IntegerNetwork, integer_forward, integer_network
@@ -35,15 +35,24 @@ class Interpreted:
         return print_graph(self.request.graph)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Integers(Interpreted):
     """A quantized net that the integer interpreter evaluates whenever it is called."""
 
-    network: IntegerNetwork | None = None
+    network: IntegerNetwork
 
     def __call__(self, x: NDArray[Any], /) -> NDArray[Any]:
         """Outputs as numbers in float64, [batch, units] or [units]; raises E0512, E0513, and E1308 for NaN."""
-        return super().__call__(x) if self.network is None else integer_forward(self.network, np.asarray(x))
+        return self.integer_reference(np.asarray(x))
+
+    @property
+    def roundoff(self) -> float:
+        """Nothing: it is what others are held to."""
+        return 0.0
+
+    def integer_reference(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Outputs of the integer interpreter."""
+        return integer_forward(self.network, x)
 
 
 class Reference:
@@ -62,8 +71,13 @@ class Reference:
         return supports(graph)
 
     def compile(self, request: Request) -> Interpreted:
-        """The net as it stands; raises E0610 for what it cannot evaluate, E0806 for options and kernel forms."""
-        unknown = next((name for name in request.options if name != "integers"), "")
+        """The net as it stands.
+
+        Raises E0610 for what it cannot evaluate, E0603 for `integers` of another value, E0806 for other options and
+        kernel forms.
+        """
+        options = dict(request.options)
+        integers, unknown = switch(options, "integers"), next(iter(options), "")
         if unknown:
             text = f"the target `reference` has no option `{unknown}`"
             raise UsageError(Diagnostic("E0806", text, help="its option: integers=true, for quantized nets"))
@@ -73,7 +87,7 @@ class Reference:
         refused = self.refusals(request.graph)
         if refused:
             raise PathcError(*refused)
-        if request.options.get("integers") is True:
+        if integers:
             return Integers(request, network=integer_network(request.graph, request.stored))
         return Interpreted(request)
 

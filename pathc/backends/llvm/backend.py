@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathc.backends.base import Request
+from pathc.backends.base import Request, switch
 from pathc.backends.llvm.call import BY_ROWS
 from pathc.backends.llvm.events.executable import EventExecutable
 from pathc.backends.llvm.events.plan import sampled_stations
@@ -73,9 +73,9 @@ class CpuBackend:
     def compile(self, request: Request) -> Compiled:
         """Check everything that can be checked now; kernels are made when first called."""
         options = dict(request.options)
-        if _switch(options, "integers"):
+        if switch(options, "integers"):
             return _integers(request, options)
-        if _switch(options, "events"):
+        if switch(options, "events"):
             return _events(request, options)
         alone = next((name for name in ("rate", "from") if name in options), "")
         if alone:
@@ -174,14 +174,6 @@ def _filters(request: Request, machine: Machine, weight_type: WeightType) -> Fil
     made = FilterExecutable(request.graph, machine, request.weights, name, flat, notes)
     made.tail  # noqa: B018
     return made
-
-
-def _switch(options: dict[str, Value], name: str) -> bool:
-    """Take a switch out of the options."""
-    value = options.pop(name, False)
-    if not isinstance(value, bool):
-        raise error("E0603", f"`{name}` cannot be `{value}`", help="it is true or false")
-    return value
 
 
 def _events(request: Request, options: dict[str, Value]) -> EventExecutable:
