@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from nets import PLAIN, net, sobol
 
+from pathc.frontend import load
 from pathc.ir.generators import resolve
 from pathc.ir.graph import Axis, Station, Visit
 from pathc.ir.passes.lint import lint
@@ -13,7 +14,7 @@ from pathc.ir.passes.structure import line_blocks
 from pathc.ir.types import Call
 from pathc.support.codes import catalogue
 from pathc.support.diagnostics import Severity
-from pathc.support.source import Loc
+from pathc.support.source import Loc, Source
 
 
 def codes(graph, **options):
@@ -156,6 +157,30 @@ def test_units_on_no_path():
     assert [d.code for d in found] == ["W0303", "W0309", "W0309"]
     assert "32 of 64 units" in found[1].message
     assert "W0309" in codes(net((784, 300, 10), (0, 1, 2), 1024, Call("random")))
+
+
+@pytest.mark.parametrize(
+    ("drawn", "count", "more"),
+    [
+        ("(0:5, 1:7)", 32, ""),
+        ("(3:5, 4:7)", 32, ""),
+        ("(0:5, 1:7)", 16, ", sequence = random"),
+        ("9", 16, ", skip = 7"),
+        ("9", 16, ""),
+    ],
+)
+def test_the_cure_of_units_on_no_path_reaches_them(drawn, count, more):
+    text = "pathc 1\ninput x[5 * 7]\noutput y[4]\npaths p : x@{} -> y@2 {{ count = {}{} }}\n"
+    (found,) = (d for d in lint(load(Source("n.path", text.format(drawn, count, more)))) if d.code == "W0309")
+    cure = int(found.help.split()[2])
+    better = load(Source("n.path", text.format(drawn, cure, more if "skip" in more else "")))
+    assert "W0309" not in {d.code for d in lint(better)}
+
+
+def test_axes_that_share_a_dimension_reach_no_more_units_by_more_paths():
+    text = "pathc 1\ninput x[5 * 7]\noutput y[4]\npaths p : x@(0:5, 0:7) -> y@2 { count = 4096 }\n"
+    (found,) = (d for d in lint(load(Source("n.path", text))) if d.code == "W0309")
+    assert found.help == "give every axis a dimension of its own"
 
 
 def test_large_lines_are_not_enumerated():

@@ -15,7 +15,7 @@ from pathc.ir.passes.coverage import Coverage
 from pathc.ir.passes.mixing import Mixing as MixingPass
 from pathc.ir.passes.sign_quality import imbalance, sign_rank
 from pathc.ir.passes.structure import Structure
-from pathc.ir.passes.suggest import other_dimension
+from pathc.ir.passes.suggest import other_dimension, reaching_count
 from pathc.ir.types import Word
 from pathc.support.diagnostics import Diagnostic, Severity
 
@@ -246,8 +246,17 @@ def _uncovered(s: _Subject) -> Iterator[Diagnostic]:
             continue
         yield s.warn(
             "W0309", f"{station.units - fact.touched} of {station.units} units of `{station.name}` are on no path",
-            fact.visit, (), f"count = {1 << (station.units - 1).bit_length()} Sobol' paths reach every unit",
+            fact.visit, (), _reached(s, fact.visit),
         )  # fmt: skip
+
+
+def _reached(s: _Subject, visit: int) -> str:
+    """How to reach every unit of a visit."""
+    dims = s.line.visits[visit].dims
+    if len(set(dims)) < len(dims):
+        return "give every axis a dimension of its own"
+    count = reaching_count(s.line, s.graph, visit, s.limit)
+    return "choose other dimensions" if count is None else f"count = {count} Sobol' paths reach every unit"
 
 
 def _not_judged(s: _Subject) -> Iterator[Diagnostic]:

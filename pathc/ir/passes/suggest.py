@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from pathc.ir.cosets import distinct_edges
 from pathc.ir.generators import resolve
-from pathc.ir.graph import Graph, Line
+from pathc.ir.graph import SOBOL, Graph, Line
+from pathc.ir.passes.coverage import spread
 
 _TRIED = 64
+_DOUBLED = 5
 
 
 def other_dimension(line: Line, graph: Graph, visit: int) -> int | None:
@@ -21,6 +23,21 @@ def other_dimension(line: Line, graph: Graph, visit: int) -> int | None:
         visits[visit] = replace(visits[visit], dim=dim)
         if dim not in used and _draws_each_edge_once(replace(line, visits=tuple(visits)), graph, visit):
             return dim
+    return None
+
+
+def reaching_count(line: Line, graph: Graph, visit: int, limit: int) -> int | None:
+    """How many Sobol' paths reach every unit of a visit, a power of two; None if it is none of the next few."""
+    first = 1 << (graph.station(line.visits[visit].station).units - 1).bit_length()
+    if line.mirror:
+        return first
+    if line.generator.name != "sobol":
+        line = replace(line, generator=SOBOL)
+    for doubled in range(_DOUBLED):
+        count = first << doubled
+        found = spread(resolve(replace(line, count=count), graph), visit, limit)
+        if found is not None and found.least:
+            return count
     return None
 
 
