@@ -26,14 +26,10 @@ def _import(arguments: argparse.Namespace) -> int:
     from pathc.ir.text import print_graph
     from pathc.ir.verify import verify
     from pathc.ir.weights import save_weights
-    from pathc.support.diagnostics import error
-    from pathc.support.files import with_suffix, write_atomically
+    from pathc.support.files import check_apart, graph_file, write_atomically
 
-    target = with_suffix(arguments.output, ".pir")
-    if target.with_suffix(".safetensors").resolve() == Path(arguments.model).resolve():
-        raise error(
-            "E1107", f"the weights of `{target}` would replace `{arguments.model}`", help="give `-o` another name"
-        )
+    target = graph_file(arguments.output)
+    check_apart(target, (".safetensors",), [arguments.model])
     state = Path(arguments.model).suffix in SUFFIXES
     graph, weights = import_state(arguments.model, arguments.activation) if state else import_onnx(arguments.model)
     verify(graph)

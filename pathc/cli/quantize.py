@@ -51,12 +51,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from pathc.ir.sequences import takes_sequences
     from pathc.ir.text import print_graph
     from pathc.ir.weights import load_weights, save_weights
-    from pathc.support.files import write_atomically
+    from pathc.support.files import check_apart, write_atomically
     from pathc.train.accuracy import compiled_forward, compiled_integers
     from pathc.train.data import load_data
     from pathc.train.samples import split_for
 
     talk = Talk.of(arguments)
+    if arguments.output and arguments.data:
+        check_apart(Path(arguments.output), (".pir",), [arguments.file])
     graph = load(arguments.file, pairs("--set", arguments.set))
     weights = load_weights(arguments.weights, graph)
     settings = Settings(

@@ -35,18 +35,20 @@ def _run(arguments: argparse.Namespace) -> int:
     from pathc.driver import load
     from pathc.ir.compress.paths import sample_paths
     from pathc.ir.weights import load_weights
-    from pathc.support.files import with_suffix
+    from pathc.support.files import check_apart, graph_file
 
     counts = _counts(arguments.count)
     if not arguments.data and (not arguments.output or len(counts) > 1):
         text = "there is nothing to do with the paths" if not arguments.output else "one net can be written at a time"
         raise UsageError(Diagnostic("E0804", text, help="name one count and a file with -o, or measure with --data"))
+    target = graph_file(arguments.output) if arguments.output else None
+    if target is not None:
+        check_apart(target, (".pir", ".npz", ".safetensors"), [arguments.file, arguments.weights])
     graph = load(arguments.file, pairs("--set", arguments.set))
     weights = load_weights(arguments.weights, graph)
     if arguments.data:
         _measure(graph, weights, counts, arguments)
-    if arguments.output:
-        target = with_suffix(arguments.output, ".pir")
+    if target is not None:
         result = sample_paths(graph, weights, counts[-1], target.with_suffix(".npz").name, arguments.seed)
         _write(result, target)
         Talk.of(arguments).say(f"written: {target}; {100 * result.share:.2f}% of the weights are on a path")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from pathc.support.diagnostics import error
@@ -49,11 +50,27 @@ def check_readable(path: str | Path, limit: int | None = None) -> int:
     return status.st_size
 
 
-def with_suffix(path: str | Path, suffix: str) -> Path:
-    """The file of that suffix instead of its own; E0503 for what names no file, such as a root."""
-    if not Path(path).name:
+def graph_file(path: str | Path) -> Path:
+    """Where a graph is written, with `.pir` added to a name without a suffix.
+
+    Raises PathcError: E0503 for what names no file, such as a root, E0510 for another suffix.
+    """
+    target = Path(path)
+    if not target.name:
         raise error("E0503", f"cannot write `{path}`: it names no file", help="give the name of a file")
-    return Path(path).with_suffix(suffix)
+    if target.suffix.lower() not in ("", ".pir"):
+        raise error("E0510", f"`{path}` is no graph file by its name", help="use the suffix .pir")
+    return target if target.suffix else target.with_suffix(".pir")
+
+
+def check_apart(target: Path, suffixes: Iterable[str], read: Iterable[str | Path]) -> None:
+    """Raise PathcError E1107 if a file of these suffixes, written beside a target, is one that is read."""
+    sources = {Path(source).resolve(): source for source in read}
+    for suffix in suffixes:
+        written = target.with_suffix(suffix)
+        if written.resolve() in sources:
+            text = f"`{written}`, written beside `{target}`, would replace `{sources[written.resolve()]}`"
+            raise error("E1107", text, help="give `-o` another name")
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:

@@ -11,6 +11,7 @@ from command import SMALL, Run
 
 import pathc
 from pathc.ir.init import initial_weights
+from pathc.ir.text import print_graph
 from pathc.ir.weights import save_weights
 
 LONG = "a" * 300
@@ -51,6 +52,34 @@ def test_names_that_no_file_has(
     assert result.code == 1, result.err
     assert "error[E" in result.err
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("sample", "small.path", "--weights", "w.npz", "--count", "9", "-o", "w.pir"), "E1107"),
+        (("sample", "small.path", "--weights", "w.npz", "--count", "9", "-o", "w"), "E1107"),
+        (("sample", "small.path", "--weights", "w.npz", "--count", "9", "-o", "s.npz"), "E0510"),
+        (("quantize", "small.pir", "--weights", "w.npz", "--data", "d.npz", "-o", "small.npz"), "E1107"),
+        (("import", "w.safetensors", "-o", "w.pir"), "E1107"),
+        (("import", "w.safetensors", "-o", "small.path"), "E0510"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_nothing_that_is_read_or_named_otherwise_is_written_over(
+    run: Run, model: Path, tmp_path: Path, arguments: tuple[str, ...], code: str
+) -> None:
+    graph = pathc.load(model)
+    (tmp_path / "small.pir").write_text(print_graph(graph))
+    for suffix in ("npz", "safetensors"):
+        save_weights(tmp_path / f"w.{suffix}", initial_weights(graph))
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x_train=rng.normal(size=(20, 64)), y_train=rng.integers(0, 4, 20))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    result = run(*arguments)
+    assert result.code == 1, result.err
+    assert f"error[{code}]" in result.err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,9 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "E1107",
-        "an import that would replace what it reads",
-        "Weights are written beside the graph under the same name with the suffix .safetensors, the name of the "
-        "state dictionary that is read.",
+        "an output that would replace what is read",
+        "Graphs, weights and units of paths are written beside each other under one name, with the suffixes .pir, "
+        ".safetensors and .npz. One of them is a file that is read.",
     ),
     Code(
         "E1105",

@@ -59,7 +59,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "E0510",
         "an unknown kind of file",
-        "Weights live in `.safetensors` or `.npz` files, inputs in `.npy` files.",
+        "Weights live in `.safetensors` or `.npz` files, inputs in `.npy` files; graphs are written to `.pir` files.",
     ),
     Code(
         "E0511",
