@@ -34,7 +34,7 @@ class Agreement:
     """How far outputs are from the reference: largest absolute and relative error, and the bound at the worst output.
 
     `bound` is the largest of the bounds, `share` the largest error in units of its own bound: at most 1 if right.
-    `not_compared` counts samples in which a unit is NaN or infinite, about which a target promises nothing.
+    `not_compared` counts samples in which a unit is NaN or beyond float32, about which a target promises nothing.
     """
 
     max_abs_error: float
@@ -48,9 +48,9 @@ class Agreement:
 def compare(compiled: Compiled, inputs: NDArray[Any], outputs: NDArray[Any]) -> Agreement:
     """Compare outputs with the float64 interpreter, element by element, under its error bound.
 
-    A sample with NaN or infinity anywhere in the net is left out: edges that were added up beforehand, or products
-    with the zero of a missing edge, make other NaN of infinities than the sum over paths does. Targets that compute
-    with integers must equal the integer interpreter; functions of their outputs in floating point may round.
+    A sample with NaN or what float32 cannot hold anywhere in the net is left out: edges that were added up beforehand,
+    or products with the zero of a missing edge, make other NaN of infinities than the sum over paths does. Targets that
+    compute with integers must equal the integer interpreter; functions of their outputs in floating point may round.
     """
     import numpy as np
 

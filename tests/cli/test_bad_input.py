@@ -202,6 +202,19 @@ def test_nan_in_inputs_runs_through(run: Run, model: Path, tmp_path: Path) -> No
     assert record["not_finite"] > 0
 
 
+@pytest.mark.parametrize("large", [1e300, 3e38])
+def test_what_float32_cannot_hold_is_not_compared(run: Run, model: Path, tmp_path: Path, large: float) -> None:
+    """3e38 is a float32, sums of it are none."""
+    x = np.ones((3, 64))
+    x[1] = large
+    np.save(tmp_path / "x.npy", x)
+    np.savez("w.npz", **{"main.1": np.ones(256, "f4"), "main.2": np.ones(256, "f4"), "h.bias": np.zeros(32, "f4")})
+    command = ("run", model, "--weights", "w.npz", "--input", "x.npy", "--against", "reference", "--json")
+    record = run(*command).records[0]
+    assert record["agrees"] is True
+    assert record["not_compared"] == 1
+
+
 def test_empty_batch(run: Run, model: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((0, 64), np.float32))
     result = run("run", model, "--input", "x.npy", "-o", "y.npy", "--against", "reference")

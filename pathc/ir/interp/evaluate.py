@@ -49,10 +49,11 @@ class Trace:
         return {name: trace.state for name, trace in self.cells.items()}
 
     def finite(self) -> NDArray[np.bool_]:
-        """Which rows have neither NaN nor infinity at any unit: [rows], one a sample where others are steps of it."""
+        """Which rows float32 holds at every unit, without NaN: [rows], one a sample where others are steps of it."""
         arrays = (*self.sums.values(), *self.values.values())
         rows = min(map(len, arrays))
-        return np.all([np.isfinite(a).reshape(rows, a.size // max(rows, 1)).all(axis=1) for a in arrays], axis=0)
+        held = (np.abs(a) <= np.finfo(np.float32).max for a in arrays)
+        return np.all([h.reshape(rows, h.size // max(rows, 1)).all(axis=1) for h in held], axis=0)
 
 
 def forward(graph: Graph, weights: Tensors, inputs: Inputs) -> Values:
