@@ -100,6 +100,15 @@ def test_scheduled_kernels_have_them_too(units, count, lanes, batch):
         check_gradients(graph, weights, x, dy, *on_gpu(graph, weights, x, dy, lanes, order))
 
 
+@pytest.mark.skipif(not gpu.available(), reason="needs g++ to execute CUDA text: apt-get install g++")
+@pytest.mark.parametrize("units", [(4, 1), (1, 4)])
+def test_a_side_of_one_unit_and_one_sample(units):
+    graph = chain(units, 4, BIAS)
+    weights, x, dy = drawn(graph, 1), inputs(graph, 3, 2), np.full((3, units[1]), 0.5, np.float32)
+    for order in (1, 2):
+        check_gradients(graph, weights, x, dy, *on_gpu(graph, weights, x, dy, 1, order))
+
+
 @pytest.mark.skipif(nvrtc.library_path() == "", reason=f"needs NVRTC: {nvrtc.INSTALL}")
 @pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
 @pytest.mark.parametrize(("units", "count"), [((1024, 256, 256, 16), 16384), ((784, 300, 300, 10), 8192)])

@@ -239,7 +239,10 @@ class _Scheduler:
         thread = steps.fuse(block_in, column_in, row_in)
         threads = steps.extent(thread)
         steps.bind(thread, "threadIdx.x")
-        for side in sides:
+        for side, fan in zip(sides, (columns, rows), strict=True):
+            if several * fan * lanes == 1:  # TVM loses shared memory that holds one number.
+                steps.inline(side)
+                continue
             steps.scope(side, "shared.dyn")
             steps.compute_at(side, lane)
             _, mine = steps.split(steps.fuse(*steps.loops(side)[-3:]), [None, threads])
