@@ -15,9 +15,12 @@ from pathc.ir.inputs import as_samples
 from pathc.ir.interp import forward
 from pathc.ir.interp.junctions import float_tensors
 from pathc.ir.quantized import integer_forward, integer_network
-from pathc.ir.weights import SCALE, Tensors
+from pathc.ir.weights import GAIN, MEAN, SHIFT, VARIANCE, Tensors
 
 _CHUNK = 512
+_HALF = 16
+_OF_STATIONS = tuple(f".{name}" for name in ("bias", GAIN, SHIFT, MEAN, VARIANCE))
+"""Ends of the names of tensors that are no weights."""
 Run = Callable[[Graph, Tensors, NDArray[Any]], NDArray[Any]]
 """Outputs of a net with these tensors on samples of the shape it takes."""
 IntegerRun = Callable[[Quantized, NDArray[Any]], NDArray[Any]]
@@ -26,7 +29,7 @@ IntegerRun = Callable[[Quantized, NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One tensor: weights, bits of its largest integer with the sign, share of integers that are not zero.
+    """One tensor: weights, bits of its largest integer with the sign, or of a bfloat16, share that is not zero.
 
     `error` is the root mean square of the outputs' change if this tensor alone is quantized, in units of that of the
     outputs; `accuracy` is what is then reached. Both are -1 without data.
@@ -75,8 +78,7 @@ def report(
     if result.calibrated:
         graph, before = for_integers(graph, before)
     after = float_tensors(graph, result.tensors)
-    names = [name for name in before if name in result.tensors and name + SCALE in result.tensors]
-    names = [name for name in names if not name.endswith(".bias")]
+    names = [name for name in before if name in result.tensors and not name.endswith(_OF_STATIONS)]
     few = None if samples is None else as_samples(graph, samples[:sensitivity])
     exact = None if few is None else run(graph, before, few)
     found: list[TensorReport] = []
@@ -101,7 +103,9 @@ def report(
 
 
 def bits_of(integers: NDArray[Any]) -> int:
-    """Bits of the largest magnitude and a sign."""
+    """Bits of the largest magnitude and a sign; 16 of floats, which are bfloat16."""
+    if integers.dtype.kind == "f":
+        return _HALF
     wide = integers.astype(np.int64).reshape(-1)
     return max(int(wide.max(initial=0)), -int(wide.min(initial=0))).bit_length() + 1
 
