@@ -23,6 +23,7 @@ from pathc.backends.llvm.column.dense import ColumnDense
 from pathc.backends.llvm.column.ell import ColumnEll
 from pathc.backends.llvm.column.fused import ColumnFused
 from pathc.backends.llvm.column.tiling import tile_columns
+from pathc.backends.llvm.column.unrolled import ColumnUnrolled
 from pathc.backends.llvm.emit import Function, module
 from pathc.backends.llvm.forms import tile_of
 from pathc.backends.llvm.jit import compile_ir
@@ -127,8 +128,11 @@ def cases() -> Iterator[tuple[str, Form, Step, list[Junction], bool]]:
     yield "1024-1024-1024/4096 fused", fused, pair, [first, second], False
     for paths in (1024, 4096, 16384):
         inner, hidden, last = net((784, 300, 300, 10), paths)
-        yield f"784-300/{paths}", ell, single(ell, inner), [inner], True
-        yield f"300-300/{paths}", ell, single(ell, hidden), [hidden], True
+        for any_edges in (ell, ColumnUnrolled()):
+            if any_edges.refusal(inner, host()):
+                continue
+            for name, junction in ((f"784-300/{paths}", inner), (f"300-300/{paths}", hidden)):
+                yield f"{name} {any_edges.name}", any_edges, single(any_edges, junction), [junction], True
         step = single(dense, last)
         form: Form = dense
         if dense.refusal(last, host()):
