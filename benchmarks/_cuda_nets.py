@@ -21,6 +21,7 @@ from pathc.support.diagnostics import UnavailableError
 
 if TYPE_CHECKING:
     from pathc.driver import Compiled
+    from pathc.support.source import Source
 
 Units = tuple[int, ...]
 BATCHES = (1, 256, 4096, 65536)
@@ -28,6 +29,8 @@ KINDS = {"one": (1, "", 0.0), "many": (64, "", 0.0), "tf32": (64, ",precision=tf
          "bf16": (64, ",precision=bf16", 2.0**-8), "fp16": (64, ",precision=fp16", 2.0**-11),
          "back": (64, ",gradients=true", 0.0)}  # fmt: skip
 """Batch to compile for, options, and what factors are rounded by."""
+ROUNDINGS = 4.0
+"""How often more than the largest rounding of a factor a sum may be off, as a share of the norm, for every junction."""
 _FLOAT32 = ("one", "many")
 EMPTY = 'extern "C" __global__ void empty_kernel() {}\n'
 
@@ -104,19 +107,18 @@ NETS = {
 def build(folder: Path, names: tuple[str, ...], archs: Sequence[str]) -> None:
     """Compile nets for single samples and for many, with inputs, what must come out, and their edges for others."""
     from pathc.driver import Options, compile_model
-    from pathc.support.source import Source
 
     folder.mkdir(parents=True, exist_ok=True)
     for arch in archs:
         (folder / f"empty-{arch}.cubin").write_bytes(nvrtc.compile_text(EMPTY, arch).cubin)
     for name in names:
         net = NETS[name]
-        source = Source(f"{name}.path", net.text)
+        source, weights = source_of(name), drawn(name)
         for kind in net.kinds:
             batch, options, _ = KINDS[kind]
             stem = f"{name}-{kind}"
             for arch in archs:
-                compiled = compile_model(source, f"cuda{{arch={arch}{options}}}", None, Options(batch=batch))
+                compiled = compile_model(source, f"cuda{{arch={arch}{options}}}", weights, Options(batch=batch))
                 for stage in ("json", "params", "cubin", "so"):
                     try:
                         data = compiled.executable.emit(stage)
@@ -130,13 +132,35 @@ def build(folder: Path, names: tuple[str, ...], archs: Sequence[str]) -> None:
         np.savez_compressed(folder / f"{name}-work.npz", **work(net, compiled))
 
 
+def source_of(name: str) -> Source:
+    """The text of a net as the compiler takes it."""
+    from pathc.support.source import Source
+
+    return Source(f"{name}.path", NETS[name].text)
+
+
+def drawn(name: str) -> dict[str, NDArray[Any]]:
+    """Weights that are all different, as large as those a net begins with, and biases: no two can be exchanged."""
+    from pathc.driver import compile_model
+
+    begun, rng = compile_model(source_of(name), "reference").weights, np.random.default_rng(3)
+    return {
+        key: (rng.normal(size=array.shape) * (np.abs(array).mean() or 0.1)).astype(np.float32)
+        for key, array in begun.items()
+    }
+
+
 def bound_of(kind: str) -> str:
     """The key of the bounds of a kind: those of kinds that round alike are the same."""
     return f"bound {KINDS[kind][2]}"
 
 
 def expected(net: Net, compiled: Compiled) -> dict[str, NDArray[Any]]:
-    """Inputs as rows, what the interpreter makes of them, and how far right kernels of every kind may be off."""
+    """Inputs as rows, what the interpreter makes of them, and how far right kernels of every kind may be off.
+
+    Where factors are rounded that is one number, a share of the norm: bounds of every output, which hold whatever the
+    signs of the roundings are, grow beyond the outputs with the terms of a sum, and then nothing is wrong any more.
+    """
     from pathc.ir.inputs import as_samples
     from pathc.ir.interp import backward, error_bound, forward
 
@@ -149,8 +173,11 @@ def expected(net: Net, compiled: Compiled) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {"x": x, "right": right.astype(np.float32)}
     stored = np.abs(right - arrays["right"])
     for kind in net.kinds:
-        roundoff = KINDS[kind][2]
-        bound = error_bound(graph, weights, given, max(2 * roundoff, 2.0**-24), roundoff).reshape(right.shape)
+        if roundoff := KINDS[kind][2]:
+            depth = max(len(line.junctions) for line in graph.lines)
+            arrays[bound_of(kind)] = np.array(ROUNDINGS * roundoff * math.sqrt(depth))
+            continue
+        bound = error_bound(graph, weights, given, 2.0**-24).reshape(right.shape)
         arrays[bound_of(kind)] = np.nextafter((bound + stored).astype(np.float32), np.float32(np.inf))
     if "back" in net.kinds:
         arrays["dy"] = np.random.default_rng(2).normal(size=right.shape).astype(np.float32)

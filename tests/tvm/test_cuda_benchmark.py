@@ -13,6 +13,7 @@ import gpu_on_cpu as gpu
 import numpy as np
 import pytest
 from fake_cuda import FakeCuda
+from safetensors.numpy import load_file, save_file
 
 from pathc.backends.tvm import driver, facade, nvrtc
 from pathc.driver import Options, compile_model
@@ -82,6 +83,25 @@ def test_it_builds_carries_and_compares(script, parts, tmp_path, monkeypatch, ki
     found = script.conforms(tmp_path, "small", kind, gpu_for("small", tmp_path, kind), plain=True)
     assert not found["good"]
     assert "WRONG" in script.said_of(found)
+
+
+def test_a_wrong_unit_is_seen_behind_long_sums(script, parts, tmp_path, monkeypatch):
+    """Bounds of outputs would be infinite: 256 terms, each a product of two factors that are rounded to 8 bits."""
+    nets = parts["_cuda_nets"]
+    for part in ("_cuda_nets", "cuda"):
+        monkeypatch.setattr(parts[part], "NETS", {"deep": nets.flat((64, 16, 16), 4096, samples=20)})
+    only(script, monkeypatch, "deep", "bf16")
+    script.build(tmp_path, ("deep",), ("sm_90",))
+    there = gpu_for("deep", tmp_path, "bf16")
+    found = script.conforms(tmp_path, "deep", "bf16", there, plain=True)
+    assert found["good"]
+    assert found["share"] > 0.05
+    path = tmp_path / "deep-bf16-sm_90.params"
+    weights = load_file(path)
+    (name,) = {key for key, array in weights.items() if array.ndim == 3 and key > "k1_w"}
+    weights[name][:, :, 5] *= 0.9
+    save_file(weights, path)
+    assert not script.conforms(tmp_path, "deep", "bf16", there, plain=True)["good"]
 
 
 def on(there, monkeypatch):
