@@ -69,6 +69,11 @@ class Figure:
     steps: int = 0
     beside: Seconds = field(default_factory=dict)
 
+    @property
+    def best(self) -> float:
+        """Seconds in a graph or in a row: those of few samples are spent on launching if they are not in a graph."""
+        return self.seconds if isinstance(self.graph, str) else min(self.seconds, self.graph)
+
 
 @dataclass
 class Results:
@@ -118,9 +123,9 @@ def shares(figure: Figure, peaks: Mapping[str, float], memory: float) -> None:
     """Fill in which share of the memory's bandwidth and of the peak of its arithmetic a figure is."""
     bandwidth = memory or peaks.get("memory", 0.0)
     if bandwidth:
-        figure.memory_share = figure.moved / figure.seconds / bandwidth
+        figure.memory_share = figure.moved / figure.best / bandwidth
     if peak := peaks.get(_ARITHMETIC.get(figure.kind, figure.kind)):
-        figure.peak_share = figure.operations / figure.seconds / peak
+        figure.peak_share = figure.operations / figure.best / peak
 
 
 def driver_version() -> str:
@@ -186,11 +191,10 @@ def _sentence(found: Mapping[str, str], otherwise: str) -> str:
 
 def _cells(figure: Figure) -> list[str]:
     graph = "-" if isinstance(figure.graph, str) else _micro(figure.graph)
-    own = figure.seconds if isinstance(figure.graph, str) else min(figure.seconds, figure.graph)
     batch = f"{figure.batch} x {figure.steps}" if figure.steps else str(figure.batch)
     cells = [figure.net, figure.kind, batch, _micro(figure.seconds), graph]
     cells += [_percent(figure.memory_share), _percent(figure.peak_share)]
-    return cells + [_times(figure.beside.get(peer), own) for peer in PEERS]
+    return cells + [_times(figure.beside.get(peer), figure.best) for peer in PEERS]
 
 
 def _micro(seconds: float) -> str:

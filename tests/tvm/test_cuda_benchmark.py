@@ -173,7 +173,9 @@ def test_a_whole_run_writes_results(script, parts, tmp_path, monkeypatch, capsys
     assert (figure["net"], figure["kind"], figure["batch"], figure["launches"]) == ("small", "one", 1, 1)
     assert figure["moved"] == 4 * (64 + 16) + sum(a.nbytes for a in _weights(tmp_path))
     assert figure["operations"] == 2 * sum(len(np.load(tmp_path / "small-work.npz")[f"weight{k}"]) for k in (0, 1))
-    assert figure["memory_share"] == pytest.approx(figure["moved"] / figure["seconds"] / there.bandwidth)
+    assert figure["memory_share"] == pytest.approx(
+        figure["moved"] / min(figure["seconds"], figure["graph"]) / there.bandwidth
+    )
     assert set(figure["beside"]) == set(parts["_cuda_peers"].PEERS)
     table = (tmp_path / "found.md").read_text()
     assert "| small | one | 1 |" in table
@@ -222,6 +224,14 @@ def test_command_lines_that_make_no_sense(parts, arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         parts["cuda"].parsed(arguments)
     assert "error" in capsys.readouterr().err
+
+
+def test_nets_are_measured_on_random_numbers(parts):
+    rows = parts["cuda"].random_rows(5000, 3)
+    assert rows.shape == (5000, 3)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows[4096:], rows[:904])
+    assert 0.9 < rows.std() < 1.1
 
 
 @pytest.mark.skipif(driver.missing() == "", reason="there is a GPU here")
@@ -326,8 +336,8 @@ def test_the_table_says_what_was_measured(parts):
     figure = results.Figure("wide", "bf16", 4096, 1e-4, 8e-5, 3, 48 << 20, 10**9, beside={
         "dense f32": 8e-4, "dense tf32": 4e-4, "csr torch": "RuntimeError: no memory"})  # fmt: skip
     results.shares(figure, results.peaks_of("NVIDIA H200"), 0.0)
-    assert figure.memory_share == pytest.approx((48 << 20) / 1e-4 / 4.8e12)
-    assert figure.peak_share == pytest.approx(1e13 / 989.4e12)
+    assert figure.memory_share == pytest.approx((48 << 20) / 8e-5 / 4.8e12)
+    assert figure.peak_share == pytest.approx(1.25e13 / 989.4e12)
     assert results.peaks_of("NVIDIA H100 PCIe")["memory"] == 2.0e12
     assert results.peaks_of("NVIDIA A100-SXM4-80GB")["memory"] == 2.039e12
     assert results.peaks_of("NVIDIA A100-SXM4-40GB")["memory"] == 1.555e12
@@ -339,7 +349,7 @@ def test_the_table_says_what_was_measured(parts):
     everything = results.Results(machine, [{"net": "wide-bf16", "good": True}], {"memcheck": "clean"}, 2e-6, 9e-6,
                                  {"bf16": 8e14, "f32": "RuntimeError"}, [figure])  # fmt: skip
     table = results.markdown(everything)
-    assert "| wide | bf16 | 4096 | 100.0 | 80.0 | 10% | 1% | 10.00x | 5.00x | - | - | - |" in table
+    assert "| wide | bf16 | 4096 | 100.0 | 80.0 | 13% | 1% | 10.00x | 5.00x | - | - | - |" in table
     for words in ("1 May 2030", "driver 580.1", "torch 3.0", "1 of 1 programs agree", "memcheck clean", "bf16 800"):
         assert words in table
     assert "An empty kernel takes 2.0 us" in table
