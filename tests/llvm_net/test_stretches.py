@@ -133,7 +133,7 @@ def test_which_plans_go_in_stretches():
     assert stretch(executable) == Stretch(16, 2048)
     assert sizes_of(plan, executable.machine, 64) == (2048,)
     assert sizes_of(plan, executable.machine, 65) == (2048, 16)
-    assert executable.kernel(4096, UNITS).tile == 16
+    assert executable.kernel(4096, UNITS).tile == plan.samples == 64
     small = replace(executable.machine, l2=4 * 4 * 4 * 256)
     assert stretch_of(plan, small) == Stretch(16, 256)
     assert stretch_of(plan, replace(small, l2=small.l2 - 1)) is None

@@ -151,7 +151,7 @@ class CpuExecutable:
                 self.parameters(plan),
                 threads=self.machine.workers,
                 scratch=plan.scratch * 4,
-                tile=stretch.unit if stretch else sizes[0],
+                tile=max(stretch.unit, plan.samples) if stretch else sizes[0],
                 work=plan.work,
                 orders=orders,
             )
