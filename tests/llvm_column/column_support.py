@@ -14,6 +14,7 @@ from pathc.backends.llvm.machine import Machine, machine
 from pathc.backends.llvm.plan import Form, Junction, Layout, Step
 from pathc.ir.facts import Blocks
 from pathc.ir.gf2 import apply_array, complement, span_array
+from pathc.ir.types import Call
 
 MACHINES = {width: machine({"cpu": cpu}) for width, cpu in ((16, "native"), (8, "avx2"), (4, "generic"))}
 NATURAL = Layout(0)
@@ -156,3 +157,27 @@ def activated(name: str | None, values: np.ndarray) -> np.ndarray:
 def all_units(bits: int) -> np.ndarray:
     """Every unit number of so many bits."""
     return span_array([1 << k for k in range(bits)])
+
+
+def call(name):
+    return None if name is None else Call(name)
+
+
+def check(form, junction, width, columns, init, activation, weight_type, seed, dense=None, tile=()):
+    """Run one kernel on random numbers and compare within a bound from the fan-in."""
+    rng = np.random.default_rng(seed)
+    on = MACHINES[width]
+    assert form.refusal(junction, on) == ""
+    weights = rng.standard_normal(junction.count).astype(np.float32)
+    x = rng.standard_normal((junction.n_src, columns)).astype(np.float32)
+    bias = np.zeros(junction.n_dst + 16, np.float32)
+    bias[: junction.n_dst] = rng.standard_normal(junction.n_dst)
+    before = rng.standard_normal((junction.n_dst, columns)).astype(np.float32)
+    step = replace(step_of(form, junction, init, call(activation), weight_type), tile=tile)
+    got = run_step(form, step, on, x, {junction.tensor: weights}, bias, before, columns, seed % 2 == 1)
+    exact = matrix(junction, weights, weight_type) if dense is None else dense(weights)
+    start = {"zero": np.zeros_like(before), "bias": bias[: junction.n_dst, None], "add": before}[init]
+    want = activated(activation, exact @ x.astype(np.float64) + start)
+    fan_in = np.count_nonzero(exact, axis=1)[:, None] + 8
+    bound = fan_in * np.finfo(np.float32).eps * (np.abs(exact) @ np.abs(x) + np.abs(start)) + 4e-7
+    assert np.all(np.abs(got - want) <= bound)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from column_support import (
@@ -11,6 +9,8 @@ from column_support import (
     activated,
     block_junction,
     blocks_of,
+    call,
+    check,
     matrix,
     paths,
     rounded,
@@ -27,10 +27,8 @@ from pathc.backends.llvm.column.dense import ColumnDense
 from pathc.backends.llvm.column.ell import LOCKSTEP, ColumnEll, sliced
 from pathc.backends.llvm.column.fused import ColumnFused
 from pathc.backends.llvm.column.skip import ColumnSkip
-from pathc.backends.llvm.column.unrolled import ColumnUnrolled, sets_of
-from pathc.backends.llvm.emit import module
+from pathc.backends.llvm.column.unrolled import ColumnUnrolled
 from pathc.backends.llvm.general.edges import coalesce, distinct_edges
-from pathc.backends.llvm.jit import emit_assembly
 from pathc.backends.llvm.machine import machine
 from pathc.ir.types import Call
 
@@ -43,10 +41,6 @@ WEIGHT_TYPES = st.sampled_from(["f32", "bf16"])
 SEEDS = st.integers(0, 1 << 20)
 
 
-def call(name):
-    return None if name is None else Call(name)
-
-
 def window_matrix(junction, weights, weight_type):
     """The junction's matrix with each window rounded on its own, as the kernels keep them."""
     total = np.zeros((junction.n_dst, junction.n_src))
@@ -56,26 +50,6 @@ def window_matrix(junction, weights, weight_type):
         alone = paths(src[part], dst[part], junction.n_src, junction.n_dst)
         total += matrix(alone, weights[part], weight_type)
     return total
-
-
-def check(form, junction, width, columns, init, activation, weight_type, seed, dense=None, tile=()):
-    """Run one kernel on random numbers and compare within a bound from the fan-in."""
-    rng = np.random.default_rng(seed)
-    on = MACHINES[width]
-    assert form.refusal(junction, on) == ""
-    weights = rng.standard_normal(junction.count).astype(np.float32)
-    x = rng.standard_normal((junction.n_src, columns)).astype(np.float32)
-    bias = np.zeros(junction.n_dst + 16, np.float32)
-    bias[: junction.n_dst] = rng.standard_normal(junction.n_dst)
-    before = rng.standard_normal((junction.n_dst, columns)).astype(np.float32)
-    step = replace(step_of(form, junction, init, call(activation), weight_type), tile=tile)
-    got = run_step(form, step, on, x, {junction.tensor: weights}, bias, before, columns, seed % 2 == 1)
-    exact = matrix(junction, weights, weight_type) if dense is None else dense(weights)
-    start = {"zero": np.zeros_like(before), "bias": bias[: junction.n_dst, None], "add": before}[init]
-    want = activated(activation, exact @ x.astype(np.float64) + start)
-    fan_in = np.count_nonzero(exact, axis=1)[:, None] + 8
-    bound = fan_in * np.finfo(np.float32).eps * (np.abs(exact) @ np.abs(x) + np.abs(start)) + 4e-7
-    assert np.all(np.abs(got - want) <= bound)
 
 
 @FEW
@@ -191,65 +165,6 @@ def test_ell_numbers_units_beyond_16_bits():
     junction = paths(rng.integers(70000, size=300), rng.integers(40, size=300), 70000, 40)
     for weight_type in ("f32", "bf16"):
         check(ColumnEll(), junction, 16, 16, "bias", "relu", weight_type, 5)
-
-
-WITH_512 = pytest.mark.skipif(not MACHINES[16].avx512, reason="runs instructions of AVX-512, which are missing here")
-
-
-@WITH_512
-@FEW
-@given(
-    st.integers(1, 700), st.integers(1, 150), st.integers(0, 3000), st.booleans(), st.integers(1, 28),
-    COLUMNS, INITS, ACTIVATIONS, WEIGHT_TYPES, SEEDS,
-)  # fmt: skip
-def test_unrolled(n_src, n_dst, count, skewed, rows, columns, init, activation, weight_type, seed):
-    rng = np.random.default_rng(seed)
-    dst = rng.integers(n_dst, size=count)
-    if skewed:
-        dst = dst * dst // n_dst
-    junction = paths(rng.integers(n_src, size=count), dst, n_src, n_dst)
-    check(ColumnUnrolled(), junction, 16, columns, init, activation, weight_type, seed, tile=(("rows", rows),))
-
-
-@WITH_512
-@pytest.mark.parametrize("count", [1, 255, 256, 257, 700])
-def test_unrolled_moves_its_base_along_many_weights_and_far_sources(count):
-    rng = np.random.default_rng(count)
-    junction = paths(rng.permutation(5000)[:count], rng.integers(3, size=count), 5000, 3)
-    check(ColumnUnrolled(), junction, 16, 16, "bias", "relu", "f32", 4)
-
-
-def test_unrolled_takes_every_destination_and_every_edge_once():
-    rng = np.random.default_rng(3)
-    junction = paths(rng.integers(90, size=900), rng.integers(70, size=900) * 7 // 10, 90, 70)
-    sets = sets_of(junction, 12)
-    assert sorted(np.concatenate(sets.rows).tolist()) == list(range(70))
-    assert max(map(len, sets.rows)) <= 12
-    edges = distinct_edges(junction)
-    assert sorted(sets.order.tolist()) == list(range(edges.src.size))
-    assert sets.loads < edges.src.size
-
-
-def test_unrolled_keeps_minus_zero_that_nothing_is_added_to():
-    if not MACHINES[16].avx512:
-        pytest.skip("runs instructions of AVX-512, which are missing here")
-    junction = paths([0], [0], 2, 3)
-    before = np.full((3, 16), -0.0, np.float32)
-    step = step_of(ColumnUnrolled(), junction, "add")
-    x, one = np.zeros((2, 16), np.float32), np.ones(1, np.float32)
-    got = run_step(ColumnUnrolled(), step, MACHINES[16], x, {"main.1": one}, np.zeros(64, np.float32), before, 16)
-    assert np.signbit(got[1:]).all()
-    assert not np.signbit(got[0]).any()
-
-
-def test_unrolled_is_assembled_for_every_processor_with_avx512():
-    rng = np.random.default_rng(2)
-    junction = paths(rng.integers(300, size=400), rng.integers(40, size=400), 300, 40)
-    for cpu in ("znver4", "skylake-avx512", "avx512"):
-        on = machine({"cpu": cpu})
-        step = step_of(ColumnUnrolled(), junction, "bias", Call("relu"))
-        text = emit_assembly(module(ColumnUnrolled().emit(step, "kernel", on, 16), on.triple), on)
-        assert text.count("vfmadd231ps") == distinct_edges(junction).src.size
 
 
 @pytest.mark.parametrize("lengths", [[1, 2, 3, 9], [0, 0, 1], [5], [0], [70, 1, 70, 3, 2], [4] * 8])

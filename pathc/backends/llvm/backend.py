@@ -122,11 +122,10 @@ def _simple(request: Request) -> Request:
 def _halves(request: Request, machine: Machine, arrays: str) -> HalfExecutable | CpuExecutable:
     """The executable of a net of bfloat16; E0806 for plans and forms, E0376, E0379 for what is not flat."""
     _refuse_choices(request, "nets of bfloat16")
+    help = "`llvm{weights=bf16}` rounds the weights alone"
     if found := plain_only(request.graph, "products of bfloat16 know"):
-        help = "`llvm{weights=bf16}` rounds the weights alone"
         raise PathcError(*(replace(each, help=help) for each in found))
     if product_of(machine) is None:
-        help = "`llvm{weights=bf16}` rounds the weights alone"
         raise error("E0603", f"{machine} has no products of bfloat16", help=help)
     request = _simple(request)
     weights = audible(request.graph, request.weights)

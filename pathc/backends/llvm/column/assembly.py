@@ -7,12 +7,11 @@ as code has to come from the caches, too.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pathc.backends.llvm.column.common import Init, Tile, byte_offset
 from pathc.backends.llvm.emit import I64, Function
+from pathc.backends.llvm.general.edges import Ints
 
-Ints = NDArray[np.int64]
 SUMS = 28
 """Destinations at most: of 32 registers, the others hold sources."""
 _REGISTERS = 32

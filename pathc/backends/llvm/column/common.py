@@ -23,6 +23,8 @@ ALIGNMENT = 64
 LATENCY = 4.0
 """Clock cycles until a sum can be added to again."""
 
+_KEPT = 1.1
+"""How many first-level caches the units that kernels read may fill before they push each other out."""
 UNROLLED = 256
 """Multiply-adds of vectors in one basic block, at most about so many: more only makes compilation slow."""
 
@@ -198,6 +200,11 @@ def when_positive(f: Function, count: str) -> Generator[None]:
     yield
     f.line(f"br label %{number}.done")
     f.label(f"{number}.done")
+
+
+def outgrown(machine: Machine, held: int) -> float:
+    """About which part of what is read again does not stay in the first-level cache, where so many bytes are."""
+    return max(0.0, 1.0 - _KEPT * machine.l1 / held)
 
 
 def element_bytes(kind: WeightType) -> int:

@@ -27,6 +27,7 @@ from pathc.backends.llvm.column.common import (
     encode,
     ends,
     load_vectors,
+    outgrown,
     parameters,
     place,
     round_up,
@@ -51,8 +52,6 @@ _HEADER = 4
 _MOST_PIECES = 16
 _AGAIN = 4.0
 """Clock cycles to store a vector of sums and to load it for the next piece."""
-_KEPT = 1.1
-"""How many first-level caches sources may fill before they push each other out."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def _cost(junction: Junction, machine: Machine, vectors: int, pieces: int, array
     Units of the user's array lie too far apart, and often a power of two, to stay in the first-level cache.
     """
     held = 4 * -(-junction.n_src // pieces) * machine.width * vectors
-    far = 1.0 if array else max(0.0, 1.0 - _KEPT * machine.l1 / held)
+    far = 1.0 if array else outgrown(machine, held)
     again = (pieces - 1) * _AGAIN
     rows = -(-junction.n_dst // LOCKSTEP) * LOCKSTEP
     edges = expected_edges(junction) * rows / junction.n_dst

@@ -10,7 +10,7 @@ The code is written as assembly, since that is compiled ten times faster than as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathc.backends.llvm import vecmath
-from pathc.backends.llvm.column.assembly import SUMS, Assembly, Ints
+from pathc.backends.llvm.column.assembly import SUMS, Assembly
 from pathc.backends.llvm.column.common import (
     Bytes,
     Finish,
@@ -30,6 +30,7 @@ from pathc.backends.llvm.column.common import (
     column_groups,
     encode,
     ends,
+    outgrown,
     parameters,
     place,
     store_vectors,
@@ -37,7 +38,7 @@ from pathc.backends.llvm.column.common import (
     unit_address,
 )
 from pathc.backends.llvm.emit import Function
-from pathc.backends.llvm.general.edges import Distinct, distinct_edges
+from pathc.backends.llvm.general.edges import Distinct, Ints, distinct_edges
 from pathc.backends.llvm.machine import Machine
 from pathc.backends.llvm.plan import Family, Junction, Step, TileOption, Tiles
 from pathc.backends.llvm.sharing import Pool
@@ -57,8 +58,6 @@ _SECONDARY = 1.25
 """Clock cycles more for a source that comes from the second-level cache."""
 _WRITTEN = 2.0
 """The same for a sum that is written there."""
-_KEPT = 1.1
-"""How many first-level caches both stations may fill before they push each other out."""
 _RELU = Call("relu")
 
 
@@ -70,36 +69,32 @@ class Sets:
     rows: tuple[Ints, ...]
 
     @cached_property
+    def numbers(self) -> tuple[Ints, ...]:
+        """Numbers of the distinct edges of each set in the order of their products: by source, then by destination."""
+        found = list[Ints]()
+        for rows in self.rows:
+            counts = self.edges.lengths[rows]
+            within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+            numbers = np.repeat(self.edges.start[rows], counts) + within
+            found.append(numbers[np.argsort(self.edges.src[numbers], kind="stable")])
+        return tuple(found)
+
+    @property
     def order(self) -> Ints:
-        """Numbers of the distinct edges in the order of their products: set by set, by source, by destination."""
-        parts = [self._products(rows) for rows in self.rows]
-        return np.concatenate([*parts, np.zeros(0, np.int64)])
+        """Those of all sets, one after another."""
+        return np.concatenate([*self.numbers, np.zeros(0, np.int64)])
 
     @cached_property
     def loads(self) -> int:
         """Sources loaded for all sets."""
-        return sum(len(np.unique(self.edges.src[self._numbers(rows)])) for rows in self.rows)
+        return sum(len(np.unique(self.edges.src[numbers])) for numbers in self.numbers)
 
-    def products(self) -> list[tuple[Ints, Ints]]:
-        """Source and place in the set of every product, for each set."""
-        found = list[tuple[Ints, Ints]]()
+    def products(self) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """Destinations of each set, and source and place among these of every product."""
         places = np.zeros(self.edges.n_dst, np.int64)
-        for rows in self.rows:
+        for rows, numbers in zip(self.rows, self.numbers, strict=True):
             places[rows] = np.arange(len(rows))
-            numbers = self._products(rows)
-            found.append((self.edges.src[numbers], places[self.edges.dst[numbers]]))
-        return found
-
-    def _numbers(self, rows: Ints) -> Ints:
-        """Edges that lead to some destinations."""
-        counts = self.edges.lengths[rows]
-        within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(self.edges.start[rows], counts) + within
-
-    def _products(self, rows: Ints) -> Ints:
-        """Edges that lead to some destinations, by source."""
-        numbers = self._numbers(rows)
-        return numbers[np.argsort(self.edges.src[numbers], kind="stable")]
+            yield rows, self.edges.src[numbers], places[self.edges.dst[numbers]]
 
 
 _known: WeakKeyDictionary[Distinct, dict[int, Sets]] = WeakKeyDictionary()
@@ -114,6 +109,10 @@ def sets_of(junction: Junction, most: int) -> Sets:
         pool = Pool(heard, np.ones(edges.n_dst, np.int64), most)
         known[most] = Sets(edges, tuple(np.array(sorted(each), np.int64) for each in pool.sets()))
     return known[most]
+
+
+def _sets(step: Step) -> Sets:
+    return sets_of(step.junction, step.option("rows", SUMS))
 
 
 class ColumnUnrolled:
@@ -145,9 +144,9 @@ class ColumnUnrolled:
     def cycles(self, step: Step, machine: Machine, samples: int) -> float:
         """Estimated clock cycles for a tile of `samples` columns; wide ones share the fetching of code."""
         junction = step.junction
-        sets = sets_of(junction, step.option("rows", SUMS))
+        sets = _sets(step)
         held = 4 * (junction.n_src + junction.n_dst) * samples
-        far = max(0.0, 1.0 - _KEPT * machine.l1 / held)
+        far = outgrown(machine, held)
         load = (0.4 if machine.dual else 0.5) + _SECONDARY * (1.0 if step.src_layout.array else far)
         product = (0.57 if machine.dual else 0.95) + 0.13 * machine.width / samples
         each = product * len(sets.edges.src) + load * sets.loads
@@ -156,7 +155,7 @@ class ColumnUnrolled:
 
     def pack(self, step: Step, machine: Machine, weights: Mapping[str, NDArray[np.float32]]) -> Bytes:
         """Weights in the order of the products, as float32 even where they are rounded to bfloat16."""
-        sets = sets_of(step.junction, step.option("rows", SUMS))
+        sets = _sets(step)
         values = sets.edges.sums(weights[step.junction.tensor])[sets.order]
         if step.weight_type == "bf16":
             values = round_to_bfloat16(values)
@@ -166,9 +165,9 @@ class ColumnUnrolled:
         """The kernel called `name` for `samples` columns."""
         f = Function(name, parameters(step))
         source, target = ends(tile(machine, samples, 1), step)
-        sets = sets_of(step.junction, step.option("rows", SUMS))
+        sets = _sets(step)
         weight = 0
-        for rows, (units, places) in zip(sets.rows, sets.products(), strict=True):
+        for rows, units, places in sets.products():
             weights = byte_offset(f, "%weights", 4 * weight)
             with column_groups(f, source) as column:
                 src, dst = byte_offset(f, "%src", column), byte_offset(f, "%dst", column)
